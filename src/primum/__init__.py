@@ -1,0 +1,58 @@
+"""primum: makes clinical AI models fast and small, and proves on your data that no patient pays for it.
+
+The public names load lazily: importing primum loads neither torch nor a runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from primum.version import VERSION as __version__
+
+_PUBLIC = {
+    "load": "primum.runtimes.load",
+    "optimize": "primum.workflows.api",
+    "OptimizationConfig": "primum.config",
+    "OptimizationLevel": "primum.config",
+    "QuantizationConfig": "primum.config",
+    "QuantizationType": "primum.config",
+    "ValidationConfig": "primum.config",
+    "ReductionConfig": "primum.config",
+    "ClinicalPolicy": "primum.config",
+    "Margins": "primum.config",
+    "Preprocessing": "primum.data.preprocessing",
+    "DatasetLoader": "primum.data.dataset_loader",
+    "calculate_classification_metrics": "primum.validation.metrics",
+    "judge": "primum.validation.gate",
+    "Cases": "primum.validation.gate",
+    "Recipe": "primum.study.recipe",
+    "Target": "primum.runtimes.base",
+    "StageTimer": "primum.benchmark",
+    "BenchmarkSuite": "primum.benchmark",
+    "BenchmarkResult": "primum.benchmark",
+    "ResultsCollector": "primum.benchmark",
+    "BaseInferenceWrapper": "primum.benchmark",
+    "PyTorchInferenceWrapper": "primum.benchmark",
+    "ONNXInferenceWrapper": "primum.benchmark",
+    "ONNXFP16InferenceWrapper": "primum.benchmark",
+    "INT8InferenceWrapper": "primum.benchmark",
+    "OptimizationBenchmark": "primum.benchmark",
+    "benchmark_optimizations": "primum.benchmark",
+    "calculate_stage_statistics": "primum.benchmark",
+    "run_baseline_benchmark": "primum.benchmark",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'primum' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,56 @@
+"""golden.npz: synthetic inputs (never a patient's) with the outputs they gave, to replay on any machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.artifact.predictor import Predictor
+from primum.errors import IntegrityError
+
+NAME = "golden.npz"
+_COUNT = 8
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 3e-2, "int8": 3e-2, "int8-dynamic": 3e-2}
+"""Largest |Δp| allowed on replay, by precision asked. 8-bit and 16-bit arithmetic differs between CPUs."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Outcome of replaying the golden vectors: `max_difference` is the largest |Δp|."""
+
+    cases: int
+    max_difference: float
+    tolerance: float
+    passed: bool
+
+
+def golden_inputs(shape: tuple[int, ...], low: float, high: float, seed: int = 0) -> NDArray[np.float32]:
+    """Smooth random fields and noise between `low` and `high`, float32 (8, *shape)."""
+    generator = np.random.default_rng(seed)
+    noise = generator.random((_COUNT, *shape), dtype=np.float32)
+    ramps = np.linspace(0.0, 1.0, shape[-1], dtype=np.float32)
+    waves = 0.5 + 0.5 * np.sin(ramps * generator.uniform(1, 12, (_COUNT, *([1] * len(shape)))).astype(np.float32))
+    share = np.linspace(0.1, 0.9, _COUNT, dtype=np.float32).reshape(-1, *([1] * len(shape)))
+    return np.asarray(low + (high - low) * (share * noise + (1 - share) * waves), dtype=np.float32)
+
+
+def write_golden(folder: Path, predictor: Predictor) -> None:
+    """Record the predictor's own answers in `folder`/golden.npz."""
+    low, high = predictor.manifest.preprocessing.value_range()
+    inputs = golden_inputs(predictor.manifest.signature.input_shape, low, high)
+    np.savez_compressed(folder / NAME, inputs=inputs, probabilities=predictor.predict_tensor(inputs))
+
+
+def replay(folder: Path, predictor: Predictor) -> Replay:
+    """Compare the predictor with the recorded answers. Raises IntegrityError where there is no golden.npz."""
+    path = folder / NAME
+    if not path.is_file():
+        raise IntegrityError(f"{folder}: holds no {NAME}; it cannot be verified")
+    with np.load(path, allow_pickle=False) as arrays:
+        inputs, expected = arrays["inputs"], arrays["probabilities"]
+    difference = float(np.abs(predictor.predict_tensor(inputs) - expected).max())
+    tolerance = TOLERANCE[str(predictor.manifest.target["precision"])]
+    return Replay(len(inputs), difference, tolerance, bool(difference <= tolerance))

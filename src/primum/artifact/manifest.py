@@ -1,0 +1,88 @@
+"""manifest.json: what an artifact is, and the SHA-256 of each of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from primum.config import explain
+from primum.data.preprocessing import Preprocessing
+from primum.errors import InputError, IntegrityError
+from primum.files import sha256, write_bytes
+from primum.models.signature import Signature
+
+SCHEMA_VERSION = 1
+NAME = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """Everything a loader needs to know, and what was proven of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: int = SCHEMA_VERSION
+    primum_version: str
+    created: str
+    signature: Signature
+    threshold: float
+    """Decision threshold on P(positive)."""
+    units: str = "probability"
+    target: dict[str, Any]
+    """Runtime, precision asked, threads, layout."""
+    runtime_version: str
+    precision_proven: str
+    """What really ran, read back from the runtime."""
+    provider: str
+    """Execution provider or device, read back."""
+    recipe: str
+    """The recipe as one line."""
+    parent_hash: str
+    """SHA-256 of the original model."""
+    preprocessing: Preprocessing
+    factory: str | None = None
+    """module:callable that builds the network, for runtimes that keep weights only."""
+    verdict: str = "NOT_ASSESSED"
+    unproven: bool = False
+    """True: delivered with --accept-inconclusive; nothing proves that it is no worse."""
+    machine: str = ""
+    """Fingerprint of the machine that judged it."""
+    notes: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+    """Path inside the artifact -> SHA-256."""
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file in `folder` and write its manifest; returns it with the hashes."""
+    files = {
+        p.relative_to(folder).as_posix(): sha256(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != NAME
+    }
+    sealed = manifest.model_copy(update={"files": files})
+    write_bytes(folder / NAME, sealed.model_dump_json(indent=1).encode())
+    return sealed
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Parse and check an artifact before anything else of it is opened.
+
+    Raises InputError where `folder` is no artifact, IntegrityError where a file is changed, missing or unlisted.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: not an artifact (no {NAME})")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise IntegrityError(f"{path}: not a manifest of this version of primum ({explain(error)})") from error
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {NAME}
+    listed = set(manifest.files)
+    if present != listed:
+        changed = sorted(present ^ listed)
+        what = "is not listed in" if changed[0] in present else "is missing, though listed in"
+        raise IntegrityError(f"{folder}: {changed[0]} {what} the manifest; nothing was opened. Use an intact copy")
+    for name, expected in manifest.files.items():
+        if (folder / name).is_symlink() or sha256(folder / name) != expected:
+            raise IntegrityError(f"{folder}: {name} does not match its SHA-256; nothing was opened. Use an intact copy")
+    return manifest

@@ -1,0 +1,82 @@
+"""Interleaved timing of candidates, each in a fresh process: on a shared machine only paired ratios mean anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.benchmark.statistics import bootstrap_ratio, calculate_stage_statistics
+from primum.runtimes.isolated import Isolated
+
+_BLOCK_MS = 40.0
+_ROUND_LIMIT_MS = 600.0
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Latency of one call at batch 1, in ms. A percentile that the sample cannot support is NaN ("n too small").
+
+    `ratio` is baseline median / this median (above 1 is faster), from the same interleaved rounds, with a bootstrap
+    interval over rounds. `load_ms` and `first_ms` are the fresh process's loading and first call.
+    """
+
+    calls: int
+    mean: float
+    median: float
+    p50: float
+    p95: float
+    p99: float
+    min: float
+    max: float
+    stddev: float
+    ratio: float
+    ratio_lower: float
+    ratio_upper: float
+    load_ms: float
+    first_ms: float
+    peak_memory_bytes: int
+    batch: int = 1
+
+
+def interleave(
+    sessions: Mapping[str, Isolated], inputs: Path, rows: NDArray[np.int64], rounds: int, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Time every session in turn, in a new random order each round.
+
+    Returns milliseconds by name, shape (rounds, calls); one round more is run first and thrown away. The number of
+    calls a block grows for fast models, so that a block lasts long enough to be timed.
+    """
+    generator = np.random.default_rng(seed)
+    probe = {name: float(np.median(s.time(inputs, rows[:4]))) for name, s in sessions.items()}
+    calls = int(np.clip(_BLOCK_MS / max(min(probe.values()), 1e-3), 10, 400))
+    calls = max(4, min(calls, int(_ROUND_LIMIT_MS / max(max(probe.values()), 1e-3))))
+    taken: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
+    for number in range(rounds + 1):
+        block = np.resize(np.roll(rows, -number * calls), calls)
+        for name in generator.permutation(list(sessions)):
+            result = sessions[name].time(inputs, block)
+            if number:
+                taken[name].append(result)
+    return {name: np.stack(blocks) for name, blocks in taken.items()}
+
+
+def summarize(
+    own: NDArray[np.float64], baseline: NDArray[np.float64], opened: Mapping[str, float], peak_memory_bytes: int
+) -> Timings:
+    """Statistics of one candidate's rounds (rounds, calls), paired with the baseline's of the same run."""
+    stats = calculate_stage_statistics(own.ravel())
+    ratio, lower, upper = bootstrap_ratio(baseline, own)
+    return Timings(
+        calls=int(own.size),
+        **{k: float(stats[k]) for k in ("mean", "median", "p50", "p95", "p99", "min", "max", "stddev")},
+        ratio=ratio,
+        ratio_lower=lower,
+        ratio_upper=upper,
+        load_ms=float(opened["load_ms"]),
+        first_ms=float(opened["first_ms"]),
+        peak_memory_bytes=peak_memory_bytes,
+    )

@@ -1,0 +1,75 @@
+"""What the terminal shows: progress with time left, tables, one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from primum.files import finite
+
+
+class Terminal:
+    """A progress listener on stderr; stdout stays free for results."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Terminal:
+        """Start drawing (only where stderr is a terminal)."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A new bar; without a terminal, one line."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(name, total=total)
+        if not self.console.is_terminal:
+            self.console.print(name, markup=False)
+
+    def advance(self, done: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=done)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout; NaN becomes null."""
+    sys.stdout.write(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout; the first column is text, the others are figures."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,42 @@
+"""primum inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from primum.cli import options as o
+
+NAME = "inspect"
+
+
+def run(path: Annotated[Path, typer.Argument(help="Artifact folder.")], json: o.Json = False) -> None:
+    """Show what an artifact is, without loading its model."""
+    from primum.artifact.manifest import read_manifest
+    from primum.cli.console import print_json
+    from primum.files import size_of
+
+    manifest = read_manifest(path)
+    if json:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    signature = manifest.signature
+    rows = {
+        "recipe": manifest.recipe,
+        "verdict": manifest.verdict + (" (UNPROVEN)" if manifest.unproven else ""),
+        "precision": f"asked {manifest.target['precision']}, proven {manifest.precision_proven}",
+        "runtime": f"{manifest.target['runtime']} {manifest.runtime_version} on {manifest.provider}",
+        "input": f"float32 (N, {', '.join(map(str, signature.input_shape))})",
+        "classes": f"{', '.join(signature.classes)}; positive: {signature.classes[signature.positive]}",
+        "threshold": f"{manifest.threshold:g} on P(positive)",
+        "size": f"{size_of(path / 'model') / 1e6:.2f} MB in model/, {size_of(path) / 1e6:.2f} MB in all",
+        "parent": manifest.parent_hash,
+        "made": f"{manifest.created} by primum {manifest.primum_version}",
+        "files": f"{len(manifest.files)}, all match their SHA-256",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<10} {value}")
+    for note in manifest.notes:
+        typer.echo(f"{'note':<10} {note}")

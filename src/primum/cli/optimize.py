@@ -1,0 +1,150 @@
+"""primum optimize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from primum.cli import options as o
+from primum.level import OptimizationLevel
+
+if TYPE_CHECKING:
+    from primum.config import OptimizationConfig
+    from primum.workflows.optimize import Delivery
+
+NAME = "optimize"
+NOT_ACCEPTED = 3
+
+
+def run(
+    model: o.Model,
+    data: o.Data,
+    out: o.Out,
+    checkpoint: o.Checkpoint = None,
+    train_data: Annotated[Path | None, typer.Option(help="Training data; checked to share no patient.")] = None,
+    label_column: o.LabelColumn = "label",
+    path_column: o.PathColumn = "path",
+    patient_column: o.PatientColumn = None,
+    group_columns: o.GroupColumns = "",
+    image_root: o.ImageRoot = None,
+    preprocessing: o.PreprocessingFile = None,
+    config: Annotated[Path | None, typer.Option(help="YAML or TOML with the whole configuration; flags win.")] = None,
+    level: Annotated[OptimizationLevel | None, typer.Option(help="How far the search may go.")] = None,
+    margin: o.Margin = None,
+    auroc_margin: o.AurocMargin = None,
+    brier_margin: o.BrierMargin = None,
+    threshold: Annotated[float | None, typer.Option(help="Decision threshold on P(positive); default 0.5.")] = None,
+    positive_class: o.PositiveClass = None,
+    waive_subgroups: Annotated[str, typer.Option(help="Subgroups (column=value,...) allowed to be too small.")] = "",
+    accept_inconclusive: Annotated[bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Minutes for trials; the best so far is delivered.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
+    recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
+    activation: Annotated[str | None, typer.Option(help="sigmoid, softmax or identity; default: inferred.")] = None,
+    independent: Annotated[bool, typer.Option("--independent", help="Declare that no patient has two cases.")] = False,
+    skip_bad_files: Annotated[bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")] = False,
+    plain_case_ids: Annotated[bool, typer.Option("--plain-case-ids", help="Evidence shows file names, not pseudonyms.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of shuffles; never moves a patient between parts.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print parts and planned power, then stop.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Find the fastest artifact that is proven to be no worse than the model on these data, and seal it.
+
+    Exit status: 0 accepted; 3 nothing but the lossless original accepted; 2 bad input.
+    """
+    from primum.cli.console import Terminal, print_json
+    from primum.data.preprocessing import Preprocessing
+    from primum.data.readers import DataOptions
+    from primum.errors import InputError
+    from primum.models.reference import parse_model
+    from primum.models.signature import Activation
+    from primum.study.recipe import read_recipes
+    from primum.workflows.optimize import describe_plan, optimize, planned
+    from primum.workflows.request import OptimizeRequest
+
+    if activation is not None and activation not in list(Activation):
+        raise InputError(f"--activation {activation!r}: choose sigmoid, softmax or identity")
+    request = OptimizeRequest(
+        model=parse_model(model, checkpoint),
+        data=data,
+        out=out,
+        train_data=train_data,
+        options=DataOptions(label_column, path_column, patient_column, o.listed(group_columns), image_root),
+        preprocessing=Preprocessing.from_file(preprocessing) if preprocessing else None,
+        positive_class=positive_class,
+        activation=Activation(activation) if activation else None,
+        config=_configure(
+            config,
+            {
+                "level": level,
+                "budget_minutes": budget,
+                "threads": threads,
+                "seed": seed,
+                "accept_inconclusive": accept_inconclusive or None,
+            },
+            {"sensitivity": margin, "specificity": margin, "auroc": auroc_margin, "brier": brier_margin},
+            {"threshold": threshold, "waived_subgroups": o.listed(waive_subgroups) or None},
+        ),
+        recipes=read_recipes(recipes) if recipes else (),
+        skip_bad_files=skip_bad_files,
+        plain_case_ids=plain_case_ids,
+        independent=independent,
+    )
+    with Terminal() as terminal:
+        if plan:
+            for line in describe_plan(planned(request, terminal)):
+                typer.echo(line)
+            return
+        delivery = optimize(request, terminal)
+    if json:
+        print_json(delivery.summary())
+    else:
+        show(delivery)
+    raise typer.Exit(0 if delivery.result.accepted or delivery.result.unproven else NOT_ACCEPTED)
+
+
+def _configure(
+    path: Path | None, flags: dict[str, object], margins: dict[str, object], policy: dict[str, object]
+) -> OptimizationConfig:
+    """The configuration file with the flags that were given laid over it. InputError on a value out of range."""
+    from pydantic import ValidationError
+
+    from primum.config import OptimizationConfig, explain
+    from primum.errors import InputError
+
+    raw = (OptimizationConfig.from_file(path) if path else OptimizationConfig()).model_dump()
+    for target, given in ((raw, flags), (raw["policy"], policy), (raw["policy"]["margins"], margins)):
+        target.update({k: v for k, v in given.items() if v is not None})
+    try:
+        return OptimizationConfig.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(explain(error)) from error
+
+
+def show(delivery: Delivery) -> None:
+    """Trials as a table, then what was delivered and why."""
+    from primum.cli.console import print_table
+
+    result = delivery.result
+    rows = []
+    for trial in result.trials:
+        t = trial.timings
+        mark = "*" if trial.key == result.winner.key else " "
+        figures = [f"{t.ratio:.2f}x", f"{t.median:.3f}", f"{trial.size_bytes / 1e6:.2f}"] if t else ["-"] * 3
+        rows.append([f"{mark} {trial.recipe}", *figures, trial.outcome.value if trial.ok else trial.status.value])
+    print_table("", ["candidate", "speed-up", "median ms", "MB", "on selection"], rows)
+    final = result.final[result.winner.key]
+    typer.echo("")
+    if result.unproven:
+        typer.echo("UNPROVEN: nothing shows that this artifact is no worse than the original.")
+    typer.echo(f"verdict: {result.outcome.value} ({result.verdict_recipe})")
+    for reason in result.reasons:
+        typer.echo(f"  {reason}")
+    typer.echo(
+        f"delivered: {result.winner.recipe}, {final.ratio:.2f}x faster "
+        f"({final.ratio_lower:.2f} to {final.ratio_upper:.2f}), {result.size_ratio:.2f}x smaller"
+    )
+    typer.echo(f"artifact: {delivery.artifact}")
+    typer.echo(f"report:   {delivery.report}")

@@ -1,0 +1,51 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from primum.errors import InputError
+
+Model = Annotated[str, typer.Option("--model", "-m", help="module:factory (with --checkpoint) or FILE.onnx.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .safetensors, .pt, .pth, or a Lightning .ckpt.")]
+Data = Annotated[Path, typer.Option("--data", "-d", help="Folder of class folders (or .zip), CSV manifest, MedMNIST .npz.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result; an unfinished study there goes on.")]
+LabelColumn = Annotated[str, typer.Option(help="Manifest column with the label.")]
+PathColumn = Annotated[str, typer.Option(help="Manifest column with the image path.")]
+PatientColumn = Annotated[str | None, typer.Option(help="Manifest column that names the patient.")]
+GroupColumns = Annotated[str, typer.Option(help="Manifest columns of subgroups, separated by commas.")]
+ImageRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that manifest paths are relative to.")]
+PreprocessingFile = Annotated[Path | None, typer.Option("--preprocessing", help="YAML: color, size, crop, scale, mean, std.")]
+Threshold = Annotated[float, typer.Option(help="Decision threshold on P(positive).")]
+PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased class; default: the second.")]
+Margin = Annotated[float | None, typer.Option("--margin", help="Margin for sensitivity and specificity.")]
+AurocMargin = Annotated[float | None, typer.Option(help="Margin for the AUROC.")]
+BrierMargin = Annotated[float | None, typer.Option(help="Margin for the Brier score.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def policy(
+    threshold: float,
+    margin: float | None,
+    auroc_margin: float | None,
+    brier_margin: float | None,
+    waived: tuple[str, ...] = (),
+) -> Any:
+    """A ClinicalPolicy from the flags; InputError on a value out of range."""
+    from pydantic import ValidationError
+
+    from primum.config import ClinicalPolicy, Margins, explain
+
+    try:
+        margins = Margins(sensitivity=margin, specificity=margin, auroc=auroc_margin, brier=brier_margin)
+        return ClinicalPolicy(threshold=threshold, margins=margins, waived_subgroups=waived)
+    except ValidationError as error:
+        raise InputError(explain(error)) from error
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Comma-separated names."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,45 @@
+"""primum verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from primum.cli import options as o
+
+NAME = "verify"
+DIFFERS = 1
+
+
+def run(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    factory: Annotated[str | None, typer.Option(help="module:callable, for artifacts that hold weights only.")] = None,
+    json: o.Json = False,
+) -> None:
+    """Check every file's SHA-256 and replay the golden vectors on this machine.
+
+    Exit status: 0 intact and equal; 1 answers differ here; 2 changed, incomplete or not an artifact.
+    """
+    from dataclasses import asdict
+
+    from primum.artifact.golden import replay
+    from primum.cli.console import print_json
+    from primum.models.reference import find_factory
+    from primum.runtimes.load import load
+
+    with load(artifact, find_factory(factory) if factory else None) as predictor:
+        outcome = replay(artifact, predictor)
+        files, proven = len(predictor.manifest.files), predictor.session.proven
+    if json:
+        print_json({"files": files, **asdict(outcome), "proven": asdict(proven)})
+    else:
+        typer.echo(f"{files} files match their SHA-256")
+        typer.echo(f"runs as {proven.precision} on {proven.provider}, {proven.threads} thread(s)")
+        verdict = "match" if outcome.passed else "DIFFER from"
+        typer.echo(
+            f"answers on {outcome.cases} golden vectors {verdict} the recorded ones "
+            f"(largest |Δp| {outcome.max_difference:.2g}, allowed {outcome.tolerance:g})"
+        )
+    raise typer.Exit(0 if outcome.passed else DIFFERS)

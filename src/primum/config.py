@@ -1,0 +1,182 @@
+"""What the user asks for: the level, and the clinical policy by which a candidate is judged."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from primum.errors import InputError
+from primum.level import OptimizationLevel
+
+__all__ = ["ClinicalPolicy", "Margins", "OptimizationConfig", "OptimizationLevel", "ResolvedConfig"]
+
+
+DEFAULT_MARGINS = {"sensitivity": 0.02, "specificity": 0.02, "auroc": 0.01, "brier": 0.01}
+
+
+class Margins(BaseModel):
+    """Non-inferiority margins, absolute; None means the default, marked as not confirmed by a clinician."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sensitivity: float | None = Field(None, gt=0, lt=1)
+    specificity: float | None = Field(None, gt=0, lt=1)
+    auroc: float | None = Field(None, gt=0, lt=1)
+    brier: float | None = Field(None, gt=0, lt=1)
+
+    def value(self, name: str) -> float:
+        """The margin in force for `name`."""
+        given = getattr(self, name)
+        return float(given) if given is not None else DEFAULT_MARGINS[name]
+
+    def given(self, name: str) -> bool:
+        """Whether somebody stated this margin."""
+        return getattr(self, name) is not None
+
+
+class ClinicalPolicy(BaseModel):
+    """How candidates are judged. `threshold` is on P(positive) and frozen on the original."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    threshold: float = Field(0.5, gt=0, lt=1)
+    margins: Margins = Margins()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    block_on_insufficient: bool = False
+    """MEDICAL_CRITICAL: a subgroup too small to decide blocks unless waived by name."""
+    waived_subgroups: tuple[str, ...] = ()
+    """Names "column=value"."""
+
+
+class QuantizationType(StrEnum):
+    """Lowest precision that the search may use."""
+
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class QuantizationConfig(BaseModel):
+    """What the search may do to weights and activations."""
+
+    model_config = ConfigDict(validate_assignment=True, extra="forbid")
+    quantization_type: QuantizationType = QuantizationType.INT8
+
+
+class ValidationConfig(BaseModel):
+    """The spec's headline threshold (share of the original's accuracy that must be retained) and duty to validate."""
+
+    model_config = ConfigDict(validate_assignment=True, extra="forbid")
+    accuracy_threshold: float = Field(0.95, gt=0, le=1)
+    medical_compliance_required: bool = False
+
+
+class ReductionConfig(BaseModel):
+    """How much may be removed from the network."""
+
+    model_config = ConfigDict(validate_assignment=True, extra="forbid")
+    prune_ratio: float = Field(0.3, ge=0, lt=1)
+
+
+MEDICAL_ACCURACY = 0.98
+MEDICAL_PRUNE_RATIO = 0.2
+
+
+class OptimizationConfig(BaseModel):
+    """Everything `primum.optimize` is asked; mutable until `resolve()`, which applies the medical adjustments.
+
+    Raises pydantic's ValidationError on a value outside its range; `from_file` turns that into InputError.
+    """
+
+    model_config = ConfigDict(validate_assignment=True, extra="forbid")
+    level: OptimizationLevel = OptimizationLevel.BALANCED
+    preserve_medical_accuracy: bool = True
+    auto_adjust_for_medical: bool = True
+    policy: ClinicalPolicy = ClinicalPolicy()
+    quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
+    validation: ValidationConfig = Field(default_factory=ValidationConfig)
+    reduction: ReductionConfig = Field(default_factory=ReductionConfig)
+    accept_inconclusive: bool = False
+    budget_minutes: float | None = Field(None, gt=0)
+    threads: int | None = Field(None, ge=1)
+    seed: int = 0
+
+    def resolve(self) -> ResolvedConfig:
+        """A frozen copy after the medical adjustments, with each adjustment as a sentence.
+
+        Raises InputError where MEDICAL_CRITICAL lacks a margin or is combined with `accept_inconclusive`.
+        """
+        config = self.model_copy(deep=True)
+        notes: list[str] = []
+        critical = config.level is OptimizationLevel.MEDICAL_CRITICAL
+        if critical:
+            _demand_explicit(config)
+            config.policy = config.policy.model_copy(update={"block_on_insufficient": True})
+        if critical or (config.preserve_medical_accuracy and config.auto_adjust_for_medical):
+            _adjust(config, notes)
+        return ResolvedConfig(config=config, adjustments=tuple(notes))
+
+    @classmethod
+    def from_file(cls, path: Path) -> OptimizationConfig:
+        """Read a YAML or TOML file. Raises InputError naming the offending key."""
+        try:
+            text = path.read_text()
+            raw: Any = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+            return cls.model_validate(raw or {})
+        except OSError as error:
+            raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except (yaml.YAMLError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{path} is not valid: {' '.join(str(error).split())}") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {explain(error)}") from error
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML that `from_file` reads back to an equal value."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class ResolvedConfig(BaseModel):
+    """A configuration as it is in force."""
+
+    model_config = ConfigDict(frozen=True)
+    config: OptimizationConfig
+    adjustments: tuple[str, ...]
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: where, what."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "value"
+    return f"{where}: {first['msg']}"
+
+
+def _demand_explicit(config: OptimizationConfig) -> None:
+    missing = [name for name in DEFAULT_MARGINS if not config.policy.margins.given(name)]
+    if missing:
+        flags = {"sensitivity": "--margin", "specificity": "--margin"}
+        named = sorted({flags.get(name, f"--{name}-margin") for name in missing})
+        raise InputError(
+            f"MEDICAL_CRITICAL needs margins that a clinician has stated; missing: {', '.join(missing)} "
+            f"(give {', '.join(named)})"
+        )
+    if config.accept_inconclusive:
+        raise InputError("MEDICAL_CRITICAL never accepts an unproven candidate: leave out --accept-inconclusive")
+
+
+def _adjust(config: OptimizationConfig, notes: list[str]) -> None:
+    if config.quantization.quantization_type is QuantizationType.INT4:
+        config.quantization.quantization_type = QuantizationType.INT8
+        notes.append("quantization: INT8 in place of INT4 (medical model)")
+    if config.validation.accuracy_threshold < MEDICAL_ACCURACY:
+        was = config.validation.accuracy_threshold
+        config.validation.accuracy_threshold = MEDICAL_ACCURACY
+        notes.append(f"accuracy threshold: {MEDICAL_ACCURACY:.0%} in place of {was:.0%} (medical model)")
+    if not config.validation.medical_compliance_required:
+        config.validation.medical_compliance_required = True
+        notes.append("validation is mandatory (medical model)")
+    if config.reduction.prune_ratio > MEDICAL_PRUNE_RATIO:
+        was = config.reduction.prune_ratio
+        config.reduction.prune_ratio = MEDICAL_PRUNE_RATIO
+        notes.append(f"pruning ratio: at most {MEDICAL_PRUNE_RATIO:.0%} in place of {was:.0%} (medical model)")

@@ -1,0 +1,1 @@
+"""The data that judge: evaluation sets, declarative preprocessing, patient-level splits and their ledger."""

@@ -1,0 +1,103 @@
+"""The ledger of openings of confirmation sets: append-only, hash-chained, outside every output folder.
+
+It is keyed by what the cases contain, so neither a new seed, a new folder nor a renamed copy of the data escapes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from primum.errors import IntegrityError
+from primum.files import storage
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One opening of a confirmation set for one frozen candidate."""
+
+    when: str
+    candidate: str
+    """Digest of the frozen candidate (recipe, parent model and judging policy)."""
+    cases: tuple[str, ...]
+    """Digests of the cases' raw content."""
+
+
+def state_folder() -> Path:
+    """Where primum keeps what must outlive an output folder: $PRIMUM_STATE, or the XDG state folder."""
+    chosen = os.environ.get("PRIMUM_STATE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "primum"
+
+
+class Ledger:
+    """Reads and appends openings. Raises IntegrityError where the chain of hashes is broken."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or state_folder() / "confirmation-ledger.jsonl"
+
+    def openings(self) -> tuple[Opening, ...]:
+        """All openings, oldest first, after the chain is checked."""
+        if not self.path.exists():
+            return ()
+        return tuple(_opening(record) for record in self._checked(self.path.read_text().splitlines()))
+
+    def prior(self, cases: Sequence[str], candidate: str) -> tuple[tuple[Opening, float], ...]:
+        """Openings for *other* candidates that share cases, each with the share of `cases` it had seen."""
+        mine = set(cases)
+        seen = [(o, len(mine & set(o.cases)) / max(len(mine), 1)) for o in self.openings() if o.candidate != candidate]
+        return tuple((o, share) for o, share in seen if share > 0)
+
+    def record(self, cases: Sequence[str], candidate: str) -> Opening:
+        """Append an opening, before the cases are looked at; the same candidate on the same cases is not written twice."""
+        opening = Opening(datetime.now(UTC).isoformat(timespec="seconds"), candidate, tuple(sorted(cases)))
+        with storage(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                records = self._checked(file.read().splitlines())
+                for known in map(_opening, records):
+                    if (known.candidate, known.cases) == (opening.candidate, opening.cases):
+                        return known
+                previous = records[-1]["hash"] if records else ""
+                body = {"when": opening.when, "candidate": candidate, "cases": list(opening.cases), "previous": previous}
+                file.write(json.dumps({**body, "hash": _hash(body)}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        return opening
+
+    def _checked(self, lines: list[str]) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = []
+        previous = ""
+        for number, line in enumerate(lines, 1):
+            try:
+                record: dict[str, Any] = json.loads(line)
+                body = {key: record[key] for key in ("when", "candidate", "cases", "previous")}
+                sound = record["hash"] == _hash(body) and record["previous"] == previous
+            except (ValueError, KeyError, TypeError):
+                sound = False
+            if not sound:
+                raise IntegrityError(
+                    f"{self.path}: line {number} was changed after it was written; openings of confirmation sets can no "
+                    "longer be trusted. Restore the file from a backup, or judge on new patients with a new PRIMUM_STATE"
+                )
+            previous = record["hash"]
+            records.append(record)
+        return records
+
+
+def _opening(record: dict[str, Any]) -> Opening:
+    return Opening(record["when"], record["candidate"], tuple(record["cases"]))
+
+
+def _hash(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

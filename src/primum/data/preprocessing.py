@@ -1,0 +1,147 @@
+"""Declarative preprocessing, stored in the artifact and used everywhere: decode, colour, resize, crop, scale, normalise.
+
+Resizing is Pillow's own (antialiased), so numbers are those of a training pipeline built on Pillow or torchvision.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from primum.config import explain
+from primum.errors import InputError
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_WIDE = ("I;16", "I;16L", "I;16B", "I", "F")
+
+
+class Color(StrEnum):
+    """Channels of the network's input."""
+
+    GREY = "grey"
+    RGB = "rgb"
+
+
+class Preprocessing(BaseModel):
+    """How a raw image becomes the network's input, a float32 array (channels, height, width).
+
+    `scale` multiplies pixel values first; None means 1/255 for 8-bit images and 1/65535 for 16-bit ones.
+    `mean` and `std` (one number, or one a channel) then normalise: (x * scale - mean) / std.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    color: Color = Color.GREY
+    size: tuple[int, int] | None = None
+    """(height, width) to resize to; None keeps the image's own."""
+    interpolation: str = "bilinear"
+    crop: tuple[int, int] | None = None
+    """(height, width) of a centre crop after resizing."""
+    scale: float | None = Field(None, gt=0)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_tuples(cls, raw: Any) -> Any:
+        if isinstance(raw, dict):
+            return {k: (v,) if k in ("mean", "std") and isinstance(v, int | float) else v for k, v in raw.items()}
+        return raw
+
+    @model_validator(mode="after")
+    def _check(self) -> Preprocessing:
+        if self.interpolation not in _FILTERS:
+            raise ValueError(f"interpolation must be one of {', '.join(_FILTERS)}")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, self.channels):
+                raise ValueError(f"{name} needs one number, or one for each of {self.channels} channel(s)")
+        if any(s <= 0 for s in self.std):
+            raise ValueError("std must be positive")
+        for box in (self.size, self.crop):
+            if box and not all(0 < side <= 8192 for side in box):
+                raise ValueError("sizes are (height, width) between 1 and 8192")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for rgb."""
+        return 1 if self.color is Color.GREY else 3
+
+    def __call__(self, image: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
+        """One image to float32 (channels, height, width). Arrays are (H, W) or (H, W, 3), uint8 or uint16."""
+        picture, top = _as_picture(image, self.color)
+        if self.size is not None:
+            height, width = self.size
+            picture = picture.resize((width, height), _FILTERS[self.interpolation])
+        if self.crop is not None:
+            picture = _centre_crop(picture, self.crop)
+        scale = self.scale if self.scale is not None else 1.0 / top
+        pixels = np.asarray(picture, dtype=np.float32)
+        chw = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        mean = np.asarray(self.mean, np.float32).reshape(-1, 1, 1)
+        std = np.asarray(self.std, np.float32).reshape(-1, 1, 1)
+        return np.ascontiguousarray((chw * np.float32(scale) - mean) / std, dtype=np.float32)
+
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest value that an 8-bit (or `scale`d) image can become."""
+        top = 1.0 if self.scale is None else 255.0 * self.scale
+        ends = [(edge - m) / s for edge in (0.0, top) for m in self.mean for s in self.std]
+        return min(ends), max(ends)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Preprocessing:
+        """Read a YAML file. Raises InputError naming the offending key."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+        except OSError as error:
+            raise InputError(f"cannot read the preprocessing {path}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {explain(error)}") from error
+
+
+def _as_picture(image: Image.Image | NDArray[Any], color: Color) -> tuple[Image.Image, float]:
+    """The picture in the wanted mode, and the largest value that its depth allows."""
+    if isinstance(image, np.ndarray):
+        image = _from_array(image)
+    if image.mode not in _WIDE:
+        mode = "L" if color is Color.GREY else "RGB"
+        return (image if image.mode == mode else image.convert(mode)), 255.0
+    if color is Color.RGB:
+        raise InputError("a 16-bit or floating-point image cannot be read as rgb; set color: grey")
+    # convert("L") would clip a 16-bit image at 255: go through floats, which Pillow resizes exactly.
+    return image.convert("F"), 65535.0
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    grey_or_rgb = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if not grey_or_rgb or array.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"an image array must be (height, width) or (height, width, 3) of uint8 or uint16, not {array.shape} "
+            f"of {array.dtype}"
+        )
+    return Image.fromarray(array)
+
+
+def _centre_crop(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
+    height, width = box
+    if picture.height < height or picture.width < width:
+        raise InputError(
+            f"an image of {picture.height}x{picture.width} is smaller than the crop {height}x{width}; set size first"
+        )
+    top, left = round((picture.height - height) / 2), round((picture.width - width) / 2)
+    return picture.crop((left, top, left + width, top + height))

@@ -1,0 +1,135 @@
+"""Where the raw bytes of cases lie: a folder, a zip file or an array in memory. Each is read by position."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from primum.data.images import decode
+from primum.errors import InputError, UnsafeInput
+
+MAX_FILE_BYTES = 512 * 2**20
+
+
+class Source(Protocol):
+    """Raw inputs by position."""
+
+    def content(self, index: int) -> bytes:
+        """The bytes that identify the input (what its digest is taken over)."""
+
+    def image(self, index: int) -> Image.Image | NDArray[Any]:
+        """The decoded input."""
+
+    def name(self, index: int) -> str:
+        """What a message calls it."""
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Files below one folder. Names that would leave it are refused."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse names that leave the folder."""
+        for name in self.names:
+            _check_inside(name)
+
+    def content(self, index: int) -> bytes:
+        """The file's bytes."""
+        path = self.root / self.names[index]
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise UnsafeInput(f"{self.names[index]}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
+            return path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.names[index]}: cannot be read ({error.strerror})") from error
+
+    def image(self, index: int) -> Image.Image:
+        """The decoded image."""
+        return decode(self.content(index), self.names[index])
+
+    def name(self, index: int) -> str:
+        """The path below the folder."""
+        return self.names[index]
+
+
+@dataclass(frozen=True)
+class ZipSource:
+    """Members of one zip file, read without unpacking."""
+
+    path: Path
+    names: tuple[str, ...]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check that every member is there."""
+        members = set(zip_members(self.path))
+        for name in self.names:
+            _check_inside(name)
+            if name not in members:
+                raise InputError(f"{name}: not in {self.path}")
+        object.__setattr__(self, "_zip", zipfile.ZipFile(self.path))
+
+    def content(self, index: int) -> bytes:
+        """The member's bytes."""
+        archive: zipfile.ZipFile = self.__dict__["_zip"]
+        name = self.names[index]
+        try:
+            with self._lock:
+                if archive.getinfo(name).file_size > MAX_FILE_BYTES:
+                    raise UnsafeInput(f"{name}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
+                return archive.read(name)
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise InputError(f"{name}: cannot be read from {self.path} ({error})") from error
+
+    def image(self, index: int) -> Image.Image:
+        """The decoded image."""
+        return decode(self.content(index), self.names[index])
+
+    def name(self, index: int) -> str:
+        """The member's path in the zip file."""
+        return self.names[index]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Images (N, H, W) or (N, H, W, 3) of uint8 in memory (MedMNIST)."""
+
+    images: NDArray[np.uint8]
+    label: str = "image"
+
+    def content(self, index: int) -> bytes:
+        """The pixel bytes."""
+        return self.images[index].tobytes()
+
+    def image(self, index: int) -> NDArray[Any]:
+        """One image as an array."""
+        return self.images[index]
+
+    def name(self, index: int) -> str:
+        """Its position."""
+        return f"{self.label} {index}"
+
+
+def zip_members(path: Path) -> list[str]:
+    """Names of the files in a zip. Raises InputError where it is not one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [i.filename for i in archive.infolist() if not i.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: not a zip file that can be read ({error})") from error
+
+
+def _check_inside(name: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts:
+        raise UnsafeInput(f"{name}: leaves the data folder; it was not read")

@@ -1,0 +1,48 @@
+"""Every exception primum raises: what went wrong, where, and what to do about it.
+
+Messages go to the person at the terminal, never to a log: they name the file that must be mended, and nothing of
+what is in it.
+"""
+
+
+class PrimumError(Exception):
+    """Base of everything primum raises. The command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class InputError(PrimumError):
+    """What the user handed in cannot be used: a wrong path, a label that does not match, a corrupt file."""
+
+    exit_code = 2
+
+
+class UnsafeInput(InputError):
+    """A model or data file that would run code, leave its folder, or exhaust memory when opened. It was not opened."""
+
+
+class MissingExtra(InputError):
+    """A feature whose optional dependency is not installed; the message is the line that installs it."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency: pip install 'primum[{extra}]'")
+        self.feature, self.extra = feature, extra
+
+
+class IntegrityError(PrimumError):
+    """An artifact whose files do not match its manifest. Nothing of it was opened."""
+
+    exit_code = 2
+
+
+class StorageError(PrimumError):
+    """Writing failed (disk full, no permission). Nothing half-written remains."""
+
+    exit_code = 2
+
+
+class TrialError(PrimumError):
+    """One candidate failed: it did not build, did not agree with the original, or its process died.
+
+    A failed trial is a result of the study, never its end.
+    """

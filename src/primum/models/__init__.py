@@ -1,0 +1,1 @@
+"""What comes in: model references, safe loading of weights, the signature."""

@@ -1,0 +1,109 @@
+"""Naming a model: `module:factory` with a checkpoint, an .onnx file, or a live torch module."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primum.errors import InputError, UnsafeInput
+from primum.files import sha256
+
+if TYPE_CHECKING:
+    import torch
+
+_UNSAFE = {".pt2": "torch's own loader falls back to unsafe unpickling for it", ".pkl": "a pickle runs code when opened"}
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """Either `factory` ("module:callable") with an optional `checkpoint`, or `onnx`, or a live `module`."""
+
+    factory: str | None = None
+    checkpoint: Path | None = None
+    onnx: Path | None = None
+    module: torch.nn.Module | None = None
+
+    def __str__(self) -> str:
+        """How messages and reports call the model."""
+        if self.onnx is not None:
+            return self.onnx.name
+        if self.factory is not None:
+            return self.factory + (f" with {self.checkpoint.name}" if self.checkpoint else "")
+        return type(self.module).__name__
+
+
+def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelReference:
+    """Understand what the user named: a torch module, "module:factory[@checkpoint]" or a path.
+
+    Raises InputError (UnsafeInput for formats that run code) saying what is accepted.
+    """
+    if isinstance(reference, ModelReference):
+        return reference
+    if hasattr(reference, "state_dict") and callable(reference):
+        return ModelReference(module=reference)
+    text = str(reference)
+    path = Path(text)
+    if path.suffix.lower() in _UNSAFE:
+        raise UnsafeInput(f"{text}: refused, {_UNSAFE[path.suffix.lower()]}. Give module:factory with --checkpoint")
+    if path.suffix.lower() == ".onnx":
+        return ModelReference(onnx=_existing(path))
+    if "@" in text and checkpoint is None:
+        text, checkpoint = text.split("@", 1)
+    name, colon, attribute = text.partition(":")
+    if colon and name and attribute and not path.exists():
+        return ModelReference(factory=text, checkpoint=_existing(Path(checkpoint)) if checkpoint else None)
+    if path.exists():
+        raise InputError(
+            f"{text}: holds weights but no architecture; name the function that builds the network: "
+            f"--model module:factory --checkpoint {text}"
+        )
+    raise InputError(f"{text}: not a model; give module:factory (with --checkpoint FILE) or FILE.onnx")
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return path
+
+
+def find_factory(name: str) -> Callable[[], torch.nn.Module]:
+    """Import `module:callable`; the current folder is importable, as it is for `python -m`.
+
+    Raises InputError naming the part that is missing. This is the one place where the user's own code runs.
+    """
+    module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--model {name}: no module {error.name!r} can be imported from here (run from the folder that holds it, "
+            "or install it)"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise InputError(f"--model {name}: the module {module_name} has no callable {attribute!r}")
+    return factory  # type: ignore[no-any-return]
+
+
+def digest(reference: ModelReference) -> str:
+    """SHA-256 that identifies the weights (and, for a live module, its structure)."""
+    if reference.onnx is not None:
+        return sha256(reference.onnx)
+    if reference.factory is not None and reference.checkpoint is not None:
+        return hashlib.sha256(f"{reference.factory} {sha256(reference.checkpoint)}".encode()).hexdigest()
+    from primum.models.torch_module import build
+
+    module = build(reference).module
+    state = hashlib.sha256(str(module).encode())
+    for name, tensor in module.state_dict().items():
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()

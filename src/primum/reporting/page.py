@@ -1,0 +1,44 @@
+"""The page: what is said, in which order."""
+
+from __future__ import annotations
+
+from primum.reporting import numbers as n
+from primum.reporting import wording as w
+from primum.reporting.blocks import Page
+from primum.reporting.flips import flips_section
+from primum.reporting.method import method_section
+from primum.reporting.quality import decisions_section, endpoints_section, subgroups_section
+from primum.reporting.speed import cards, front_section, latency_section, trials_section
+from primum.study.result import StudyResult
+
+_CLOSING = (
+    "This is evidence for a reviewer. It is not a clearance, an approval or a certificate, and it replaces no clinical "
+    "judgement.",
+    "It compares one model with its own original on these cases and on this machine. It does not say that the original "
+    "is good, nor how either does on other patients, scanners, sites or machines.",
+    "No signature is made automatically.",
+)
+_SIGNATURE = ("Reviewed by", "Role", "Decision", "Date and signature")
+
+
+def compose(result: StudyResult) -> Page:
+    """Everything the report says, most important first."""
+    return Page(
+        name=n.clean(result.model.name),
+        made=n.clean(f"{result.created} · primum {result.version} · {result.data.name}"),
+        banners=w.banners(result),
+        headline=w.headline(result),
+        cards=cards(result),
+        sections=(
+            endpoints_section(result),
+            subgroups_section(result),
+            decisions_section(result),
+            flips_section(result),
+            latency_section(result),
+            front_section(result),
+            trials_section(result),
+            method_section(result),
+        ),
+        closing=_CLOSING,
+        signature=_SIGNATURE,
+    )

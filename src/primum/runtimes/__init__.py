@@ -1,0 +1,1 @@
+"""Adapters, one a runtime: build files from a model, load them into a session, say what really ran."""

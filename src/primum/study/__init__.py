@@ -1,0 +1,1 @@
+"""The study: recipes, trials, their store, and the choice among them."""

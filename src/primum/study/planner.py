@@ -1,0 +1,117 @@
+"""Which recipes are worth trying, by level, machine and measured facts; and why each other one is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from primum.config import OptimizationConfig, OptimizationLevel, QuantizationType
+from primum.hardware.machine import Machine
+from primum.runtimes.base import Target, get_runtime
+from primum.study.recipe import Recipe
+
+SMALL_BYTES = 2_000_000
+SMALL_MS = 0.2
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the planner knows of the original: `baseline_ms` is its measured median at batch 1."""
+
+    from_torch: bool
+    weight_bytes: int
+    image_input: bool
+    convolutional: bool
+    baseline_ms: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A recipe and why it is tried."""
+
+    recipe: Recipe
+    why: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something not tried, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Proposals in the order they are tried, and what is left out."""
+
+    proposals: tuple[Proposal, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def baseline_recipe(from_torch: bool, threads: int | None) -> Recipe:
+    """The original as it stands: torch eager FP32, or ONNX Runtime FP32 for an .onnx model."""
+    return Recipe(Target(runtime="torch" if from_torch else "onnxruntime", threads=threads))
+
+
+def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Plan:
+    """Propose recipes. Lossless ones come first, so that a study ended early still has something to deliver."""
+    proposals: list[Proposal] = []
+    left_out: list[LeftOut] = []
+
+    def consider(why: str, runtime: str, precision: str = "fp32", channels_last: bool = False) -> None:
+        target = Target(runtime=runtime, precision=precision, channels_last=channels_last, threads=config.threads)
+        recipe = Recipe(target)
+        reason = _obstacle(target, config, facts, machine)
+        if reason:
+            left_out.append(LeftOut(str(recipe), reason))
+        elif recipe != baseline_recipe(facts.from_torch, config.threads):
+            proposals.append(Proposal(recipe, why))
+
+    consider("lossless: the graph in ONNX Runtime", "onnxruntime")
+    consider("lossless: the graph in OpenVINO", "openvino")
+    consider("INT8 weights and activations, ranges calibrated by NNCF", "openvino", "int8")
+    consider("INT8 weights and activations, QDQ per channel U8S8", "onnxruntime", "int8")
+    consider("this CPU multiplies BF16 in hardware", "openvino", "bf16")
+    consider("half the file, arithmetic in FP32", "onnxruntime", "fp16")
+    consider("INT8 weights, activation ranges per input", "onnxruntime", "int8-dynamic")
+    consider("lossless: memory layout that convolutions like", "torch", channels_last=True)
+    consider("lossless: traced and frozen", "torchscript")
+    consider("this CPU multiplies BF16 in hardware", "torch", "bf16", channels_last=facts.image_input)
+    consider("lossless: compiled kernels", "inductor", channels_last=facts.image_input)
+    consider("compiled kernels in BF16", "inductor", "bf16", channels_last=facts.image_input)
+    left_out.extend(_beyond(config))
+    return Plan(tuple(proposals), tuple(left_out))
+
+
+def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> str | None:
+    """Why a target is not tried, or None."""
+    runtime = get_runtime(target.runtime)
+    lossy = target.precision != "fp32"
+    if why := runtime.missing():
+        return f"not installed: {why}"
+    if lossy and config.level is OptimizationLevel.MINIMAL:
+        return "MINIMAL tries lossless runtimes only"
+    if not facts.from_torch and not runtime.needs_onnx:
+        return "the model came as .onnx"
+    if target.channels_last and not facts.image_input:
+        return "the input has no channels to lay out"
+    if target.precision == "bf16" and "bf16" not in machine.features:
+        return "this CPU has no BF16 arithmetic: it would be slower"
+    if target.precision == "int8-dynamic" and facts.convolutional:
+        return "dynamic INT8 makes convolutions slower than eager"
+    if lossy and (facts.weight_bytes < SMALL_BYTES or facts.baseline_ms < SMALL_MS):
+        return (
+            f"too small to gain ({facts.weight_bytes / 1e6:.2f} MB, {facts.baseline_ms:.3f} ms a call): "
+            "lower precision makes such models slower"
+        )
+    return None
+
+
+def _beyond(config: OptimizationConfig) -> list[LeftOut]:
+    """What the level would allow and this version does not do."""
+    out = []
+    if config.level is OptimizationLevel.AGGRESSIVE:
+        out.append(LeftOut("pruning, distillation", "not in this version of primum"))
+        if config.quantization.quantization_type is QuantizationType.INT4:
+            out.append(LeftOut("4-bit weights", "not in this version of primum"))
+    return out

@@ -1,0 +1,81 @@
+"""A recipe is data: techniques in order, then one target. It prints as one line and hashes stably."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from primum.config import explain
+from primum.errors import InputError
+from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
+from primum.techniques.registry import TechniqueConfig, make, name_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to the original, and where the outcome runs."""
+
+    target: Target
+    techniques: tuple[TechniqueConfig, ...] = ()
+
+    def __str__(self) -> str:
+        """For example round_weights(bits=3) -> openvino[int8]."""
+        return " -> ".join([*(_call(t) for t in self.techniques), str(self.target)])
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that depend on the content alone."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `from_dict` gives back an equal recipe."""
+        techniques = [{name_of(t): t.model_dump(mode="json")} for t in self.techniques]
+        return {"techniques": techniques, "target": self.target.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, raw: Any) -> Recipe:
+        """Raises InputError naming what is wrong."""
+        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {"target", "techniques"}:
+            raise InputError("a recipe has the keys target and techniques")
+        try:
+            target = Target.model_validate(raw["target"])
+        except ValidationError as error:
+            raise InputError(f"recipe target: {explain(error)}") from error
+        if target.runtime not in NAMES:
+            raise InputError(f"no runtime {target.runtime!r}; there are {', '.join(NAMES)}")
+        if target.precision not in get_runtime(target.runtime).precisions:
+            possible = ", ".join(get_runtime(target.runtime).precisions)
+            known = "" if target.precision in PRECISIONS else f" ({target.precision!r} is no precision)"
+            raise InputError(f"{target.runtime} runs {possible}{known}, not {target.precision}")
+        listed = raw.get("techniques") or []
+        if not isinstance(listed, list) or not all(isinstance(t, dict) and len(t) == 1 for t in listed):
+            raise InputError("techniques is a list with one name and its settings in each entry")
+        return cls(target, tuple(make(name, settings) for t in listed for name, settings in t.items()))
+
+
+def read_recipes(path: Path) -> tuple[Recipe, ...]:
+    """Recipes from a YAML file: one, or a list of them. Raises InputError."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read the recipes {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return tuple(Recipe.from_dict(item) for item in (raw if isinstance(raw, list) else [raw]))
+
+
+def write_recipes(recipes: tuple[Recipe, ...]) -> str:
+    """The recipes as YAML that `read_recipes` reads back."""
+    return yaml.safe_dump([r.to_dict() for r in recipes], sort_keys=False)
+
+
+def _call(config: TechniqueConfig) -> str:
+    settings = ", ".join(f"{k}={v}" for k, v in config.model_dump().items())
+    return f"{name_of(config)}({settings})"

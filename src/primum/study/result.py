@@ -1,0 +1,162 @@
+"""What a study found: the one object that every report is rendered from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.benchmark.timing import Timings
+from primum.config import ClinicalPolicy, OptimizationLevel
+from primum.data.evaluation import Exclusion
+from primum.hardware.machine import Machine
+from primum.study.planner import LeftOut
+from primum.study.trial import Trial, trial_to_json, verdict_to_data
+from primum.validation.planning import Plan
+from primum.validation.verdict import Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """The original."""
+
+    name: str
+    digest: str
+    parameters: int
+    weight_bytes: int
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    positive: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """One part of the judging data."""
+
+    name: str
+    cases: int
+    patients: int
+    positives: int
+    negatives: int
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The judging data."""
+
+    name: str
+    cases: int
+    patients: int
+    unit: str
+    """"patient", or why each case is taken as one."""
+    parts: tuple[PartSummary, ...]
+    groups: dict[str, dict[str, int]]
+    excluded: tuple[Exclusion, ...]
+    notes: tuple[str, ...]
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One opening of the confirmation set."""
+
+    key: str
+    recipe: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Scores behind the ROC curves: P(positive) of original and delivered artifact on one part."""
+
+    part: str
+    labels: NDArray[np.int64]
+    reference: NDArray[np.float64]
+    candidate: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Everything that the study found. `stages`: "original" and "delivered" -> stage -> statistics in ms."""
+
+    created: str
+    version: str
+    machine: Machine
+    level: OptimizationLevel
+    adjustments: tuple[str, ...]
+    policy: ClinicalPolicy
+    model: ModelSummary
+    data: DataSummary
+    power: Plan
+    baseline: Trial
+    trials: tuple[Trial, ...]
+    left_out: tuple[LeftOut, ...]
+    front: frozenset[str]
+    declared: tuple[str, ...]
+    declared_reason: str
+    confirmations: tuple[Confirmation, ...]
+    prior_openings: tuple[str, ...]
+    """Earlier openings of these confirmation cases for other candidates, as sentences."""
+    winner: Trial
+    accepted: bool
+    """A candidate was chosen and proven; False: the lossless original stands in because none was."""
+    unproven: bool
+    verdict: Verdict
+    """The verdict that decided: of the winner, or of the best candidate that was not accepted."""
+    verdict_recipe: str
+    reasons: tuple[str, ...]
+    final: dict[str, Timings]
+    """Key -> timings of the last interleaved run of original and finalists."""
+    stages: dict[str, dict[str, dict[str, Any]]]
+    judged: Judged
+    harmed: tuple[tuple[str, Verdict], ...] = ()
+    """(recipe, verdict) of the candidates found INFERIOR."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Outcome of the deciding verdict."""
+        return self.verdict.outcome
+
+    @property
+    def speedup(self) -> float:
+        """Original's median / delivered artifact's, batch 1, last interleaved run."""
+        return self.final[self.winner.key].ratio
+
+    @property
+    def size_ratio(self) -> float:
+        """Bytes of the original's weights / bytes of the delivered model files."""
+        return self.baseline.size_bytes / max(self.winner.size_bytes, 1)
+
+
+def summary(result: StudyResult, artifact: Path, report: Path) -> dict[str, Any]:
+    """The object that `primum optimize --json` prints."""
+    import json
+
+    timings = result.final[result.winner.key]
+    return {
+        "accepted": result.accepted,
+        "artifact": str(artifact),
+        "report": str(report),
+        "verdict": result.outcome.value,
+        "verdict_of": result.verdict_recipe,
+        "unproven": result.unproven,
+        "delivered": {
+            "recipe": result.winner.recipe,
+            "verdict": result.winner.outcome.value,
+            "basis": result.winner.verdict.basis.value if result.winner.verdict else None,
+        },
+        "speedup": result.speedup,
+        "speedup_interval": [timings.ratio_lower, timings.ratio_upper],
+        "size_ratio": result.size_ratio,
+        "reasons": list(result.reasons),
+        "declared": list(result.declared),
+        "verdict_detail": verdict_to_data(result.verdict),
+        "confirmations": [{"recipe": c.recipe, "verdict": verdict_to_data(c.verdict)} for c in result.confirmations],
+        "baseline": json.loads(trial_to_json(result.baseline)),
+        "trials": [json.loads(trial_to_json(t)) for t in result.trials],
+        "left_out": [{"what": item.what, "why": item.why} for item in result.left_out],
+    }

@@ -1,0 +1,252 @@
+"""Runs trials one by one: build, load, compare, judge, time. Each ends in one record."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.artifact.predictor import Proven
+from primum.benchmark.timing import interleave, summarize
+from primum.config import ClinicalPolicy
+from primum.data.evaluation import EvaluationSet, Materialized
+from primum.data.split import Split
+from primum.errors import InputError, TrialError
+from primum.files import size_of
+from primum.runtimes.base import get_runtime
+from primum.runtimes.isolated import Isolated
+from primum.runtimes.load import MODEL
+from primum.study.build import Built, Original
+from primum.study.planner import Proposal
+from primum.study.recipe import Recipe
+from primum.study.store import Store
+from primum.study.trial import Parity, Status, Trial
+from primum.validation.gate import Cases, judge
+from primum.validation.verdict import Verdict
+
+PARITY = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.15, "int8": 0.6, "int8-dynamic": 0.6}
+"""Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
+TIMED_ROUNDS = 12
+TIMED_CASES = 64
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The cases, their parts, and the policy."""
+
+    data: Materialized
+    split: Split
+    policy: ClinicalPolicy
+    case_ids: NDArray[np.str_]
+    """What evidence calls the cases (pseudonyms)."""
+
+    def cases(self, rows: NDArray[np.int64], positive: int) -> Cases:
+        """The judged cases at `rows`; label 1 is the positive class."""
+        part: EvaluationSet = self.data.cases.take(rows)
+        return Cases(
+            labels=(part.labels == positive).astype(np.int64),
+            patients=part.patients if part.patients is not None else np.full(len(part), "", dtype=np.str_),
+            groups=dict(part.groups),
+            case_ids=self.case_ids[rows],
+            independent=part.patients is None,
+        )
+
+
+class Runner:
+    """Holds the baseline's process open while trials run; a context manager."""
+
+    def __init__(
+        self, original: Original, judging: Judging, store: Store, baseline: Proposal, seed: int, timeout: float = 900.0
+    ) -> None:
+        self.original, self.judging, self.store = original, judging, store
+        self._baseline_proposal, self._seed, self._timeout = baseline, seed, timeout
+        self._open = contextlib.ExitStack()
+        self._baseline: Isolated | None = None
+        self._baseline_opened: dict[str, Any] = {}
+
+    def __enter__(self) -> Runner:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the baseline's process."""
+        self._open.close()
+
+    def baseline(self) -> Trial:
+        """The trial of the original as it stands; InputError where it cannot run, for then nothing can be judged."""
+        proposal = self._baseline_proposal
+        trial = self.store.trial(proposal.recipe.key)
+        if trial is None or not trial.ok:
+            trial = self._attempt(proposal)
+            self.store.save(trial)
+        if not trial.ok:
+            raise InputError(f"the original does not run: {trial.reason}")
+        return trial
+
+    def trial(self, proposal: Proposal) -> Trial:
+        """The trial of one recipe: the record of an earlier run, or a new one."""
+        known = self.store.trial(proposal.recipe.key)
+        if known is not None and known.status is not Status.SKIPPED:
+            return known
+        trial = self._attempt(proposal)
+        self.store.save(trial)
+        return trial
+
+    def confirm(self, trial: Trial) -> Verdict:
+        """Judge a candidate on the locked part. The ledger must have been written before."""
+        rows = self.judging.split.confirmation
+        reference = self._scores(self._baseline_proposal.recipe.key, "confirmation", rows)
+        candidate = self._scores(trial.key, "confirmation", rows)
+        return judge(self.judging.cases(rows, self._positive), reference, candidate, self.judging.policy)
+
+    def session(self, key: str) -> tuple[Isolated, dict[str, Any]]:
+        """A fresh process with a built candidate loaded; the caller closes it."""
+        folder = self.store.candidate(key)
+        process = Isolated(self._timeout)
+        try:
+            return process, process.open(folder, self._example(), self._factory_for(key))
+        except TrialError:
+            process.close()
+            raise
+
+    def _attempt(self, proposal: Proposal) -> Trial:
+        recipe = proposal.recipe
+        head: dict[str, Any] = {
+            "key": recipe.key,
+            "recipe": str(recipe),
+            "recipe_data": recipe.to_dict(),
+            "why": proposal.why,
+            "self_contained": not get_runtime(recipe.target.runtime).keeps_weights_only,
+        }
+        try:
+            return self._run(proposal, head)
+        except TrialError as error:
+            return Trial(**head, status=Status.FAILED, reason=str(error))
+
+    def _run(self, proposal: Proposal, head: dict[str, Any]) -> Trial:
+        recipe, selection = proposal.recipe, self.judging.split.selection
+        is_baseline = recipe.key == self._baseline_proposal.recipe.key
+        built = self._build(proposal)
+        process, opened = self.session(recipe.key)
+        with process:
+            raw = process.predict(self.judging.data.path, selection)
+            reference = raw if is_baseline else self._raw_baseline(selection)
+            parity = self._parity(recipe, built, process, raw, reference)
+            if is_baseline and not np.isfinite(raw).all():
+                raise TrialError("it gives NaN or infinite outputs on some cases")
+            if not parity.passed:
+                return Trial(**head, status=Status.FAILED, reason=_broken(parity), parity=parity, notes=built.notes)
+            scores = self.original.signature.positive_probability(raw)
+            self.store.keep_scores(recipe.key, "selection", scores)
+            verdict = judge(
+                self.judging.cases(selection, self._positive),
+                self.original.signature.positive_probability(reference),
+                scores,
+                self.judging.policy,
+            )
+            if is_baseline:
+                self._baseline, self._baseline_opened = process, opened
+            timings = self._time(recipe.key, process, opened)
+            if is_baseline:
+                self._baseline = None
+        proven: Proven = opened["proven"]
+        return Trial(
+            **head,
+            status=Status.OK,
+            size_bytes=size_of(self.store.candidate(recipe.key) / MODEL),
+            build_s=built.seconds,
+            parity=parity,
+            precision_proven=proven.precision,
+            provider=proven.provider,
+            threads=proven.threads,
+            timings=timings,
+            verdict=verdict,
+            notes=built.notes + proven.notes,
+        )
+
+    def _parity(
+        self,
+        recipe: Recipe,
+        built: Built,
+        process: Isolated,
+        raw: NDArray[np.float32],
+        reference: NDArray[np.float32],
+    ) -> Parity:
+        """An export is held against what it exports: the original, or the network that techniques made of it."""
+        tolerance = PARITY[recipe.target.precision]
+        if built.expected is None:
+            return _parity(raw, reference, tolerance)
+        rows = self.judging.split.calibration[: len(built.expected)]
+        return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
+
+    def _build(self, proposal: Proposal) -> Built:
+        with Isolated(self._timeout) as process:
+            built: Built = process.call(
+                "primum.study.build:build_candidate",
+                original=self.original,
+                recipe=proposal.recipe,
+                inputs=self.judging.data.path,
+                calibration=self.judging.split.calibration[:300],
+                seed=self._seed,
+                out=self.store.candidate(proposal.recipe.key),
+            )
+        return built
+
+    def _time(self, key: str, process: Isolated, opened: dict[str, Any]) -> Any:
+        baseline, _ = self._baseline_process()
+        rows = self.judging.split.selection[:TIMED_CASES]
+        sessions = {"candidate": process} if process is baseline else {"baseline": baseline, "candidate": process}
+        taken = interleave(sessions, self.judging.data.path, rows, TIMED_ROUNDS, self._seed)
+        return summarize(taken["candidate"], taken.get("baseline", taken["candidate"]), opened, process.peak_memory())
+
+    def _baseline_process(self) -> tuple[Isolated, dict[str, Any]]:
+        if self._baseline is None:
+            process, self._baseline_opened = self.session(self._baseline_proposal.recipe.key)
+            self._baseline = self._open.enter_context(process)
+        return self._baseline, self._baseline_opened
+
+    def _raw_baseline(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not hasattr(self, "_raw"):
+            self._raw = self._baseline_process()[0].predict(self.judging.data.path, rows)
+        return self._raw
+
+    def _scores(self, key: str, part: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        known = self.store.scores(key, part)
+        if known is None:
+            process, _ = self.session(key)
+            with process:
+                raw = process.predict(self.judging.data.path, rows)
+            known = self.original.signature.positive_probability(raw)
+            self.store.keep_scores(key, part, known)
+        return known
+
+    def _factory_for(self, key: str) -> Any:
+        trial_runtime = self.store.candidate(key) / MODEL / "weights.safetensors"
+        return self.original.factory if trial_runtime.is_file() else None
+
+    def _example(self) -> NDArray[np.float32]:
+        return np.asarray(self.judging.data.inputs[self.judging.split.calibration[:1]], dtype=np.float32)
+
+    @property
+    def _positive(self) -> int:
+        return self.original.signature.positive
+
+
+def _parity(raw: NDArray[np.float32], reference: NDArray[np.float32], tolerance: float) -> Parity:
+    difference = np.asarray(raw, np.float64) - np.asarray(reference, np.float64)
+    spread = np.linalg.norm(reference - reference.mean(axis=0)) or 1.0
+    relative = float(np.linalg.norm(difference) / spread)
+    return Parity(float(np.abs(difference).max()), relative, tolerance, bool(relative <= tolerance))
+
+
+def _broken(parity: Parity) -> str:
+    return (
+        f"its outputs do not follow the original's: relative error {parity.relative:.3g} "
+        f"(at most {parity.tolerance:g} at this precision); the export is broken"
+    )

@@ -1,0 +1,97 @@
+"""The study on disk: one atomically renamed record a recipe, so that a kill at any moment loses nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from primum.errors import InputError
+from primum.files import storage, write_bytes, write_json
+from primum.study.trial import Trial, trial_from_json, trial_to_json
+
+
+class Store:
+    """Files below one folder: inputs, export, candidates, predictions, trials, records."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the study; raises InputError where another process does."""
+        with storage(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / "lock").open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{self.folder}: another run is working on this study; wait for it, or use another --out") from error
+            yield
+
+    def claim(self, inputs: dict[str, Any]) -> bool:
+        """Bind the study to its inputs; True where it goes on from an earlier run.
+
+        Raises InputError naming what differs where the folder holds a study of other inputs.
+        """
+        known = self.record("study")
+        if known is None:
+            self.keep("study", inputs)
+            return False
+        differing = sorted(k for k in {*known, *inputs} if known.get(k) != _plain(inputs.get(k)))
+        if differing:
+            raise InputError(
+                f"{self.folder}: holds a study of other inputs (differs in: {', '.join(differing)}); "
+                "choose another --out, or delete that folder to start again"
+            )
+        return True
+
+    def trial(self, key: str) -> Trial | None:
+        """The trial of a recipe, None where it has not ended (an unreadable record counts as not ended)."""
+        path = self.folder / "trials" / f"{key}.json"
+        try:
+            return trial_from_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError, ValueError):
+            return None
+
+    def save(self, trial: Trial) -> None:
+        """Record a trial."""
+        write_bytes(self.folder / "trials" / f"{trial.key}.json", trial_to_json(trial))
+
+    def candidate(self, key: str) -> Path:
+        """Where the candidate's files lie."""
+        return self.folder / "candidates" / key
+
+    def keep_scores(self, key: str, part: str, scores: NDArray[np.float64]) -> None:
+        """Keep P(positive) of a candidate on a part."""
+        import io
+
+        buffer = io.BytesIO()
+        np.save(buffer, scores)
+        write_bytes(self.folder / "scores" / f"{key}-{part}.npy", buffer.getvalue())
+
+    def scores(self, key: str, part: str) -> NDArray[np.float64] | None:
+        """P(positive) of a candidate on a part, None where it was not kept."""
+        path = self.folder / "scores" / f"{key}-{part}.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+
+    def keep(self, name: str, value: dict[str, Any]) -> None:
+        """Keep a record."""
+        write_json(self.folder / f"{name}.json", value)
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """A kept record, None where there is none."""
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))

@@ -1,0 +1,102 @@
+"""One trial: a recipe, what became of it, and its record on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from primum.benchmark.timing import Timings
+from primum.validation.verdict import Basis, Outcome, Verdict
+
+
+class Status(StrEnum):
+    """How a trial ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Raw outputs against the original's on the selection cases.
+
+    `relative` is ||candidate - original|| / ||original - mean(original)||; the trial fails above `tolerance`.
+    """
+
+    max_absolute: float
+    relative: float
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Recipe + artifact + verdict + timings. A failed trial is a result with its reason."""
+
+    key: str
+    recipe: str
+    recipe_data: dict[str, Any]
+    why: str
+    """Why the planner (or the user) proposed it."""
+    status: Status
+    reason: str = ""
+    size_bytes: int = 0
+    build_s: float = 0.0
+    parity: Parity | None = None
+    precision_proven: str = ""
+    provider: str = ""
+    threads: int = 0
+    timings: Timings | None = None
+    verdict: Verdict | None = None
+    notes: tuple[str, ...] = ()
+    self_contained: bool = True
+    """False: the artifact holds weights only and needs the user's factory to load."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was built, agreed, was judged and timed."""
+        return self.status is Status.OK and self.verdict is not None and self.timings is not None
+
+    @property
+    def lossless(self) -> bool:
+        """Whether it is the original in another runtime: accepted on numeric basis."""
+        return self.verdict is not None and self.verdict.basis is Basis.NUMERIC
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict's outcome; NOT_ASSESSED where there is none."""
+        return self.verdict.outcome if self.verdict is not None else Outcome.NOT_ASSESSED
+
+    @property
+    def speed(self) -> float:
+        """Paired speed-up over the baseline, 0 where it was not timed."""
+        return self.timings.ratio if self.timings is not None else 0.0
+
+
+_TRIAL = TypeAdapter(Trial)
+_VERDICT = TypeAdapter(Verdict)
+
+
+def trial_to_json(trial: Trial) -> bytes:
+    """One record; NaN stays NaN."""
+    return json.dumps(_TRIAL.dump_python(trial, mode="json")).encode()
+
+
+def trial_from_json(data: bytes) -> Trial:
+    """The record back. Raises pydantic's ValidationError where it is not one."""
+    return _TRIAL.validate_python(json.loads(data))
+
+
+def verdict_to_data(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain data."""
+    return dict(_VERDICT.dump_python(verdict, mode="json"))
+
+
+def verdict_from_data(data: Any) -> Verdict:
+    """The verdict back."""
+    return _VERDICT.validate_python(data)

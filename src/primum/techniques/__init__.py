@@ -1,0 +1,1 @@
+"""Techniques: torch module in, torch module out. None imports a runtime."""

@@ -1,0 +1,113 @@
+"""From an interval and a margin to a `Component`: the rules and words that every endpoint shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan
+from typing import Any
+
+from primum.config import ClinicalPolicy
+from primum.validation.intervals import Interval
+from primum.validation.verdict import Basis, Component, Outcome
+
+ENDPOINTS = ("sensitivity", "specificity", "auroc", "brier")
+_TOO_MANY = 10**8
+
+
+def outcome_of(lower: float, upper: float, margin: float) -> Outcome:
+    """The three outcomes of an interval against a margin."""
+    if lower > -margin:
+        return Outcome.NON_INFERIOR
+    return Outcome.INFERIOR if upper < -margin else Outcome.INCONCLUSIVE
+
+
+def decided(
+    name: str,
+    policy: ClinicalPolicy,
+    interval: Interval,
+    would: Callable[[], int | None],
+    noun: str,
+    figures: dict[str, Any],
+) -> Component:
+    """The component that `interval` decides.
+
+    `would` finds the number of units that would decide and is asked only where needed; `noun` names the
+    units, and `figures` holds the remaining fields.
+    """
+    margin = policy.margins.value(name)
+    outcome = outcome_of(interval.lower, interval.upper, margin)
+    inconclusive = outcome is Outcome.INCONCLUSIVE and interval.estimate > -margin
+    needed = would() if inconclusive else None
+    return Component(
+        name=name,
+        outcome=outcome,
+        basis=Basis.STATISTICAL,
+        difference=interval.estimate,
+        lower=interval.lower,
+        upper=interval.upper,
+        margin=margin,
+        margin_given=policy.margins.given(name),
+        n_would_decide=needed,
+        reason=_explain(outcome, f"{figures['n_patients']} {noun}", margin, interval, needed),
+        **figures,
+    )
+
+
+def not_assessed(name: str, policy: ClinicalPolicy, reason: str, **figures: Any) -> Component:
+    """An endpoint that could not be judged, with the reason; `figures` are those known in spite of it."""
+    known = {"reference": nan, "candidate": nan, "n": 0, "n_patients": 0} | figures
+    return Component(
+        name=name,
+        outcome=Outcome.NOT_ASSESSED,
+        basis=Basis.STATISTICAL,
+        difference=known["candidate"] - known["reference"],
+        lower=nan,
+        upper=nan,
+        margin=policy.margins.value(name),
+        margin_given=policy.margins.given(name),
+        method="none",
+        reason=reason,
+        **known,
+    )
+
+
+def identical(name: str, policy: ClinicalPolicy, what: str, **figures: Any) -> Component:
+    """An endpoint that cannot differ on these cases; `what` says why."""
+    return Component(
+        name=name,
+        outcome=Outcome.NON_INFERIOR,
+        basis=Basis.IDENTITY,
+        difference=0.0,
+        lower=0.0,
+        upper=0.0,
+        margin=policy.margins.value(name),
+        margin_given=policy.margins.given(name),
+        method=what,
+        **figures,
+    )
+
+
+def smallest_passing(passes: Callable[[int], bool], start: int) -> int | None:
+    """The smallest n >= 2 that passes, for a test that more cases make easier; None above 10^8."""
+    high = max(2, start)
+    while not passes(high):
+        high *= 2
+        if high > _TOO_MANY:
+            return None
+    low = 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    return high
+
+
+def _explain(outcome: Outcome, units: str, margin: float, interval: Interval, needed: int | None) -> str:
+    if outcome is Outcome.NON_INFERIOR:
+        return ""
+    if outcome is Outcome.INFERIOR:
+        figures = f"{interval.estimate:+.3f} ({interval.lower:+.3f} to {interval.upper:+.3f})"
+        return f"the candidate is worse by more than the margin of {margin:.3f}: {figures}"
+    start = f"{units} cannot decide a margin of {margin:.3f}: "
+    if needed is None:
+        return start + f"the difference seen so far ({interval.estimate:+.3f}) gives no number that would"
+    return start + f"with the differences seen so far about {needed} would"

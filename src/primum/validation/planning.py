@@ -1,0 +1,116 @@
+"""What a set of cases can show: planned power before the first trial, and the odds of a confirmation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, nan
+
+from primum.config import Margins
+from primum.errors import InputError
+from primum.validation.power import power_noninferiority, required_positives, smallest_margin
+from primum.validation.verdict import Basis, Component, Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPlan:
+    """What `n` cases of one class can show."""
+
+    name: str
+    n: int
+    margin: float
+    power: float
+    """Exact power at the assumed loss and gain; NaN without cases."""
+    required: int
+    """Cases needed even with no flip."""
+    smallest_margin: float
+    """The margin that n cases reach with no flip: z²/(n + z²)."""
+    margin_80: float | None
+    """The smallest margin, in steps of 0.001, with 80 % power; None where there is none below 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Planned power of both co-primary endpoints at the assumed loss and gain."""
+
+    sensitivity: EndpointPlan
+    specificity: EndpointPlan
+    loss: float
+    gain: float
+    confidence: float
+
+
+def plan(
+    n_positive: int,
+    n_negative: int,
+    margins: Margins,
+    loss: float = 0.005,
+    gain: float = 0.005,
+    confidence: float = 0.95,
+) -> Plan:
+    """What n positives and n negatives can show at `margins`, if a share `loss` of decisions is lost and
+    `gain` won.
+
+    InputError on negative counts or impossible rates.
+    """
+    if n_positive < 0 or n_negative < 0:
+        raise InputError(f"counts of cases must be >= 0, got {n_positive} and {n_negative}")
+    parts = [
+        _plan_endpoint(name, n, margins.value(name), loss, gain, (1 - confidence) / 2)
+        for name, n in (("sensitivity", n_positive), ("specificity", n_negative))
+    ]
+    return Plan(parts[0], parts[1], loss, gain, confidence)
+
+
+def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
+    """The probability that the judged candidate passes sensitivity and specificity on a set `ratio` times as
+    large.
+
+    Exact power at the effective counts seen, with rates shrunk to (x + 0.5)/(n + 1), and the two multiplied:
+    the classes share no case. 0 where an endpoint is missing or was INFERIOR; 1 for a lossless candidate,
+    whose confirmation does not rest on numbers. InputError unless the ratio is positive.
+    """
+    if not n_patients_ratio > 0:
+        raise InputError(f"the ratio of patients must be positive, got {n_patients_ratio}")
+    if verdict.outcome is Outcome.NON_INFERIOR and verdict.basis is Basis.NUMERIC:
+        return 1.0
+    parts = {part.name: part for part in verdict.components}
+    probability = 1.0
+    for name in ("sensitivity", "specificity"):
+        probability *= _pass_again(parts.get(name), n_patients_ratio, (1 - verdict.confidence) / 2)
+    return probability
+
+
+def _pass_again(part: Component | None, ratio: float, alpha: float) -> float:
+    if part is None or part.table is None or part.outcome is Outcome.INFERIOR:
+        return 0.0
+    _, gained, lost, _ = part.table
+    seen = sum(part.table)
+    n = floor(seen * ratio + 1e-9)
+    if n < 1:
+        return 0.0
+    # With one or two cases the shrunk rates can exceed 1 together; nothing passes there anyway.
+    loss, gain = (lost + 0.5) / (seen + 1), (gained + 0.5) / (seen + 1)
+    return power_noninferiority(n, loss, gain, part.margin, alpha).power if loss + gain <= 1 else 0.0
+
+
+def _plan_endpoint(name: str, n: int, margin: float, loss: float, gain: float, alpha: float) -> EndpointPlan:
+    power = power_noninferiority(n, loss, gain, margin, alpha).power if n else nan
+    reachable = _margin_with_power(n, loss, gain, alpha) if n else None
+    needed = required_positives(margin, alpha)
+    return EndpointPlan(name, n, margin, power, needed, smallest_margin(n, alpha), reachable)
+
+
+def _margin_with_power(n: int, loss: float, gain: float, alpha: float, goal: float = 0.8) -> float | None:
+    """The smallest multiple of 0.001 at which the power reaches `goal`, by bisection: power grows with the
+    margin."""
+
+    def enough(thousandths: int) -> bool:
+        return power_noninferiority(n, loss, gain, thousandths / 1000, alpha).power >= goal
+
+    low, high = 0, 999
+    if not enough(high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high / 1000

@@ -1,0 +1,1 @@
+"""One file a job that a user asks for."""

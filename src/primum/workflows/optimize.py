@@ -1,0 +1,369 @@
+"""The main job: from a trained model and labelled data to the fastest artifact proven to be no worse."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from primum.benchmark.statistics import calculate_stage_statistics
+from primum.benchmark.timing import Timings, interleave, summarize
+from primum.config import ResolvedConfig
+from primum.data.ledger import Ledger
+from primum.files import storage
+from primum.hardware.machine import Machine, this_machine
+from primum.progress import Progress, Silent
+from primum.reporting import render
+from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
+from primum.study.recipe import Recipe
+from primum.study.result import Confirmation, Judged, StudyResult, summary
+from primum.study.runner import TIMED_CASES, Runner
+from primum.study.select import Declared, best_lossless, decisive, declare, pareto, worth_confirming
+from primum.study.store import Store
+from primum.study.trial import Status, Trial, verdict_from_data, verdict_to_data
+from primum.validation.planning import predict_confirmation
+from primum.validation.verdict import Outcome, Verdict
+from primum.version import VERSION
+from primum.workflows.prepare import Prepared, fingerprint, prepare
+from primum.workflows.request import OptimizeRequest
+from primum.workflows.seal import seal
+
+FINAL_ROUNDS = 30
+STAGE_IMAGES = 120
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What optimize left on disk, and the result behind it."""
+
+    result: StudyResult
+    artifact: Path
+    report: Path
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data, as `primum optimize --json` prints it."""
+        return summary(self.result, self.artifact, self.report)
+
+
+def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Delivery:
+    """Run (or go on with) the study in `request.out` and seal what it chose there.
+
+    Raises InputError on anything that cannot be used, StorageError where nothing can be written.
+    """
+    progress = progress or Silent()
+    resolved = request.config.resolve()
+    with storage(request.out):
+        request.out.mkdir(parents=True, exist_ok=True)
+    store = Store(request.out / "study")
+    with store.locked():
+        prepared = prepare(request, resolved, store.folder, progress)
+        resumed = store.claim(fingerprint(prepared, resolved))
+        _announce(prepared, resolved, resumed, progress)
+        study = _Study(request, resolved, prepared, store, progress)
+        return study.run()
+
+
+def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepared:
+    """Steps 1 to 3 alone: what the data at hand could show, before any trial."""
+    store = Store(request.out / "study")
+    with store.locked():
+        return prepare(request, request.config.resolve(), store.folder, progress or Silent())
+
+
+def describe_plan(prepared: Prepared) -> list[str]:
+    """Parts and planned power, as lines."""
+    lines = [f"{'part':<13}{'cases':>7}{'patients':>10}{'positive':>10}{'negative':>10}"]
+    for part in prepared.data.parts:
+        lines.append(f"{part.name:<13}{part.cases:>7}{part.patients:>10}{part.positives:>10}{part.negatives:>10}")
+    power = prepared.power
+    for end in (power.sensitivity, power.specificity):
+        margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
+        lines.append(
+            f"{end.name}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation cases, if "
+            f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
+        )
+    return lines
+
+
+def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progress: Progress) -> None:
+    for line in describe_plan(prepared):
+        progress.say(line)
+    for line in (*resolved.adjustments, *prepared.model.notes, *prepared.data.notes):
+        progress.say(f"note: {line}")
+    if prepared.data.excluded:
+        progress.say(f"note: {len(prepared.data.excluded)} case(s) excluded, listed in the report")
+    if resumed:
+        progress.say("going on with the study found in the output folder")
+
+
+class _Study:
+    """The state of one run; the steps follow one another in `run`."""
+
+    def __init__(
+        self, request: OptimizeRequest, resolved: ResolvedConfig, prepared: Prepared, store: Store, progress: Progress
+    ) -> None:
+        self.request, self.config, self.prepared = request, resolved.config, prepared
+        self.resolved, self.store, self.progress = resolved, store, progress
+        self.machine: Machine = this_machine()
+        self.from_torch = request.model.onnx is None
+
+    def run(self) -> Delivery:
+        recipe = baseline_recipe(self.from_torch, self.config.threads)
+        runner = Runner(
+            self.prepared.original,
+            self.prepared.judging,
+            self.store,
+            Proposal(recipe, "the original as it stands"),
+            self.config.seed,
+            self.request.trial_timeout_s,
+        )
+        with runner:
+            self.progress.stage("Baseline: the original as it stands")
+            baseline = runner.baseline()
+            chosen = self._plan(baseline)
+            trials = [baseline, *self._trials(runner, chosen.proposals)]
+            declared = self._declare(trials)
+            confirmations, prior = self._confirm(runner, trials, declared)
+            winner, verdict, verdict_recipe, reasons = self._choose(trials, declared, confirmations)
+            final = self._final(runner, trials, winner, declared)
+            stages = self._stages(runner, baseline, winner)
+        judged = self._judged(baseline, winner, opened=any(c.key == winner.key for c in confirmations))
+        lossy_chosen = not winner.lossless and winner.key != baseline.key
+        result = StudyResult(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=VERSION,
+            machine=self.machine,
+            level=self.config.level,
+            adjustments=self.resolved.adjustments,
+            policy=self.config.policy,
+            model=self.prepared.model,
+            data=self.prepared.data,
+            power=self.prepared.power,
+            baseline=baseline,
+            trials=tuple(trials),
+            left_out=chosen.left_out,
+            front=pareto(trials),
+            declared=declared.keys,
+            declared_reason=declared.reason,
+            confirmations=confirmations,
+            prior_openings=prior,
+            winner=winner,
+            accepted=verdict.outcome is Outcome.NON_INFERIOR and (lossy_chosen or verdict_recipe == winner.recipe),
+            unproven=lossy_chosen and verdict.outcome is not Outcome.NON_INFERIOR,
+            verdict=verdict,
+            verdict_recipe=verdict_recipe,
+            reasons=reasons,
+            final=final,
+            stages=stages,
+            judged=judged,
+            harmed=tuple((t.recipe, t.verdict) for t in trials if t.verdict and t.outcome is Outcome.INFERIOR),
+        )
+        return self._seal(result)
+
+    def _plan(self, baseline: Trial) -> Plan:
+        assert baseline.timings is not None
+        facts = ModelFacts(
+            from_torch=self.from_torch,
+            weight_bytes=self.prepared.model.weight_bytes,
+            image_input=len(self.prepared.model.input_shape) == 3,
+            convolutional=self.prepared.convolutional,
+            baseline_ms=baseline.timings.median,
+        )
+        chosen = plan(self.config, facts, self.machine)
+        given = tuple(Proposal(r, "given by the user") for r in self.request.recipes)
+        for item in chosen.left_out:
+            self.progress.say(f"left out: {item.what}: {item.why}")
+        return Plan(chosen.proposals + given, chosen.left_out)
+
+    def _trials(self, runner: Runner, proposals: Sequence[Proposal]) -> list[Trial]:
+        began, done = time.monotonic(), []
+        self.progress.stage("Trials", len(proposals))
+        for number, proposal in enumerate(proposals):
+            minutes = (time.monotonic() - began) / 60
+            spent = self.config.budget_minutes is not None and minutes > self.config.budget_minutes
+            done.append(_skipped(proposal) if spent else runner.trial(proposal))
+            self.progress.say(_one_line(done[-1]))
+            self.progress.advance(number + 1)
+        return done
+
+    def _declare(self, trials: list[Trial]) -> Declared:
+        """Fix the sequence, on disk, before the confirmation set is opened; a resumed study keeps what it declared."""
+        parts = {p.name: p for p in self.prepared.data.parts}
+        ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
+        promise = {t.key: predict_confirmation(t.verdict, ratio) for t in worth_confirming(trials) if t.verdict}
+        declared = declare(trials, promise)
+        known = self.store.record("declared")
+        if known is not None and (known["keys"] == list(declared.keys) or self.store.record("confirmation")):
+            return Declared(tuple(known["keys"]), known["reason"])
+        self.store.keep(
+            "declared",
+            {
+                "keys": list(declared.keys),
+                "reason": declared.reason,
+                "promise": promise,
+                "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+        return declared
+
+    def _confirm(
+        self, runner: Runner, trials: list[Trial], declared: Declared
+    ) -> tuple[tuple[Confirmation, ...], tuple[str, ...]]:
+        """Open the confirmation set for each declared candidate in turn; stop at the first that does not pass."""
+        by_key = {t.key: t for t in trials}
+        rows = self.prepared.judging.split.confirmation
+        cases = [self.prepared.judging.data.digests[row] for row in rows]
+        ledger, kept = Ledger(), self.store.record("confirmation") or {}
+        done: list[Confirmation] = []
+        prior: list[str] = []
+        self.progress.stage("Confirmation on the locked part", len(declared.keys) or None)
+        for number, key in enumerate(declared.keys):
+            candidate = self._frozen(by_key[key])
+            ours = {self._frozen(by_key[k]) for k in declared.keys}
+            prior = [_prior(o.when, share) for o, share in ledger.prior(cases, candidate) if o.candidate not in ours]
+            if key not in kept:
+                ledger.record(cases, candidate)
+                kept[key] = verdict_to_data(runner.confirm(by_key[key]))
+                self.store.keep("confirmation", kept)
+            done.append(Confirmation(key, by_key[key].recipe, verdict_from_data(kept[key])))
+            self.progress.advance(number + 1)
+            self.progress.say(f"confirmation: {by_key[key].recipe}: {done[-1].verdict.outcome.value}")
+            if done[-1].verdict.outcome is not Outcome.NON_INFERIOR:
+                break
+        return tuple(done), tuple(prior)
+
+    def _frozen(self, trial: Trial) -> str:
+        """Digest of a frozen candidate: what was done to which model under which policy and preprocessing."""
+        original = self.prepared.original
+        parts = [
+            original.digest,
+            json.dumps(trial.recipe_data, sort_keys=True),
+            original.preprocessing.model_dump_json(),
+            self.config.policy.model_dump_json(),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _choose(
+        self, trials: list[Trial], declared: Declared, confirmations: tuple[Confirmation, ...]
+    ) -> tuple[Trial, Verdict, str, tuple[str, ...]]:
+        """Winner, the verdict that decided, the recipe that it is of, and why."""
+        by_key = {t.key: t for t in trials}
+        passed = [c for c in confirmations if c.verdict.outcome is Outcome.NON_INFERIOR]
+        if passed:
+            last = passed[-1]
+            return by_key[last.key], last.verdict, last.recipe, last.verdict.reasons
+        fallback = best_lossless(trials)
+        assert fallback is not None and fallback.verdict is not None  # the baseline itself is lossless
+        refused = confirmations[0] if confirmations else None
+        if refused is not None:
+            verdict, recipe = refused.verdict, refused.recipe
+        else:
+            best = decisive(trials)
+            if best is None or best.verdict is None or not worth_confirming(trials) and best.speed < fallback.speed:
+                return fallback, fallback.verdict, fallback.recipe, (declared.reason,)
+            verdict, recipe = best.verdict, best.recipe
+        open_question = verdict.outcome is Outcome.INCONCLUSIVE and self.config.accept_inconclusive
+        if open_question:
+            winner = next(t for t in trials if t.recipe == recipe)
+            return winner, verdict, recipe, ("UNPROVEN: accepted with --accept-inconclusive", *verdict.reasons)
+        why = f"{recipe} was not accepted ({verdict.outcome.value}); the original is delivered in {fallback.recipe}"
+        return fallback, verdict, recipe, (why, declared.reason, *verdict.reasons)
+
+    def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
+        """Original and finalists once more, interleaved in one run: the figures that are quoted."""
+        baseline, lossless = trials[0], best_lossless(trials)
+        finalists = dict.fromkeys([baseline.key, winner.key, *declared.keys, *([lossless.key] if lossless else [])])
+        self.progress.stage("Final timing, interleaved")
+        data, rows = self.prepared.judging.data, self.prepared.judging.split.selection[:TIMED_CASES]
+        with contextlib.ExitStack() as stack:
+            opened = {key: runner.session(key) for key in finalists}
+            for process, _ in opened.values():
+                stack.enter_context(process)
+            sessions = {key: process for key, (process, _) in opened.items()}
+            taken = interleave(sessions, data.path, rows, FINAL_ROUNDS, self.config.seed)
+            return {
+                key: summarize(taken[key], taken[baseline.key], facts, process.peak_memory())
+                for key, (process, facts) in opened.items()
+            }
+
+    def _stages(self, runner: Runner, baseline: Trial, winner: Trial) -> dict[str, dict[str, dict[str, Any]]]:
+        """Latency by stage from the raw image to the decision."""
+        cases = self.prepared.judging.data.cases
+        rows = np.resize(self.prepared.judging.split.selection, STAGE_IMAGES)
+        images = [_raw_image(cases, int(row)) for row in rows]
+        out: dict[str, dict[str, dict[str, Any]]] = {}
+        for name, key in (("original", baseline.key), ("delivered", winner.key)):
+            process, _ = runner.session(key)
+            with process:
+                taken = process.stages(images)
+            out[name] = {stage: calculate_stage_statistics(values) for stage, values in taken.items()}
+        return out
+
+    def _judged(self, baseline: Trial, winner: Trial, opened: bool) -> Judged:
+        part = "confirmation" if opened else "selection"
+        judging = self.prepared.judging
+        rows = judging.split.parts()[part]
+        reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)
+        assert reference is not None and candidate is not None
+        labels = (judging.data.cases.labels[rows] == self.prepared.original.signature.positive).astype(np.int64)
+        return Judged(part, labels, reference, candidate)
+
+    def _seal(self, result: StudyResult) -> Delivery:
+        self.progress.stage("Report and seal")
+        out, winner = self.request.out, result.winner
+        needs_factory = not winner.self_contained
+        seal(
+            self.store.candidate(winner.key),
+            winner,
+            (result.verdict if result.verdict_recipe == winner.recipe else winner.verdict or result.verdict).outcome.value,
+            result.unproven,
+            self.machine.fingerprint,
+            out / "artifact",
+            lambda place: render(result, place),
+            self.prepared.original.factory if needs_factory else None,
+        )
+        render(result, out)
+        return Delivery(result, out / "artifact", out / "report.html")
+
+
+def _raw_image(cases: Any, row: int) -> Any:
+    from primum.data.sources import ArraySource
+
+    position = int(cases.index[row])
+    return cases.source.image(position) if isinstance(cases.source, ArraySource) else cases.source.content(position)
+
+
+def _skipped(proposal: Proposal) -> Trial:
+    recipe: Recipe = proposal.recipe
+    return Trial(
+        key=recipe.key,
+        recipe=str(recipe),
+        recipe_data=recipe.to_dict(),
+        why=proposal.why,
+        status=Status.SKIPPED,
+        reason="the budget of minutes was spent",
+    )
+
+
+def _one_line(trial: Trial) -> str:
+    if not trial.ok or trial.timings is None:
+        return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
+    size = trial.size_bytes / 1e6
+    return f"{trial.recipe}: {trial.timings.ratio:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"
+
+
+def _prior(when: str, share: float) -> str:
+    return (
+        f"{share:.0%} of these confirmation cases were opened for another candidate on {when}: "
+        "this confirmation is not the first look at them"
+    )
+
+

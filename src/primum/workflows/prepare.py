@@ -1,0 +1,274 @@
+"""Steps 1 to 3 of the main job: load the model and the data safely, check them, split by patient, plan."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.config import OptimizationLevel, ResolvedConfig
+from primum.data.evaluation import EvaluationSet, Materialized, materialize
+from primum.data.preprocessing import Color, Preprocessing
+from primum.data.pseudonym import local_key, pseudonyms
+from primum.data.readers import read_data
+from primum.data.split import FRACTIONS, Split, split
+from primum.errors import InputError, TrialError
+from primum.files import size_of, write_bytes
+from primum.models.onnx_file import check_onnx
+from primum.models.reference import digest
+from primum.models.signature import infer_signature
+from primum.models.torch_module import build
+from primum.progress import Progress
+from primum.runtimes.export import export_onnx
+from primum.study.build import Original
+from primum.study.result import DataSummary, ModelSummary, PartSummary
+from primum.study.runner import Judging
+from primum.validation.planning import Plan, plan
+from primum.workflows.request import OptimizeRequest
+
+_CHECKED_CASES = 64
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that trials need."""
+
+    original: Original
+    judging: Judging
+    model: ModelSummary
+    data: DataSummary
+    power: Plan
+    convolutional: bool
+
+
+def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress) -> Prepared:
+    """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
+    cases = read_data(request.data, request.options)
+    _check_unit(request, cases, resolved)
+    shape, weight_bytes, parameters, convolutional, notes = _inspect(request)
+    preprocessing, more = _preprocessing(request, shape, convolutional)
+    data = _materialize(request, cases, preprocessing, work, progress)
+    units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
+    parts = split(units)
+    _check_parts(data.cases, parts)
+    leaked = _check_training(request, data) if request.train_data else ()
+    original = _original(request, resolved, data, parts, preprocessing, work, progress)
+    model = ModelSummary(
+        name=str(request.model),
+        digest=original.digest,
+        parameters=parameters,
+        weight_bytes=weight_bytes,
+        input_shape=original.signature.input_shape,
+        classes=original.signature.classes,
+        positive=original.signature.classes[original.signature.positive],
+        notes=(*notes, *more, *original.onnx_notes),
+    )
+    judging = Judging(data, parts, resolved.config.policy, _case_names(request, data.cases, work))
+    described = _describe(request, data.cases, parts, units, original.signature.positive, leaked)
+    held = next(p for p in described.parts if p.name == "confirmation")
+    policy = resolved.config.policy
+    power = plan(held.positives, held.negatives, policy.margins, confidence=policy.confidence)
+    return Prepared(original, judging, model, described, power, convolutional)
+
+
+def _check_unit(request: OptimizeRequest, cases: EvaluationSet, resolved: ResolvedConfig) -> None:
+    critical = resolved.config.level is OptimizationLevel.MEDICAL_CRITICAL
+    if critical and cases.patients is None and not request.independent:
+        raise InputError(
+            "MEDICAL_CRITICAL needs to know which cases share a patient: give --patient-column, or declare with "
+            "--independent that no patient has two"
+        )
+
+
+def _inspect(request: OptimizeRequest) -> tuple[tuple[int | None, ...] | None, int, int, bool, tuple[str, ...]]:
+    """Input shape without the batch (None: unknown), bytes and number of weights, whether it convolves, notes."""
+    if request.model.onnx is not None:
+        facts = check_onnx(request.model.onnx)
+        import onnx
+
+        graph = onnx.load(request.model.onnx).graph
+        numbers = sum(int(np.prod(t.dims)) for t in graph.initializer)
+        convolves = any(n.op_type == "Conv" for n in graph.node)
+        return facts.input_shape[1:], size_of(request.model.onnx), numbers, convolves, ()
+    import torch
+
+    built = build(request.model)
+    tensors = [*built.module.parameters(), *built.module.buffers()]
+    first = next((m for m in built.module.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    shape = (first.in_channels, None, None) if first is not None else None
+    parameters = sum(p.numel() for p in built.module.parameters())
+    weight_bytes = sum(t.numel() * t.element_size() for t in tensors)
+    return shape, weight_bytes, parameters, first is not None, built.notes
+
+
+def _preprocessing(
+    request: OptimizeRequest, shape: tuple[int | None, ...] | None, convolutional: bool
+) -> tuple[Preprocessing, tuple[str, ...]]:
+    if request.preprocessing is not None:
+        return request.preprocessing, ()
+    if shape is None or len(shape) != 3:
+        raise InputError("what the network takes cannot be told from it: give --preprocessing FILE.yaml")
+    if shape[0] not in (1, 3):
+        raise InputError(f"the network takes {shape[0]} channels; give --preprocessing FILE.yaml")
+    color = Color.GREY if shape[0] == 1 else Color.RGB
+    size = (shape[1], shape[2]) if shape[1] and shape[2] else None
+    chosen = Preprocessing(color=color, size=size)
+    note = f"no --preprocessing given: {color} images{f' resized to {size}' if size else ''}, scaled to 0..1"
+    return chosen, (note,)
+
+
+def _materialize(
+    request: OptimizeRequest, cases: EvaluationSet, preprocessing: Preprocessing, work: Path, progress: Progress
+) -> Materialized:
+    progress.stage("Reading and preprocessing", len(cases))
+    path = work / "inputs.npy"
+    return materialize(cases, preprocessing, path, request.skip_bad_files, lambda done, _: progress.advance(done))
+
+
+def _check_parts(cases: EvaluationSet, parts: Split) -> None:
+    for name, rows in parts.parts().items():
+        if name != "guard" and not len(rows):
+            raise InputError(
+                f"{len(cases)} cases are too few: the {name} part (about {FRACTIONS[name]:.0%} of patients) is empty"
+            )
+
+
+def _check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, ...]:
+    """Refuse patients (or identical files) that are in both training and judging data."""
+    assert request.train_data is not None
+    train = read_data(request.train_data, request.options)
+    if train.patients is not None and data.cases.patients is not None:
+        shared = sorted(set(train.patients) & set(data.cases.patients))
+        if shared:
+            raise InputError(
+                f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, the first is {shared[0]}; "
+                "a model must be judged on patients that it was not trained on"
+            )
+    seen = {train.digest(row) for row in range(len(train))}
+    copies = sum(d in seen for d in data.digests)
+    if copies and data.cases.patients is None:
+        raise InputError(f"{copies} file(s) of {request.data} are also in {request.train_data}; judge on other cases")
+    return (f"{copies} judged file(s) are byte-identical to a training file of another patient",) if copies else ()
+
+
+def _original(
+    request: OptimizeRequest,
+    resolved: ResolvedConfig,
+    data: Materialized,
+    parts: Split,
+    preprocessing: Preprocessing,
+    work: Path,
+    progress: Progress,
+) -> Original:
+    progress.stage("Checking the model")
+    few = np.asarray(data.inputs[np.concatenate([parts.calibration, parts.selection])[:_CHECKED_CASES]])
+    raw = _forward(request, few, work)
+    signature = infer_signature(raw, few.shape[1:], data.cases.classes, request.positive_class, request.activation)
+    onnx, notes = _export(request, few.shape[1:], work)
+    policy = resolved.config.policy
+    return Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
+
+
+def _forward(request: OptimizeRequest, few: NDArray[np.float32], work: Path) -> NDArray[np.float32]:
+    """One forward pass of the original on a few cases; InputError where it cannot take them."""
+    if request.model.onnx is not None:
+        import onnxruntime as ort
+
+        session = ort.InferenceSession(str(request.model.onnx), providers=["CPUExecutionProvider"])
+        try:
+            outputs = [session.run(None, {session.get_inputs()[0].name: few[i : i + 1]})[0] for i in range(len(few))]
+        # ONNX Runtime's own exceptions share no public base class.
+        except Exception as error:  # noqa: BLE001
+            raise InputError(f"the model does not take inputs of shape {few.shape[1:]}: {str(error).splitlines()[0]}") from error
+        return np.concatenate([np.asarray(o).reshape(1, -1) for o in outputs])
+    import torch
+
+    module = build(request.model).module
+    try:
+        with torch.inference_mode():
+            out = module(torch.from_numpy(few))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"the model does not take inputs of shape {few.shape[1:]}: {first}") from error
+    if not isinstance(out, torch.Tensor):
+        raise InputError(f"the model gives {type(out).__name__}, not one tensor; wrap it so that it gives its logits")
+    return np.asarray(out.float().numpy()).reshape(len(few), -1)
+
+
+def _export(request: OptimizeRequest, shape: tuple[int, ...], work: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The lossless ONNX export that runtimes build on; a failure is a note, and those trials say so."""
+    if request.model.onnx is not None:
+        return request.model.onnx.resolve(), ()
+    path = work / "export.onnx"
+    try:
+        return path, export_onnx(build(request.model).module, shape, path)
+    except TrialError as error:
+        return None, (str(error),)
+
+
+def _case_names(request: OptimizeRequest, cases: EvaluationSet, work: Path) -> NDArray[np.str_]:
+    """What evidence calls the cases; the list that tells which is which stays in the study folder."""
+    if request.plain_case_ids:
+        return cases.case_ids
+    names = pseudonyms(cases.case_ids, local_key())
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["case_id", "case"])
+    writer.writerows(zip(names, cases.case_ids))
+    write_bytes(work / "case-names.csv", buffer.getvalue().encode())
+    return names
+
+
+def _describe(
+    request: OptimizeRequest,
+    cases: EvaluationSet,
+    parts: Split,
+    units: NDArray[np.str_],
+    positive: int,
+    notes: tuple[str, ...],
+) -> DataSummary:
+    def part(name: str, rows: NDArray[np.int64]) -> PartSummary:
+        positives = int((cases.labels[rows] == positive).sum())
+        return PartSummary(name, len(rows), len(np.unique(units[rows])), positives, len(rows) - positives)
+
+    named = "patient" if cases.patients is not None else "case (no patient column: each case is taken as a patient)"
+    if request.independent and cases.patients is None:
+        named = "case (declared independent)"
+    return DataSummary(
+        name=request.data.name,
+        cases=len(cases),
+        patients=len(np.unique(units)),
+        unit=named,
+        parts=tuple(part(name, rows) for name, rows in parts.parts().items()),
+        groups={c: {str(v): int((g == v).sum()) for v in np.unique(g)} for c, g in cases.groups.items()},
+        excluded=cases.excluded,
+        notes=cases.notes + notes,
+        synthetic=request.synthetic,
+    )
+
+
+def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, object]:
+    """What binds a study to its inputs."""
+    data = prepared.judging.data
+    content = hashlib.sha256()
+    for item, label in zip(data.digests, data.cases.labels):
+        content.update(f"{item}{label}".encode())
+    for column in [data.cases.patients, *data.cases.groups.values()]:
+        content.update(b"" if column is None else "\n".join(map(str, column)).encode())
+    return {
+        "model": prepared.original.digest,
+        "data": content.hexdigest(),
+        "preprocessing": prepared.original.preprocessing.model_dump(mode="json"),
+        "signature": prepared.original.signature.model_dump(mode="json"),
+        "policy": resolved.config.policy.model_dump(mode="json"),
+        "level": resolved.config.level.value,
+        "threads": resolved.config.threads,
+        "seed": resolved.config.seed,
+    }
+
+

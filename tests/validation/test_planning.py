@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from primum.config import ClinicalPolicy, Margins
+from primum.errors import InputError
+from primum.validation.gate import judge
+from primum.validation.planning import plan, predict_confirmation
+from primum.validation.power import power_noninferiority
+from primum.validation.verdict import Basis, Outcome
+
+
+def test_plan_states_what_cases_can_show():
+    got = plan(280, 110, Margins(specificity=0.05), loss=0.0025, gain=0.0025)
+    assert got.sensitivity.power == pytest.approx(0.863294, abs=1e-6)
+    assert (got.sensitivity.required, got.specificity.required) == (189, 73)
+    assert got.sensitivity.smallest_margin == pytest.approx(3.8414588 / (280 + 3.8414588))
+    for part in (got.sensitivity, got.specificity):
+        below = power_noninferiority(part.n, 0.0025, 0.0025, part.margin_80 - 0.001).power
+        assert power_noninferiority(part.n, 0.0025, 0.0025, part.margin_80).power >= 0.8 > below
+
+
+def test_plan_without_cases():
+    got = plan(0, 1, Margins())
+    assert np.isnan(got.sensitivity.power)
+    assert got.sensitivity.margin_80 is None
+    assert got.sensitivity.smallest_margin == 1.0
+    assert got.specificity.power == 0.0
+    with pytest.raises(InputError):
+        plan(-1, 3, Margins())
+
+
+def test_confirmation_grows_with_the_ratio(make_cases, scored):
+    labels, ref, new = scored(200, 300, lost=1, gained=1)
+    verdict = judge(make_cases(labels), ref, new, ClinicalPolicy())
+    odds = [predict_confirmation(verdict, ratio) for ratio in (0.2, 1.0, 3.0, 10.0)]
+    assert odds == sorted(odds)
+    assert odds[0] < 0.01
+    assert odds[-1] > 0.95
+    loss = 1.5 / 201
+    expected = power_noninferiority(200, loss, loss, 0.02).power
+    expected *= power_noninferiority(300, 0.5 / 301, 0.5 / 301, 0.02).power
+    assert odds[1] == pytest.approx(expected)
+
+
+def test_confirmation_of_the_hopeless_and_the_lossless(make_cases, scored):
+    labels, ref, new = scored(200, 300, lost=40)
+    verdict = judge(make_cases(labels), ref, new, ClinicalPolicy())
+    assert verdict.component("sensitivity").outcome is Outcome.INFERIOR
+    assert predict_confirmation(verdict, 5.0) == 0.0
+    assert predict_confirmation(replace(verdict, components=verdict.components[1:]), 5.0) == 0.0
+    verdict = judge(make_cases([1, 1]), [0.9, 0.8], [0.9, 0.2], ClinicalPolicy())
+    assert predict_confirmation(verdict, 5.0) == 0.0
+    lossless = judge(make_cases(labels), ref, ref, ClinicalPolicy())
+    assert lossless.basis is Basis.NUMERIC
+    assert predict_confirmation(lossless, 0.1) == 1.0
+    with pytest.raises(InputError):
+        predict_confirmation(lossless, 0)
