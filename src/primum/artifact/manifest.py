@@ -55,9 +55,7 @@ class Manifest(BaseModel):
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file in `folder` and write its manifest; returns it with the hashes."""
     files = {
-        p.relative_to(folder).as_posix(): sha256(p)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != NAME
+        p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file() and p.name != NAME
     }
     sealed = manifest.model_copy(update={"files": files})
     write_bytes(folder / NAME, sealed.model_dump_json(indent=1).encode())

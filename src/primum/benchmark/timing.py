@@ -72,7 +72,14 @@ def summarize(
     ratio, lower, upper = bootstrap_ratio(baseline, own)
     return Timings(
         calls=int(own.size),
-        **{k: float(stats[k]) for k in ("mean", "median", "p50", "p95", "p99", "min", "max", "stddev")},
+        mean=stats["mean"],
+        median=stats["median"],
+        p50=stats["p50"],
+        p95=stats["p95"],
+        p99=stats["p99"],
+        min=stats["min"],
+        max=stats["max"],
+        stddev=stats["stddev"],
         ratio=ratio,
         ratio_lower=lower,
         ratio_upper=upper,

@@ -50,6 +50,28 @@ def run(
         t = c.timings
         tail = f"{t.p99:.3f}" if t.p99 == t.p99 else "n too small"
         spread = f"{t.ratio:.2f}x ({t.ratio_lower:.2f} to {t.ratio_upper:.2f})"
-        rows.append([c.name, c.proven.precision, spread, f"{t.p50:.3f}", f"{t.p95:.3f}", tail, f"{t.load_ms:.0f}", f"{t.first_ms:.1f}", f"{c.size_bytes / 1e6:.2f}"])
-    columns = ["contestant", "precision", "speed-up", "p50 ms", "p95 ms", "p99 ms", "load ms", "first ms", "MB"]
+        rows.append(
+            [
+                c.name,
+                c.proven.precision,
+                spread,
+                f"{t.p50:.3f}",
+                f"{t.p95:.3f}",
+                tail,
+                f"{t.load_ms:.0f}",
+                f"{t.first_ms:.1f}",
+                f"{c.size_bytes / 1e6:.2f}",
+            ]
+        )
+    columns = [
+        "contestant",
+        "precision",
+        "speed-up",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "load ms",
+        "first ms",
+        "MB",
+    ]
     print_table("", columns, rows)

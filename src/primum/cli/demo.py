@@ -13,7 +13,9 @@ NAME = "demo"
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")] = Path("primum-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")] = Path(
+        "primum-demo"
+    ),
     json: o.Json = False,
 ) -> None:
     """Show the whole job on synthetic chest phantoms: train, optimize, judge, report. Needs no data."""

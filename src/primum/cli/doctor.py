@@ -9,7 +9,12 @@ from primum.cli import options as o
 NAME = "doctor"
 _EXTRAS = (
     ("onnxruntime", "", "runs ONNX artifacts", "nothing can be predicted"),
-    ("torch", "optimize", "loads torch models, eager and compiled candidates", "only .onnx models can be read"),
+    (
+        "torch",
+        "optimize",
+        "loads torch models, eager and compiled candidates",
+        "only .onnx models can be read",
+    ),
     ("onnx", "optimize", "exports and quantizes graphs", "no artifact can be made"),
     ("onnxscript", "optimize", "exports torch models to ONNX", "torch models reach no other runtime"),
     ("safetensors", "optimize", "reads and writes weights safely", ".safetensors cannot be read"),
@@ -35,14 +40,22 @@ def run(json: o.Json = False) -> None:
     if json:
         keys = ("library", "extra", "purpose", "missed_without", "version")
         print_json(
-            {"machine": asdict(machine), "libraries": [dict(zip(keys, row)) for row in found], "runtimes": runtimes}
+            {
+                "machine": asdict(machine),
+                "libraries": [dict(zip(keys, row)) for row in found],
+                "runtimes": runtimes,
+            }
         )
         return
     typer.echo(f"{machine.cpu}, {machine.cores} core(s), {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}")
     typer.echo(f"CPU features that matter: {', '.join(machine.features) or 'none'}")
     typer.echo("")
     rows = [
-        [name, version or f"missing: pip install 'primum[{extra}]'", what if version else f"without it {missed}"]
+        [
+            name,
+            version or f"missing: pip install 'primum[{extra}]'",
+            what if version else f"without it {missed}",
+        ]
         for name, extra, what, missed, version in found
     ]
     print_table("", ["library", "version", "what it does"], rows)

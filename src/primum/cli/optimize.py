@@ -38,14 +38,20 @@ def run(
     threshold: Annotated[float | None, typer.Option(help="Decision threshold on P(positive); default 0.5.")] = None,
     positive_class: o.PositiveClass = None,
     waive_subgroups: Annotated[str, typer.Option(help="Subgroups (column=value,...) allowed to be too small.")] = "",
-    accept_inconclusive: Annotated[bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")] = False,
+    accept_inconclusive: Annotated[
+        bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
+    ] = False,
     budget: Annotated[float | None, typer.Option(help="Minutes for trials; the best so far is delivered.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
     recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
     activation: Annotated[str | None, typer.Option(help="sigmoid, softmax or identity; default: inferred.")] = None,
     independent: Annotated[bool, typer.Option("--independent", help="Declare that no patient has two cases.")] = False,
-    skip_bad_files: Annotated[bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")] = False,
-    plain_case_ids: Annotated[bool, typer.Option("--plain-case-ids", help="Evidence shows file names, not pseudonyms.")] = False,
+    skip_bad_files: Annotated[
+        bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")
+    ] = False,
+    plain_case_ids: Annotated[
+        bool, typer.Option("--plain-case-ids", help="Evidence shows file names, not pseudonyms.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of shuffles; never moves a patient between parts.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print parts and planned power, then stop.")] = False,
     json: o.Json = False,

@@ -11,14 +11,18 @@ from primum.errors import InputError
 
 Model = Annotated[str, typer.Option("--model", "-m", help="module:factory (with --checkpoint) or FILE.onnx.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .safetensors, .pt, .pth, or a Lightning .ckpt.")]
-Data = Annotated[Path, typer.Option("--data", "-d", help="Folder of class folders (or .zip), CSV manifest, MedMNIST .npz.")]
+Data = Annotated[
+    Path, typer.Option("--data", "-d", help="Folder of class folders (or .zip), CSV manifest, MedMNIST .npz.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result; an unfinished study there goes on.")]
 LabelColumn = Annotated[str, typer.Option(help="Manifest column with the label.")]
 PathColumn = Annotated[str, typer.Option(help="Manifest column with the image path.")]
 PatientColumn = Annotated[str | None, typer.Option(help="Manifest column that names the patient.")]
 GroupColumns = Annotated[str, typer.Option(help="Manifest columns of subgroups, separated by commas.")]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that manifest paths are relative to.")]
-PreprocessingFile = Annotated[Path | None, typer.Option("--preprocessing", help="YAML: color, size, crop, scale, mean, std.")]
+PreprocessingFile = Annotated[
+    Path | None, typer.Option("--preprocessing", help="YAML: color, size, crop, scale, mean, std.")
+]
 Threshold = Annotated[float, typer.Option(help="Decision threshold on P(positive).")]
 PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased class; default: the second.")]
 Margin = Annotated[float | None, typer.Option("--margin", help="Margin for sensitivity and specificity.")]

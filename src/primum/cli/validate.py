@@ -30,7 +30,9 @@ def run(
     margin: o.Margin = None,
     auroc_margin: o.AurocMargin = None,
     brier_margin: o.BrierMargin = None,
-    skip_bad_files: Annotated[bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")] = False,
+    skip_bad_files: Annotated[
+        bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")
+    ] = False,
     plain_case_ids: Annotated[bool, typer.Option("--plain-case-ids", help="Show file names, not pseudonyms.")] = False,
     json: o.Json = False,
 ) -> None:
@@ -88,10 +90,14 @@ def _show(outcome: Validation) -> None:
     for group in verdict.subgroups:
         typer.echo(f"subgroup {group.column}={group.value} (n={group.n}): {group.outcome.value} {group.reason}")
     counts = verdict.agreement
-    typer.echo(f"decisions changed: {counts.flips} of {verdict.n} ({counts.harmful} harmful, {counts.beneficial} beneficial)")
+    typer.echo(
+        f"decisions changed: {counts.flips} of {verdict.n} ({counts.harmful} harmful, {counts.beneficial} beneficial)"
+    )
     for flip in verdict.flips[:20]:
         kind = "harmful" if flip.harmful else "beneficial"
-        typer.echo(f"  {flip.case_id}: label {flip.label}, {flip.reference_score:.3f} -> {flip.candidate_score:.3f}, {kind}")
+        typer.echo(
+            f"  {flip.case_id}: label {flip.label}, {flip.reference_score:.3f} -> {flip.candidate_score:.3f}, {kind}"
+        )
     typer.echo(f"verdict: {verdict.outcome.value}, basis {verdict.basis.value}")
     for reason in verdict.reasons:
         typer.echo(f"  {reason}")

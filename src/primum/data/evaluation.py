@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _fill(
 ) -> tuple[dict[int, str], list[str]]:
     bad: dict[int, str] = {}
     digests: list[str] = []
-    out: NDArray[np.float32] | None = None
+    out: np.memmap[Any, np.dtype[np.float32]] | None = None
     for row in range(len(cases)):
         position = int(cases.index[row])
         try:
@@ -144,14 +145,14 @@ def _fill(
     return bad, digests
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
     """An .npy file mapped for writing, its disk space claimed at once.
 
     A full disk found later, under the memory map, would kill the process instead of raising.
     """
     with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
         offset = file.tell()
         file.flush()
         os.posix_fallocate(file.fileno(), 0, offset + int(np.prod(shape)) * 4)

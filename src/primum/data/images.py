@@ -23,7 +23,13 @@ def decode(data: bytes, name: str) -> Image.Image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             image = Image.open(io.BytesIO(data))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        except (
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:
             if isinstance(error, Image.DecompressionBombError):
                 raise _too_large(name) from error
             raise InputError(f"{name}: not an image that can be read (is it truncated or corrupt?)") from error

@@ -57,7 +57,7 @@ class Ledger:
         return tuple((o, share) for o, share in seen if share > 0)
 
     def record(self, cases: Sequence[str], candidate: str) -> Opening:
-        """Append an opening, before the cases are looked at; the same candidate on the same cases is not written twice."""
+        """Append an opening, before the cases are looked at; once for one candidate on the same cases."""
         opening = Opening(datetime.now(UTC).isoformat(timespec="seconds"), candidate, tuple(sorted(cases)))
         with storage(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,12 @@ class Ledger:
                     if (known.candidate, known.cases) == (opening.candidate, opening.cases):
                         return known
                 previous = records[-1]["hash"] if records else ""
-                body = {"when": opening.when, "candidate": candidate, "cases": list(opening.cases), "previous": previous}
+                body = {
+                    "when": opening.when,
+                    "candidate": candidate,
+                    "cases": list(opening.cases),
+                    "previous": previous,
+                }
                 file.write(json.dumps({**body, "hash": _hash(body)}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -87,8 +92,8 @@ class Ledger:
                 sound = False
             if not sound:
                 raise IntegrityError(
-                    f"{self.path}: line {number} was changed after it was written; openings of confirmation sets can no "
-                    "longer be trusted. Restore the file from a backup, or judge on new patients with a new PRIMUM_STATE"
+                    f"{self.path}: line {number} was changed after it was written, so openings of confirmation sets can "
+                    "no longer be trusted. Restore the file, or judge new patients with a new PRIMUM_STATE"
                 )
             previous = record["hash"]
             records.append(record)

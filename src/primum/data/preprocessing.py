@@ -1,4 +1,4 @@
-"""Declarative preprocessing, stored in the artifact and used everywhere: decode, colour, resize, crop, scale, normalise.
+"""Declarative preprocessing, stored in the artifact: decode, colour, resize, crop, scale, normalise.
 
 Resizing is Pillow's own (antialiased), so numbers are those of a training pipeline built on Pillow or torchvision.
 """

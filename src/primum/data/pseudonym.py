@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
@@ -27,5 +26,5 @@ def local_key(folder: Path | None = None) -> bytes:
     path = (folder or state_folder()) / _KEY_FILE
     if not path.is_file():
         write_bytes(path, secrets.token_bytes(32))
-        os.chmod(path, 0o600)
+        path.chmod(0o600)
     return path.read_bytes()

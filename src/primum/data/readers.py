@@ -63,7 +63,9 @@ def _class_folders(
     if len(classes) < 2:
         found = f"only the class {classes[0]!r}" if classes else f"no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
         raise InputError(f"{where}: {found}; expected one folder of images for each of at least two classes")
-    notes = [f"{len(images) - len(in_classes)} image(s) outside class folders left out"] * (len(images) > len(in_classes))
+    notes = [f"{len(images) - len(in_classes)} image(s) outside class folders left out"] * (
+        len(images) > len(in_classes)
+    )
     return EvaluationSet(
         source=source(tuple(in_classes)),
         index=np.arange(len(in_classes)),
@@ -84,9 +86,7 @@ def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
         if column not in columns:
             raise InputError(f"{path}: no column {column!r}; it has {', '.join(columns)}")
     labelled = [r for r in rows if r[options.label_column].strip()]
-    excluded = tuple(
-        Exclusion(r[options.path_column], "no label") for r in rows if not r[options.label_column].strip()
-    )
+    excluded = tuple(Exclusion(r[options.path_column], "no label") for r in rows if not r[options.label_column].strip())
     patients = None
     if options.patient_column:
         patients = np.array([r[options.patient_column].strip() for r in labelled], dtype=np.str_)

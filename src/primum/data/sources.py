@@ -109,11 +109,11 @@ class ArraySource:
 
     def content(self, index: int) -> bytes:
         """The pixel bytes."""
-        return self.images[index].tobytes()
+        return bytes(self.images[index].tobytes())
 
     def image(self, index: int) -> NDArray[Any]:
         """One image as an array."""
-        return self.images[index]
+        return np.asarray(self.images[index])
 
     def name(self, index: int) -> str:
         """Its position."""

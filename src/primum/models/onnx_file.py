@@ -31,7 +31,7 @@ def check_onnx(path: Path) -> OnnxFacts:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's own exceptions share no public base class.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise InputError(f"{path}: not an ONNX model that can be read ({str(error).splitlines()[0]})") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":

@@ -16,7 +16,10 @@ from primum.files import sha256
 if TYPE_CHECKING:
     import torch
 
-_UNSAFE = {".pt2": "torch's own loader falls back to unsafe unpickling for it", ".pkl": "a pickle runs code when opened"}
+_UNSAFE = {
+    ".pt2": "torch's own loader falls back to unsafe unpickling for it",
+    ".pkl": "a pickle runs code when opened",
+}
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ class Signature(BaseModel):
 
     def probabilities(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw outputs (N, outputs) to probabilities (N, 2) in the order of `classes`; NaN stays NaN."""
-        raw = np.asarray(raw, np.float64).reshape(len(raw), -1)
+        wide = np.asarray(raw, np.float64).reshape(len(raw), -1)
         if self.outputs == 1:
-            second = _sigmoid(raw[:, 0]) if self.activation is not Activation.IDENTITY else raw[:, 0]
+            second = _sigmoid(wide[:, 0]) if self.activation is not Activation.IDENTITY else wide[:, 0]
             return np.stack([1.0 - second, second], axis=1)
-        return raw if self.activation is Activation.IDENTITY else _softmax(raw)
+        return wide if self.activation is Activation.IDENTITY else _softmax(wide)
 
     def positive_probability(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         """P(positive class), shape (N,)."""
@@ -72,7 +72,9 @@ def infer_signature(
             "cases; there is nothing to optimize until it gives finite ones"
         )
     if len(classes) != 2:
-        raise InputError(f"the labels have {len(classes)} classes ({', '.join(classes[:6])}); binary models are judged so far")
+        raise InputError(
+            f"the labels have {len(classes)} classes ({', '.join(classes[:6])}); binary models are judged so far"
+        )
     if outputs not in (1, 2):
         raise InputError(f"the labels have 2 classes but the model gives {outputs} outputs")
     if positive is not None and positive not in classes:

@@ -58,7 +58,7 @@ class Eager:
     """The adapter."""
 
     name = "torch"
-    precisions = ("fp32", "bf16")
+    precisions: tuple[str, ...] = ("fp32", "bf16")
     needs_onnx = False
     keeps_weights_only = True
 
@@ -106,7 +106,7 @@ def open_module(folder: Path, target: Target, factory: Callable[[], torch.nn.Mod
     if target.precision == "bf16":
         module = module.to(torch.bfloat16)
     if target.channels_last:
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)
     return module
 
 

@@ -72,6 +72,6 @@ def _trace_export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelP
             output_names=["output"],
             dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
         )
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise TrialError(f"the model cannot be exported to ONNX: {str(error).splitlines()[0]}") from error
     return onnx.load_from_string(buffer.getvalue())

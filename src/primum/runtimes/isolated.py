@@ -28,10 +28,10 @@ class Isolated:
 
     def __init__(self, timeout: float = 900.0) -> None:
         self._timeout = timeout
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join([p or os.getcwd() for p in sys.path])
-        self._process = subprocess.Popen(
+        environment["PYTHONPATH"] = os.pathsep.join([p or str(Path.cwd()) for p in sys.path])
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", "primum.runtimes.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

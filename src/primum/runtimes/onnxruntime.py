@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "model.onnx"
-_QUANTIZED_OPS = {"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "DynamicQuantizeMatMul"}
+_QUANTIZED_OPS = {
+    "QLinearConv",
+    "ConvInteger",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "QGemm",
+    "DynamicQuantizeMatMul",
+}
 _FLOAT_OPS = {"Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose"}
 _FP16_FROM_ELEMENTS = 64
 
@@ -93,7 +100,7 @@ def _copy(source: BuildSource, path: Path) -> tuple[str, ...]:
 
 
 def _half_storage(source: BuildSource, path: Path) -> tuple[str, ...]:
-    """Store large weights in FP16 behind a Cast that ONNX Runtime folds when it loads: half the file, FP32 arithmetic."""
+    """Store large weights in FP16 behind a Cast that is folded on loading: half the file, FP32 arithmetic."""
     import onnx
     from onnx import helper, numpy_helper
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,11 @@ class Worker:
         session.run(example)
         first = time.perf_counter()
         self._predictor = Predictor(manifest, session)
-        return {"load_ms": (loaded - began) * 1e3, "first_ms": (first - loaded) * 1e3, "proven": session.proven}
+        return {
+            "load_ms": (loaded - began) * 1e3,
+            "first_ms": (first - loaded) * 1e3,
+            "proven": session.proven,
+        }
 
     def predict(self, inputs: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Raw outputs (len(rows), outputs), one case at a time as in service at batch 1."""
@@ -108,13 +112,13 @@ class Worker:
         return self._predictor
 
 
-def write_frame(stream: BinaryIO, data: bytes) -> None:
+def write_frame(stream: IO[bytes], data: bytes) -> None:
     """One length-prefixed frame."""
     stream.write(struct.pack("!Q", len(data)) + data)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: IO[bytes]) -> bytes | None:
     """The next frame; None at the end of the stream."""
     header = stream.read(8)
     if len(header) < 8:
@@ -144,7 +148,10 @@ def _answer(worker: Worker, method: str, arguments: dict[str, Any]) -> tuple[str
     # Whatever a runtime raises is the parent's to judge; the process lives on to say it.
     except Exception as error:  # noqa: BLE001
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return "storage", "the disk is full; nothing half-written was left. Make room, or choose another --out"
+            return (
+                "storage",
+                "the disk is full; nothing half-written was left. Make room, or choose another --out",
+            )
         first = (str(error).strip().splitlines() or [""])[0]
         return "failed", f"{type(error).__name__}: {first}"
 

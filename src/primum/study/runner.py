@@ -60,7 +60,13 @@ class Runner:
     """Holds the baseline's process open while trials run; a context manager."""
 
     def __init__(
-        self, original: Original, judging: Judging, store: Store, baseline: Proposal, seed: int, timeout: float = 900.0
+        self,
+        original: Original,
+        judging: Judging,
+        store: Store,
+        baseline: Proposal,
+        seed: int,
+        timeout: float = 900.0,
     ) -> None:
         self.original, self.judging, self.store = original, judging, store
         self._baseline_proposal, self._seed, self._timeout = baseline, seed, timeout

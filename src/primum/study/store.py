@@ -34,7 +34,9 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise InputError(f"{self.folder}: another run is working on this study; wait for it, or use another --out") from error
+                raise InputError(
+                    f"{self.folder}: another run is working on this study; wait for it, or use another --out"
+                ) from error
             yield
 
     def claim(self, inputs: dict[str, Any]) -> bool:

@@ -54,7 +54,11 @@ def optimize(
         out=Path(out),
         train_data=Path(train_data) if train_data else None,
         options=DataOptions(
-            label_column, path_column, patient_column, tuple(group_columns), Path(image_root) if image_root else None
+            label_column,
+            path_column,
+            patient_column,
+            tuple(group_columns),
+            Path(image_root) if image_root else None,
         ),
         preprocessing=preprocessing,
         positive_class=positive_class,

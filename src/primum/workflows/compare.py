@@ -89,7 +89,12 @@ def _check_alike(artifacts: Sequence[Path], manifests: Sequence[Manifest]) -> No
 
 
 def _inputs(
-    scratch: Path, artifact: Path, manifest: Manifest, data: Path | None, options: DataOptions | None, cases: int
+    scratch: Path,
+    artifact: Path,
+    manifest: Manifest,
+    data: Path | None,
+    options: DataOptions | None,
+    cases: int,
 ) -> Path:
     path = scratch / "inputs.npy"
     if data is None:

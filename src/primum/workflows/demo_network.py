@@ -46,9 +46,7 @@ class _Block(nn.Module):  # type: ignore[misc]
         self.relu2 = nn.ReLU()
         self.shortcut = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, features: Tensor) -> Tensor:
         inner = self.relu1(self.bn1(self.conv1(features)))
@@ -84,9 +82,7 @@ def build() -> nn.Module:
     return network
 
 
-def train(
-    manifest: Path, out: Path, seed: int, budget_s: float, progress: Callable[[str], None]
-) -> dict[str, Any]:
+def train(manifest: Path, out: Path, seed: int, budget_s: float, progress: Callable[[str], None]) -> dict[str, Any]:
     """Train the network on a phantom manifest and save out/weights.safetensors.
 
     A tenth of the patients is held out of training and only measured. Trains MAX_EPOCHS epochs, fewer where
@@ -130,8 +126,7 @@ def _read(manifest: Path) -> _Cases:
         rows = list(csv.DictReader(handle))
     if not rows or any(row.get("label") not in LABELS or not row.get("patient_id") for row in rows):
         raise InputError(
-            f"{manifest}: every row needs a patient_id and a label, {' or '.join(LABELS)}; "
-            "make it with make_phantoms"
+            f"{manifest}: every row needs a patient_id and a label, {' or '.join(LABELS)}; make it with make_phantoms"
         )
     images = np.empty((len(rows), 1, 64, 64), np.float32)
     for index, row in enumerate(rows):
@@ -149,8 +144,7 @@ def _draw_held_out(patients: NDArray[np.str_], labels: NDArray[np.float32], seed
         names = np.unique(patients[labels == label])
         if len(names) < _MIN_PATIENTS:
             raise InputError(
-                f"training needs at least {_MIN_PATIENTS} patients of each label, "
-                f"not {len(names)} of {LABELS[label]}"
+                f"training needs at least {_MIN_PATIENTS} patients of each label, not {len(names)} of {LABELS[label]}"
             )
         chosen += rng.permutation(names)[: round(len(names) * _HELD_OUT_SHARE)].tolist()
     return torch.from_numpy(np.isin(patients, chosen))
@@ -169,9 +163,7 @@ def _epoch_seconds(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return float(np.median(seconds)) * max(1, len(labels) // _BATCH)
 
 
-def _fit(
-    network: nn.Module, images: Tensor, labels: Tensor, epochs: int, progress: Callable[[str], None]
-) -> None:
+def _fit(network: nn.Module, images: Tensor, labels: Tensor, epochs: int, progress: Callable[[str], None]) -> None:
     """Train network in place for epochs epochs of one rise and fall of the learning rate."""
     optimizer = torch.optim.AdamW(network.parameters(), _PEAK_RATE, weight_decay=_WEIGHT_DECAY)
     steps = max(1, len(labels) // _BATCH)

@@ -108,7 +108,12 @@ class _Study:
     """The state of one run; the steps follow one another in `run`."""
 
     def __init__(
-        self, request: OptimizeRequest, resolved: ResolvedConfig, prepared: Prepared, store: Store, progress: Progress
+        self,
+        request: OptimizeRequest,
+        resolved: ResolvedConfig,
+        prepared: Prepared,
+        store: Store,
+        progress: Progress,
     ) -> None:
         self.request, self.config, self.prepared = request, resolved.config, prepared
         self.resolved, self.store, self.progress = resolved, store, progress
@@ -267,13 +272,18 @@ class _Study:
             verdict, recipe = refused.verdict, refused.recipe
         else:
             best = decisive(trials)
-            if best is None or best.verdict is None or not worth_confirming(trials) and best.speed < fallback.speed:
+            if best is None or best.verdict is None or (not worth_confirming(trials) and best.speed < fallback.speed):
                 return fallback, fallback.verdict, fallback.recipe, (declared.reason,)
             verdict, recipe = best.verdict, best.recipe
         open_question = verdict.outcome is Outcome.INCONCLUSIVE and self.config.accept_inconclusive
         if open_question:
             winner = next(t for t in trials if t.recipe == recipe)
-            return winner, verdict, recipe, ("UNPROVEN: accepted with --accept-inconclusive", *verdict.reasons)
+            return (
+                winner,
+                verdict,
+                recipe,
+                ("UNPROVEN: accepted with --accept-inconclusive", *verdict.reasons),
+            )
         why = f"{recipe} was not accepted ({verdict.outcome.value}); the original is delivered in {fallback.recipe}"
         return fallback, verdict, recipe, (why, declared.reason, *verdict.reasons)
 
@@ -323,7 +333,9 @@ class _Study:
         seal(
             self.store.candidate(winner.key),
             winner,
-            (result.verdict if result.verdict_recipe == winner.recipe else winner.verdict or result.verdict).outcome.value,
+            (
+                result.verdict if result.verdict_recipe == winner.recipe else winner.verdict or result.verdict
+            ).outcome.value,
             result.unproven,
             self.machine.fingerprint,
             out / "artifact",
@@ -365,5 +377,3 @@ def _prior(when: str, share: float) -> str:
         f"{share:.0%} of these confirmation cases were opened for another candidate on {when}: "
         "this confirmation is not the first look at them"
     )
-
-

@@ -1,4 +1,4 @@
-"""The original model as an artifact beside another: same signature, same preprocessing, so that both can be run alike."""
+"""The original model as an artifact beside another: same signature, same preprocessing, run alike."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ def original_beside(reference: ModelReference, manifest: Manifest, inputs: Path,
     found = digest(reference)
     if found != manifest.parent_hash:
         raise InputError(
-            f"the artifact was not made from this model (its parent is {manifest.parent_hash[:12]}, this is {found[:12]}); "
+            f"the artifact was made from another model (parent {manifest.parent_hash[:12]}, this is {found[:12]}); "
             "name the original model and checkpoint"
         )
-    original = Original(reference, found, manifest.signature, manifest.preprocessing, manifest.threshold, reference.onnx)
+    original = Original(
+        reference, found, manifest.signature, manifest.preprocessing, manifest.threshold, reference.onnx
+    )
     recipe = baseline_recipe(reference.onnx is None, manifest.target.get("threads"))
     build_candidate(original, recipe, inputs, np.arange(1), 0, out)
     return original

@@ -70,9 +70,7 @@ def _write(place: Path, patients: int, seed: int, size: int) -> None:
         writer = csv.DictWriter(handle, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    text = README.format(
-        images=len(owner), patients=patients, seed=seed, note=PNG_NOTE, columns=", ".join(COLUMNS)
-    )
+    text = README.format(images=len(owner), patients=patients, seed=seed, note=PNG_NOTE, columns=", ".join(COLUMNS))
     (place / "README.txt").write_text(text, encoding="utf-8")
 
 
@@ -184,9 +182,7 @@ def _opacities(anatomy: Anatomy, geometry: Anatomy, down: Floats, across: Floats
     """Return (N, size, size) added brightness: one to three soft spots in positives, 0 in the others."""
     light = np.zeros(np.broadcast_shapes(down.shape, across.shape), np.float32)
     for index in range(_MAX_OPACITIES):
-        spot = {
-            name: value[:, index, None, None] for name, value in anatomy.items() if value.shape[1:] == (3,)
-        }
+        spot = {name: value[:, index, None, None] for name, value in anatomy.items() if value.shape[1:] == (3,)}
         radius, angle, width = spot["opacity_radius"], spot["opacity_angle"], spot["opacity_size"]
         right = (spot["opacity_side"] > 0).astype(np.int64)[:, 0, 0]
         patient = np.arange(len(right))
@@ -194,9 +190,7 @@ def _opacities(anatomy: Anatomy, geometry: Anatomy, down: Floats, across: Floats
         y = geometry["lung_y"] + radius * np.sin(angle) * high
         x = spot["opacity_side"] * geometry["lung_x"] + radius * np.cos(angle) * wide
         there = geometry["opacity"] * (geometry["opacity_count"] > index)
-        light += (
-            there * spot["opacity_light"] * np.exp(-0.5 * ((down - y) ** 2 + (across - x) ** 2) / width**2)
-        )
+        light += there * spot["opacity_light"] * np.exp(-0.5 * ((down - y) ** 2 + (across - x) ** 2) / width**2)
     return light
 
 

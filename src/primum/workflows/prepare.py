@@ -85,7 +85,9 @@ def _check_unit(request: OptimizeRequest, cases: EvaluationSet, resolved: Resolv
         )
 
 
-def _inspect(request: OptimizeRequest) -> tuple[tuple[int | None, ...] | None, int, int, bool, tuple[str, ...]]:
+def _inspect(
+    request: OptimizeRequest,
+) -> tuple[tuple[int | None, ...] | None, int, int, bool, tuple[str, ...]]:
     """Input shape without the batch (None: unknown), bytes and number of weights, whether it convolves, notes."""
     if request.model.onnx is not None:
         facts = check_onnx(request.model.onnx)
@@ -123,7 +125,11 @@ def _preprocessing(
 
 
 def _materialize(
-    request: OptimizeRequest, cases: EvaluationSet, preprocessing: Preprocessing, work: Path, progress: Progress
+    request: OptimizeRequest,
+    cases: EvaluationSet,
+    preprocessing: Preprocessing,
+    work: Path,
+    progress: Progress,
 ) -> Materialized:
     progress.stage("Reading and preprocessing", len(cases))
     path = work / "inputs.npy"
@@ -146,7 +152,7 @@ def _check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, 
         shared = sorted(set(train.patients) & set(data.cases.patients))
         if shared:
             raise InputError(
-                f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, the first is {shared[0]}; "
+                f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, first {shared[0]}; "
                 "a model must be judged on patients that it was not trained on"
             )
     seen = {train.digest(row) for row in range(len(train))}
@@ -183,8 +189,10 @@ def _forward(request: OptimizeRequest, few: NDArray[np.float32], work: Path) -> 
         try:
             outputs = [session.run(None, {session.get_inputs()[0].name: few[i : i + 1]})[0] for i in range(len(few))]
         # ONNX Runtime's own exceptions share no public base class.
-        except Exception as error:  # noqa: BLE001
-            raise InputError(f"the model does not take inputs of shape {few.shape[1:]}: {str(error).splitlines()[0]}") from error
+        except Exception as error:
+            raise InputError(
+                f"the model does not take inputs of shape {few.shape[1:]}: {str(error).splitlines()[0]}"
+            ) from error
         return np.concatenate([np.asarray(o).reshape(1, -1) for o in outputs])
     import torch
 
@@ -270,5 +278,3 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "threads": resolved.config.threads,
         "seed": resolved.config.seed,
     }
-
-

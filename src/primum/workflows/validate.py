@@ -51,13 +51,18 @@ def validate(
     cases = read_data(data, options)
     if cases.classes != manifest.signature.classes:
         raise InputError(
-            f"{data}: labels are {', '.join(cases.classes)}; the artifact decides {', '.join(manifest.signature.classes)}"
+            f"{data}: labels are {', '.join(cases.classes)}; "
+            f"the artifact decides {', '.join(manifest.signature.classes)}"
         )
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
         work = Path(scratch)
         progress.stage("Reading and preprocessing", len(cases))
         ready = materialize(
-            cases, manifest.preprocessing, work / "inputs.npy", skip_bad_files, lambda done, _: progress.advance(done)
+            cases,
+            manifest.preprocessing,
+            work / "inputs.npy",
+            skip_bad_files,
+            lambda done, _: progress.advance(done),
         )
         original = original_beside(model, manifest, ready.path, work / "original")
         scores = []
