@@ -101,6 +101,8 @@ class OptimizationConfig(BaseModel):
     accept_inconclusive: bool = False
     budget_minutes: float | None = Field(None, gt=0)
     threads: int | None = Field(None, ge=1)
+    runtimes: tuple[str, ...] = ()
+    """Names of the runtimes to try; empty: all that are installed."""
     seed: int = 0
 
     def resolve(self) -> ResolvedConfig:
@@ -122,13 +124,9 @@ class OptimizationConfig(BaseModel):
     def from_file(cls, path: Path) -> OptimizationConfig:
         """Read a YAML or TOML file. Raises InputError naming the offending key."""
         try:
-            text = path.read_text()
-            raw: Any = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-            return cls.model_validate(raw or {})
+            return cls.model_validate(read_mapping(path))
         except OSError as error:
             raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
-        except (yaml.YAMLError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"{path} is not valid: {' '.join(str(error).split())}") from error
         except ValidationError as error:
             raise InputError(f"{path}: {explain(error)}") from error
 
@@ -143,6 +141,17 @@ class ResolvedConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
     config: OptimizationConfig
     adjustments: tuple[str, ...]
+
+
+def read_mapping(path: Path) -> Any:
+    """What a YAML or TOML file holds; an empty file is an empty mapping. Raises InputError where it is neither."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    # Besides YAMLError, PyYAML lets the ValueError of a date or number through, and the RecursionError of deep nesting.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid: {' '.join(str(error).split())}") from error
+    return {} if raw is None else raw
 
 
 def explain(error: ValidationError) -> str:
@@ -172,11 +181,16 @@ def _adjust(config: OptimizationConfig, notes: list[str]) -> None:
     if config.validation.accuracy_threshold < MEDICAL_ACCURACY:
         was = config.validation.accuracy_threshold
         config.validation.accuracy_threshold = MEDICAL_ACCURACY
-        notes.append(f"accuracy threshold: {MEDICAL_ACCURACY:.0%} in place of {was:.0%} (medical model)")
+        notes.append(f"accuracy threshold: {_percent(MEDICAL_ACCURACY)} in place of {_percent(was)} (medical model)")
     if not config.validation.medical_compliance_required:
         config.validation.medical_compliance_required = True
         notes.append("validation is mandatory (medical model)")
     if config.reduction.prune_ratio > MEDICAL_PRUNE_RATIO:
         was = config.reduction.prune_ratio
         config.reduction.prune_ratio = MEDICAL_PRUNE_RATIO
-        notes.append(f"pruning ratio: at most {MEDICAL_PRUNE_RATIO:.0%} in place of {was:.0%} (medical model)")
+        limit = _percent(MEDICAL_PRUNE_RATIO)
+        notes.append(f"pruning ratio: at most {limit} in place of {_percent(was)} (medical model)")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.12g}%"

@@ -22,8 +22,9 @@ from primum.validation.gate import judge
 from primum.validation.planning import plan
 from primum.validation.verdict import Outcome, Verdict
 
+PARTS = ("calibration", "selection", "guard", "confirmation")
 STATED = Margins(sensitivity=0.02, specificity=0.02, auroc=0.01, brier=0.01)
-HOSTILE = '<script>alert(1)</script>"\'&$x_1$\x1b[31m\u202e'
+HOSTILE = "<script>alert(1)</script>\"'&$x_1$\x1b[31m\u202e"
 
 
 @dataclasses.dataclass
@@ -61,8 +62,11 @@ def verdict_of(
 
 def timings(ms: float, ratio: float, p99: float = nan, ratio_upper: float | None = None) -> Timings:
     return Timings(
-        calls=480, mean=ms * 1.04, median=ms, p50=ms, p95=ms * 1.2, p99=p99, min=ms * 0.9, max=ms * 2, stddev=ms / 8,
-        ratio=ratio, ratio_lower=ratio * 0.96, ratio_upper=ratio_upper or ratio * 1.05, load_ms=ms * 20, first_ms=ms * 3,
+        calls=480,
+        mean=ms * 1.04, median=ms, p50=ms, p95=ms * 1.2, p99=p99, min=ms * 0.9, max=ms * 2, stddev=ms / 8,
+        ratio=ratio, ratio_lower=ratio * 0.96, ratio_upper=ratio_upper or ratio * 1.05,
+        ratio_unhindered=ratio, contended=False,
+        load_ms=ms * 20, first_ms=ms * 3,
         peak_memory_bytes=int(3.1e8),
     )  # fmt: skip
 
@@ -96,10 +100,12 @@ def stages(total: float, own: float) -> dict[str, Any]:
 
     return {
         "original": {
-            "preprocessing": of(3.1), "feature_extraction": of(total - 3.5), "classification": of(0.4), "total": of(total),
+            "preprocessing": of(3.1), "feature_extraction": of(total - 3.5),
+            "classification": of(0.4), "total": of(total),
         },
         "delivered": {
-            "preprocessing": of(3.1), "feature_extraction": of(own - 3.15), "classification": of(0.05), "total": of(own),
+            "preprocessing": of(3.1), "feature_extraction": of(own - 3.15),
+            "classification": of(0.05), "total": of(own),
         },
     }  # fmt: skip
 
@@ -148,7 +154,7 @@ def study(
         ),
         "data": DataSummary(
             "pneumonia-2026.csv", 2 * n + 400, 2 * n + 400, "patient",
-            tuple(PartSummary(p, n, n, positives, n - positives) for p in ("calibration", "selection", "guard", "confirmation")),
+            tuple(PartSummary(p, n, n, positives, n - positives) for p in PARTS),
             {"sex": {"F": 610, "M": 655}}, (Exclusion("case-00017", "truncated PNG"),), (),
         ),
         "power": plan(positives, n - positives, policy.margins),
@@ -214,7 +220,10 @@ def make_hostile() -> StudyResult:
     """Hundreds of flips, thirty groups, and names that try to break out."""
     policy = ClinicalPolicy(margins=STATED)
     made = scores(3000, 400, seed=5, loss=0.7)
-    groups = {f"site {HOSTILE}": np.array([f"{i % 28}{HOSTILE}" for i in range(3000)]), "label": np.array(["=1+1", "b"] * 1500)}
+    groups = {
+        f"site {HOSTILE}": np.array([f"{i % 28}{HOSTILE}" for i in range(3000)]),
+        "label": np.array(["=1+1", "b"] * 1500),
+    }
     verdict = verdict_of(made, policy, groups, prefix=f"=cmd {HOSTILE}")
     base = study(made, policy)
     long = f"round_weights(bits=3) -> prune({HOSTILE * 4}) -> openvino[int8]"
@@ -247,7 +256,8 @@ def make_bare() -> StudyResult:
     return dataclasses.replace(
         base, winner=lossless, verdict=verdict_of(made, policy), verdict_recipe=lossless.recipe, confirmations=(),
         declared=(), declared_reason="no lossy candidate is both unharmful so far and faster", harmed=(), stages={},
-        final={base.baseline.key: blank, lossless.key: blank}, trials=(lossless,), left_out=(), reasons=(), adjustments=(),
+        final={base.baseline.key: blank, lossless.key: blank}, trials=(lossless,), left_out=(),
+        reasons=(), adjustments=(),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from primum.validation.gate import Cases
 
 @pytest.fixture(scope="session")
 def oracles():
-    """Worked examples from the folder that PRIMUM_ORACLES names; the small published ones stand in the tests."""
+    """Worked examples from the folder that PRIMUM_ORACLES names; the tests hold the small ones."""
     folder = os.environ.get("PRIMUM_ORACLES")
     if not folder or not (Path(folder) / "statistics.json").is_file():
         pytest.skip("PRIMUM_ORACLES names no folder with statistics.json")
@@ -31,10 +31,9 @@ def make_cases():
 
 @pytest.fixture
 def scored():
-    """Labels and scores with given losses and gains among positives and negatives: scores 0.2 and 0.8 only vary
-    a little, so that rankings differ and nothing is degenerate."""
+    """Labels and two score vectors with given losses and gains: rankings differ, nothing is degenerate."""
 
-    def build(positives, negatives, lost=0, gained=0, false_alarms=0, wrong=0, seed=0):
+    def build(positives, negatives, lost=0, gained=0, false_alarms=0, seed=0):
         rng = np.random.default_rng(seed)
         labels = np.r_[np.ones(positives, int), np.zeros(negatives, int)]
         high, low = 0.8, 0.2

@@ -75,21 +75,40 @@ def test_repeated_cases_do_not_buy_precision():
     assert robust.standard_error == pytest.approx(single.standard_error, rel=1e-9)
 
 
-def test_clusters_that_hold_both_classes():
-    """Obuchowski's cross term: checked against the jackknife-like sum over patients."""
+@given(two_markers())
+@settings(max_examples=40, deadline=None)
+def test_clusters_against_obuchowskis_sums(data):
+    """The formula of 1997, cluster by cluster, cross term included."""
+    y, a, b, rng = data
+    patients = rng.integers(0, max(3, y.size // 3), y.size)
+    patients[:4] = [0, 1, 1, 2]
+    m, n = (y == 1).sum(), (y == 0).sum()
+    tenths, oneths, cross = np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2))
+    kernel = [np.sign(np.subtract.outer(s[y == 1], s[y == 0])) / 2 + 0.5 for s in (a, b)]
+    for patient in np.unique(patients):
+        rows, columns = patients[y == 1] == patient, patients[y == 0] == patient
+        above = np.array([k[rows].mean(axis=1).sum() - rows.sum() * k.mean() for k in kernel])
+        below = np.array([k[:, columns].mean(axis=0).sum() - columns.sum() * k.mean() for k in kernel])
+        tenths, oneths = tenths + np.outer(above, above), oneths + np.outer(below, below)
+        cross = cross + np.outer(above, below)
+    i10, i01, i = (np.unique(p).size for p in (patients[y == 1], patients[y == 0], patients))
+    covariance = i10 / (i10 - 1) * tenths / m**2 + i01 / (i01 - 1) * oneths / n**2
+    covariance = covariance + i / (i - 1) * (cross + cross.T) / (m * n)
+    assert np.array(delong(y, a, b, clusters=patients).covariance) == pytest.approx(covariance, abs=1e-12)
+
+
+def test_clusters_against_a_patient_bootstrap():
     rng = np.random.default_rng(5)
-    n = 4000
-    patients = rng.integers(0, 1000, n)
-    effect = rng.normal(size=1000)[patients]
-    y = rng.integers(0, 2, n)
-    a, b = y + effect + rng.normal(size=n), y + effect + rng.normal(size=n)
-    pair = auroc_pair(y, a, b, patients)
+    patients = rng.integers(0, 300, 1800)
+    y = rng.integers(0, 2, 1800)
+    score = y + 2 * rng.normal(size=300)[patients] + rng.normal(size=1800)
     draws = []
-    for _ in range(150):
-        chosen = rng.integers(0, 1000, 1000)
-        rows = np.repeat(np.arange(n), np.bincount(chosen, minlength=1000)[patients])
-        draws.append(roc_auc_score(y[rows], a[rows]) - roc_auc_score(y[rows], b[rows]))
-    assert np.sqrt(pair.variance) == pytest.approx(np.std(draws), rel=0.2)
+    for _ in range(200):
+        times = np.bincount(rng.integers(0, 300, 300), minlength=300)
+        rows = np.repeat(np.arange(1800), times[patients])
+        draws.append(roc_auc_score(y[rows], score[rows]))
+    error = np.sqrt(auroc_pair(y, score, score, patients).variance_a)
+    assert error == pytest.approx(np.std(draws), rel=0.15)
 
 
 def test_pairs_of_the_published_data(oracles):
@@ -107,9 +126,7 @@ def test_pairs_of_the_published_data(oracles):
         item = items[f"open.auc_mover_logit.aSAH.wfns_{second}"]
         mover = auc_mover_logit_interval(data["y"], data["wfns"], data[second])
         bounds = [[mover.new.lower, mover.new.upper], [mover.reference.lower, mover.reference.upper]]
-        assert np.array(bounds) == pytest.approx(
-            np.array(item["expected"]["single_auc_logit_ci"]), abs=item["abs_tol"]
-        )
+        assert np.array(bounds) == pytest.approx(np.array(item["expected"]["single_auc_logit_ci"]), abs=item["abs_tol"])
         assert (mover.lower, mover.upper) == pytest.approx(item["expected"]["ci95"], abs=item["abs_tol"])
     one = auc_interval(data["y"], data["ndka"])
     expected = items["open.auc_ci.aSAH.ndka_all"]["expected"]["lower_auc_upper"]

@@ -30,9 +30,7 @@ def test_psychiatry():
 def test_psychiatry_oracle(oracles):
     item = oracles[0]["open.clustered.psychiatry"]
     inputs, expected = item["inputs"], item["expected"]
-    test = clustered_mcnemar(
-        psychiatry(inputs["b_per_cluster"], inputs["c_per_cluster"], inputs["n_per_cluster"])
-    )
+    test = clustered_mcnemar(psychiatry(inputs["b_per_cluster"], inputs["c_per_cluster"], inputs["n_per_cluster"]))
     for got, key in (
         (test.naive_statistic, "naive_chi2"),
         (test.statistic, "obuchowski_chi2"),

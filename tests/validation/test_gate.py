@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,7 +117,7 @@ def test_n_would_decide_of_the_score_endpoints():
 
 def test_lossless_passes_whatever_the_number(make_cases):
     ref = np.array([0.9, 0.2, 0.3])
-    verdict = judge(make_cases([1, 0, 0], groups={"g": ["a", "b", "b"]}), ref, ref + [0, 1e-6, 0], POLICY)
+    verdict = judge(make_cases([1, 0, 0], groups={"g": ["a", "b", "b"]}), ref, ref + np.array([0, 1e-6, 0]), POLICY)
     assert (verdict.outcome, verdict.basis) == (Outcome.NON_INFERIOR, Basis.NUMERIC)
     assert verdict.reasons[0].startswith("lossless")
     assert outcomes(verdict)["sensitivity"] is Outcome.INCONCLUSIVE
@@ -137,14 +139,15 @@ def test_a_tiny_flip_at_the_threshold_is_not_lossless(make_cases):
     assert verdict.basis is Basis.STATISTICAL
 
 
-def test_scrambled_tiny_scores_are_not_lossless(make_cases):
+@pytest.mark.parametrize(("shift", "outcome"), [(0.5, Outcome.INFERIOR), (3, Outcome.NOT_ASSESSED)])
+def test_scrambled_tiny_scores_are_not_lossless(make_cases, shift, outcome):
     """All scores within 1e-5: |Δp| and flips see nothing, the ranking is destroyed."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 2000)
-    ref = (rng.random(2000) + 3 * labels) * 1e-6
+    ref = (rng.random(2000) + shift * labels) * 1e-6
     verdict = judge(make_cases(labels), ref.clip(0), rng.permutation(ref), POLICY)
-    assert verdict.component("auroc").outcome is Outcome.INFERIOR
-    assert (verdict.outcome, verdict.basis) == (Outcome.INFERIOR, Basis.STATISTICAL)
+    assert verdict.component("auroc").outcome is outcome
+    assert (verdict.outcome, verdict.basis) == (outcome, Basis.STATISTICAL)
 
 
 def test_identical_rankings_pass_auroc_by_identity(make_cases, scored):
@@ -196,9 +199,7 @@ def test_nan_candidates_are_wrong_in_every_endpoint(make_cases, scored):
     assert verdict.component("specificity").table[2] == 1
     assert len(verdict.flips) == 4
     worst = np.where(np.isfinite(broken), broken, np.where(labels == 1, -9.0, 9.0))
-    assert verdict.component("auroc").lower == pytest.approx(
-        auc_mover_logit_interval(labels, worst, ref).lower
-    )
+    assert verdict.component("auroc").lower == pytest.approx(auc_mover_logit_interval(labels, worst, ref).lower)
     assert verdict.component("brier").candidate > before.component("brier").candidate + 0.9 * 4 / 600
     assert any("NaN" in reason for reason in verdict.reasons)
 
@@ -269,15 +270,15 @@ def test_correlated_flips_widen_the_interval(scored, make_cases):
 
 
 def test_few_discordant_patients_collapse(scored, make_cases):
-    part = clustered(scored, make_cases, 2, lost=2, gained=2).component("sensitivity")
-    assert part.beside["discordant_patients"] == 2
+    part = clustered(scored, make_cases, 2, lost=1).component("sensitivity")
+    assert part.beside["discordant_patients"] == 1
     assert part.method.startswith("Tango score on patients")
-    assert part.table == (135.0, 1.0, 1.0, 13.0) or sum(part.table) == 150
-    assert part.lower <= tango_interval(*part.table).lower + 1e-12
+    assert part.table == (134.0, 0.0, 1.0, 15.0)
+    assert part.lower == tango_interval(134, 0, 1, 15).lower
 
 
 def test_one_patient_with_many_lost_cases_is_not_one_loss(make_cases):
-    """One of 400 patients holds 60 of 459 positives, all lost: patients alone would hide 13 % of the cases."""
+    """One of 400 patients holds 60 of 459 positives, all lost: patients alone would hide them."""
     patients = np.r_[np.zeros(60, int), np.arange(1, 400), np.arange(1000, 1400)]
     labels = np.r_[np.ones(459, int), np.zeros(400, int)]
     rng = np.random.default_rng(0)
@@ -319,13 +320,15 @@ def test_order_of_cases_changes_nothing(seed):
         return judge(cases, ref[rows], new[rows], POLICY)
 
     one, other = run(np.arange(n)), run(order)
-    assert (one.outcome, sorted(one.reasons)) == (other.outcome, sorted(other.reasons))
+    assert one.outcome is other.outcome
+    # Summed in another order, a figure may round the other way.
+    assert [re.sub(r"\d", "", reason) for reason in one.reasons] == [
+        re.sub(r"\d", "", reason) for reason in other.reasons
+    ]
     assert {flip.case_id for flip in one.flips} == {flip.case_id for flip in other.flips}
     for first, second in zip(one.components, other.components, strict=True):
         assert first.outcome is second.outcome
-        assert (first.lower, first.upper) == pytest.approx(
-            (second.lower, second.upper), abs=1e-9, nan_ok=True
-        )
+        assert (first.lower, first.upper) == pytest.approx((second.lower, second.upper), abs=1e-9, nan_ok=True)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 6))
@@ -350,8 +353,6 @@ def test_the_gate_loads_no_framework():
     import subprocess
     import sys
 
-    code = (
-        "import sys, primum.validation.gate; print([m for m in ('torch', 'onnxruntime') if m in sys.modules])"
-    )
+    code = "import sys, primum.validation.gate; print([m for m in ('torch', 'onnxruntime') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ from primum.errors import InputError
 from primum.validation import metrics
 
 KEYS = {
-    "accuracy", "precision", "recall", "f1", "specificity", "sensitivity", "true_negatives", "false_positives",
-    "false_negatives", "true_positives",
+    "accuracy", "precision", "recall", "f1", "specificity", "sensitivity", "true_negatives",
+    "false_positives", "false_negatives", "true_positives",
 }  # fmt: skip
 
 

@@ -13,9 +13,7 @@ def grouped(scored, make_cases, sizes, **changes):
     parts = [scored(p, n, lost=lost, seed=i) for i, (p, n, lost) in enumerate(sizes.values())]
     labels, ref, new = (np.concatenate(column) for column in zip(*parts, strict=True))
     levels = np.repeat(list(sizes), [p + n for p, n, _ in sizes.values()])
-    return judge(
-        make_cases(labels, groups={"site": levels}), ref, new, ClinicalPolicy(margins=WIDE, **changes)
-    )
+    return judge(make_cases(labels, groups={"site": levels}), ref, new, ClinicalPolicy(margins=WIDE, **changes))
 
 
 def level(verdict, value):

@@ -74,9 +74,7 @@ def test_both_labels_occur_in_each_sex_and_half_are_positive(tmp_path: Path, pat
 
 
 @pytest.mark.parametrize("size", [16, 64, 97])
-def test_images_are_eight_bit_grey_of_the_asked_size_and_say_that_they_are_synthetic(
-    tmp_path: Path, size: int
-) -> None:
+def test_images_are_eight_bit_grey_of_the_asked_size_and_say_that_they_are_synthetic(tmp_path: Path, size: int) -> None:
     manifest = make_phantoms(tmp_path / "set", 4, seed=2, size=size)
     for row in _rows(manifest):
         with Image.open(manifest.parent / row["path"]) as image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isnan, nan
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from primum.benchmark.statistics import STATISTICS, TOO_SMALL
-from primum.files import write_json
+from primum.errors import InputError, MissingExtra
+from primum.files import storage, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class ResultsCollector:
 
         `speedup` is against the first result that did not fail (`compared_with`). `interleaved` says whether it comes
         from interleaved rounds, with an interval, or from runs one after the other, which a busy machine can bias.
-        What was not measured is NaN.
+        What was not measured is NaN. `notes` tell when the machine was too busy for the times to mean much.
         """
         named = self._named()
         first = next((name for name, r in named.items() if r.error is None), None)
@@ -124,12 +126,55 @@ def _row(result: BenchmarkResult, first: str | None, named: dict[str, BenchmarkR
         "first_ms": result.first_ms,
         "threads": result.threads,
         "runs_at": result.precision,
+        "notes": result.notes,
         "error": result.error,
     }
     if result.compared_with is None and result.error is None and first is not None:
         row["compared_with"] = first
         row["speedup"] = named[first].stage_stats["total"]["median"] / total["median"]
     return row
+
+
+def save(collector: ResultsCollector, output_dir: Path) -> dict[str, Path]:
+    """Write results.json, results.txt and the figures; returns kind -> path.
+
+    All appear together or (StorageError) none does. Without matplotlib the figures are left out, and results.txt says
+    so. InputError before the first result.
+    """
+    if not collector.results:
+        raise InputError("there are no results to save; run a benchmark first")
+    figures, notes = _figures(collector.results)
+    with storage(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=".results-", dir=output_dir)
+    names = {"json": "results.json", "txt": "results.txt"} | {kind: f"{kind}.png" for kind in figures}
+    with scratch as place:
+        staged = Path(place)
+        write_json(staged / names["json"], collector.to_dict())
+        write_bytes(staged / names["txt"], render_text(collector.results, notes).encode())
+        for kind, png in figures.items():
+            write_bytes(staged / names[kind], png)
+        with storage(output_dir):
+            for name in names.values():
+                (staged / name).replace(output_dir / name)
+            # A figure of an earlier run would contradict these results.
+            for kind in {"confusion_matrix", "metrics", "timings"} - set(figures):
+                (output_dir / f"{kind}.png").unlink(missing_ok=True)
+    return {kind: output_dir / name for kind, name in names.items()}
+
+
+def _figures(results: Sequence[BenchmarkResult]) -> tuple[dict[str, bytes], list[str]]:
+    from primum.benchmark import figures
+
+    timed = [r for r in results if r.error is None]
+    judged = [r for r in timed if r.accuracy_metrics]
+    try:
+        drawn = {"timings": figures.timings(timed)} if timed else {}
+        if judged:
+            drawn |= {"confusion_matrix": figures.confusion_matrices(judged), "metrics": figures.metrics(judged)}
+    except MissingExtra as error:
+        return {}, [f"figures left out: {error}"]
+    return drawn, []
 
 
 def render_text(results: Sequence[BenchmarkResult], notes: Sequence[str] = ()) -> str:

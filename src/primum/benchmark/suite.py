@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import isnan, nan
@@ -16,12 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from primum.benchmark.base import BaseInferenceWrapper
-from primum.benchmark.results import BenchmarkResult, ResultsCollector, render_text, unique_names
+from primum.benchmark.results import BenchmarkResult, ResultsCollector, save, unique_names
 from primum.benchmark.statistics import bootstrap_ratio
-from primum.benchmark.timer import StageTimer
+from primum.benchmark.timer import StageTimer, contention, preemptions
 from primum.data.dataset_loader import DatasetLoader
-from primum.errors import InputError, MissingExtra
-from primum.files import storage, write_bytes, write_json
+from primum.errors import InputError
 from primum.validation.metrics import calculate_classification_metrics
 
 Labels = Sequence[int] | Sequence[str] | NDArray[Any]
@@ -39,15 +37,14 @@ class _Run:
     answers: dict[int, Any] = field(default_factory=dict)
     blocks: list[list[float]] = field(default_factory=list)
     first_ms: float = nan
+    preempted: int = 0
     error: str | None = None
 
 
 class BenchmarkSuite:
-    """Runs wrappers on the first `num_samples` images below `image_dir`, after `num_warmup` untimed predictions each."""
+    """Runs wrappers on the first `num_samples` images of a folder, after `num_warmup` untimed predictions each."""
 
-    def __init__(
-        self, image_dir: str | Path, num_samples: int = 1000, num_warmup: int = 10, *, seed: int = 0
-    ) -> None:
+    def __init__(self, image_dir: str | Path, num_samples: int = 1000, num_warmup: int = 10, *, seed: int = 0) -> None:
         if num_warmup < 0:
             raise InputError(f"num_warmup cannot be negative, got {num_warmup}")
         self.loader = DatasetLoader(image_dir, max_images=num_samples)
@@ -66,11 +63,10 @@ class BenchmarkSuite:
         `labels` are 0/1 (1 is positive) or class names, one an image. Whatever the wrapper raises is raised. InputError
         where labels and images differ in number.
         """
-        _check(images, labels)
+        _check(images, labels, [wrapper])
         run = _Run(wrapper.name, wrapper)
         _warm_up(run, images, self.num_warmup)
-        for index in range(len(images)):
-            _timed(run, index, images[index])
+        _time_all(run, range(len(images)), images)
         result = _result(run, len(images), labels)
         self.collector.add_result(result)
         return result
@@ -85,16 +81,16 @@ class BenchmarkSuite:
         `ResultsCollector.compare_approaches`; duplicate names get a suffix. A wrapper that fails is a row with its
         `error` and NaN times. Every image is timed once for each wrapper.
         """
-        _check(images, labels)
         if not wrappers:
             raise InputError("run_comparison needs at least one wrapper")
+        _check(images, labels, wrappers)
         runs = [_Run(name, w) for name, w in zip(unique_names([w.name for w in wrappers]), wrappers)]
         for run in runs:
-            _guarded(run, lambda run=run: _warm_up(run, images, self.num_warmup))  # type: ignore[misc]
+            _guarded(run, _warm_up, images, self.num_warmup)
         generator = np.random.default_rng(self.seed)
         for block in np.array_split(np.arange(len(images)), min(_ROUNDS, len(images))):
             for position in generator.permutation(len(runs)):
-                _guarded(runs[position], lambda run=runs[position], block=block: _block(run, block, images))  # type: ignore[misc]
+                _guarded(runs[position], _block, block, images)
         results = _with_speedups(runs, [_result(run, len(images), labels) for run in runs], self.seed)
         own = ResultsCollector()
         for result in results:
@@ -112,56 +108,26 @@ class BenchmarkSuite:
         return save(self.collector, Path(output_dir))
 
 
-def save(collector: ResultsCollector, output_dir: Path) -> dict[str, Path]:
-    """What `BenchmarkSuite.save_results` does, for any collector."""
-    if not collector.results:
-        raise InputError("there are no results to save; run a benchmark first")
-    figures, notes = _figures(collector.results)
-    with storage(output_dir):
-        output_dir.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".results-", dir=output_dir)
-    names = {"json": "results.json", "txt": "results.txt"} | {kind: f"{kind}.png" for kind in figures}
-    with scratch as place:
-        staged = Path(place)
-        write_json(staged / names["json"], collector.to_dict())
-        write_bytes(staged / names["txt"], render_text(collector.results, notes).encode())
-        for kind, png in figures.items():
-            write_bytes(staged / names[kind], png)
-        with storage(output_dir):
-            for name in names.values():
-                (staged / name).replace(output_dir / name)
-            # A figure of an earlier run would contradict these results.
-            for kind in {"confusion_matrix", "metrics", "timings"} - set(figures):
-                (output_dir / f"{kind}.png").unlink(missing_ok=True)
-    return {kind: output_dir / name for kind, name in names.items()}
-
-
-def _figures(results: Sequence[BenchmarkResult]) -> tuple[dict[str, bytes], list[str]]:
-    from primum.benchmark import figures
-
-    timed = [r for r in results if r.error is None]
-    judged = [r for r in timed if r.accuracy_metrics]
-    try:
-        drawn = {"timings": figures.timings(timed)} if timed else {}
-        if judged:
-            drawn |= {"confusion_matrix": figures.confusion_matrices(judged), "metrics": figures.metrics(judged)}
-    except MissingExtra as error:
-        return {}, [f"figures left out: {error}"]
-    return drawn, []
-
-
-def _check(images: Sequence[Any], labels: Labels | None) -> None:
+def _check(images: Sequence[Any], labels: Labels | None, wrappers: Sequence[BaseInferenceWrapper]) -> None:
     if not len(images):
         raise InputError("there are no images to run on")
-    if labels is not None and len(labels) != len(images):
+    if labels is None:
+        return
+    if len(labels) != len(images):
         raise InputError(f"{len(labels)} labels for {len(images)} images; one label an image is needed")
+    for wrapper in wrappers:
+        names = wrapper.classes or _classes(labels)
+        wrong = next((x for x in labels if _position(x, names) < 0), None)
+        if wrong is not None:
+            known = f"one of {wrapper.name}'s classes {', '.join(names)}" if names else "one of two class names"
+            raise InputError(f"the label {str(wrong)!r} is neither 0, 1 nor {known}; set classes=(negative, positive)")
 
 
-def _guarded(run: _Run, step: Callable[[], None]) -> None:
+def _guarded(run: _Run, step: Callable[..., None], *arguments: Any) -> None:
     if run.error is not None:
         return
     try:
-        step()
+        step(run, *arguments)
     # One approach of several: whatever it raises is its result, and the others go on.
     except Exception as error:  # noqa: BLE001
         first = (str(error).strip().splitlines() or [""])[0]
@@ -181,13 +147,19 @@ def _block(run: _Run, block: NDArray[np.int64], images: Sequence[Any]) -> None:
     run.wrapper.prepare(images[0])
     for index in block[:_REWARM]:  # others ran in between: their data fill the caches
         _stages(run.wrapper, images[index])
-    for index in block:
-        _timed(run, int(index), images[index])
+    _time_all(run, block, images)
     run.blocks.append(run.timer.get_timings("total")[-len(block) :])
 
 
 def _stages(wrapper: BaseInferenceWrapper, image: Any) -> Any:
     return wrapper.classify(wrapper.extract_features(wrapper.preprocess(image)))
+
+
+def _time_all(run: _Run, rows: Iterable[int], images: Sequence[Any]) -> None:
+    before = preemptions()
+    for row in rows:
+        _timed(run, int(row), images[row])
+    run.preempted += preemptions() - before
 
 
 def _timed(run: _Run, index: int, image: Any) -> None:
@@ -205,7 +177,8 @@ def _timed(run: _Run, index: int, image: Any) -> None:
 def _result(run: _Run, count: int, labels: Labels | None) -> BenchmarkResult:
     wrapper, failed = run.wrapper, run.error is not None
     stats = {} if failed else run.timer.get_all_statistics()
-    metrics, notes = ({}, ()) if failed else judge_answers([run.answers[i] for i in range(count)], wrapper.classes, labels)
+    metrics, notes = ({}, ()) if failed else _judge([run.answers[i] for i in range(count)], wrapper.classes, labels)
+    busy = contention(run.preempted, count)
     return BenchmarkResult(
         approach_name=run.name,
         num_samples=0 if failed else count,
@@ -218,7 +191,7 @@ def _result(run: _Run, count: int, labels: Labels | None) -> BenchmarkResult:
         provider=wrapper.provider,
         load_ms=nan if wrapper.load_ms is None else wrapper.load_ms,
         first_ms=run.first_ms,
-        notes=(*wrapper.notes, *notes),
+        notes=(*wrapper.notes, *notes, *([busy] if busy and not failed else [])),
         classes=wrapper.classes or _classes(labels),
         error=run.error,
     )
@@ -246,7 +219,7 @@ def _classes(labels: Labels | None) -> tuple[str, ...]:
     return names if len(names) == 2 else ()
 
 
-def judge_answers(
+def _judge(
     answers: Sequence[Any], classes: tuple[str, ...], labels: Labels | None
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Metrics of (class name, confidence) answers against 0/1 labels or class names, and notes.
@@ -268,11 +241,8 @@ def judge_answers(
     truth = np.array([_position(label, names) for label in labels])
     decided = np.array([_position(name, names) for name, _ in pairs])
     confidence = np.array([float(value) for _, value in pairs])
-    if (truth < 0).any():
-        wrong = [label for label, place in zip(labels, truth) if place < 0]
-        raise InputError(f"the label {wrong[0]!r} is neither 0, 1 nor one of the classes {', '.join(names)}")
     if (decided < 0).any():
-        return {}, (*notes, f"not judged: some answers are none of the classes {', '.join(names)}",)
+        return {}, (*notes, f"not judged: some answers are none of the classes {', '.join(names)}")
     missing = np.isnan(confidence)
     decided = np.where(missing, 1 - truth, decided)
     positive = np.where(missing, decided, np.where(decided == 1, confidence, 1 - confidence))

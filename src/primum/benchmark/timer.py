@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,28 @@ from primum.benchmark.statistics import calculate_stage_statistics
 from primum.errors import InputError
 
 STAGES = ("preprocessing", "feature_extraction", "classification", "total")
+
+
+_TOLERATED = 0.2
+
+
+def preemptions() -> int:
+    """How often so far the operating system took a core from a thread of this process that still had work."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def contention(preempted: int, calls: int) -> str | None:
+    """A sentence that says how far the machine was busy with other work during `calls`; None where it was not.
+
+    Interleaving does not cure this: a runtime whose threads wait for each other loses a whole time slice where one
+    with a single thread loses nothing.
+    """
+    if preempted <= _TOLERATED * calls:
+        return None
+    return (
+        f"BUSY MACHINE: a core was taken away {preempted} times during {calls} timed calls, which inflates the times "
+        "of runtimes with several threads; repeat on an idle machine, or with one thread"
+    )
 
 
 class StageTimer:

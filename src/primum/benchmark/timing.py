@@ -14,6 +14,9 @@ from primum.runtimes.isolated import Isolated
 
 _BLOCK_MS = 40.0
 _ROUND_LIMIT_MS = 600.0
+_CONTENDED = 1.5
+_PREEMPTED = 2.0
+"""Involuntary context switches a call above which neighbours, not the model, were timed."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Timings:
     """Latency of one call at batch 1, in ms. A percentile that the sample cannot support is NaN ("n too small").
 
     `ratio` is baseline median / this median (above 1 is faster), from the same interleaved rounds, with a bootstrap
-    interval over rounds. `load_ms` and `first_ms` are the fresh process's loading and first call.
+    interval over rounds. `ratio_unhindered` is the same of the 10th percentiles: what holds when nothing else runs.
+    `contended` says that other work slowed either of them, so that these figures should be taken again. `load_ms` and `first_ms` are the fresh process's loading and first call.
     """
 
     calls: int
@@ -36,6 +40,8 @@ class Timings:
     ratio: float
     ratio_lower: float
     ratio_upper: float
+    ratio_unhindered: float
+    contended: bool
     load_ms: float
     first_ms: float
     peak_memory_bytes: int
@@ -65,11 +71,16 @@ def interleave(
 
 
 def summarize(
-    own: NDArray[np.float64], baseline: NDArray[np.float64], opened: Mapping[str, float], peak_memory_bytes: int
+    own: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    opened: Mapping[str, float],
+    process: Isolated,
+    baseline_process: Isolated,
 ) -> Timings:
     """Statistics of one candidate's rounds (rounds, calls), paired with the baseline's of the same run."""
     stats = calculate_stage_statistics(own.ravel())
     ratio, lower, upper = bootstrap_ratio(baseline, own)
+    fast, fast_baseline = float(np.percentile(own, 10)), float(np.percentile(baseline, 10))
     return Timings(
         calls=int(own.size),
         mean=stats["mean"],
@@ -83,7 +94,13 @@ def summarize(
         ratio=ratio,
         ratio_lower=lower,
         ratio_upper=upper,
+        ratio_unhindered=fast_baseline / fast,
+        contended=bool(
+            np.median(own) > _CONTENDED * fast
+            or np.median(baseline) > _CONTENDED * fast_baseline
+            or max(process.preemptions(), baseline_process.preemptions()) > _PREEMPTED
+        ),
         load_ms=float(opened["load_ms"]),
         first_ms=float(opened["first_ms"]),
-        peak_memory_bytes=peak_memory_bytes,
+        peak_memory_bytes=process.peak_memory(),
     )

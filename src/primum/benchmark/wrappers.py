@@ -112,7 +112,9 @@ class _GraphWrapper(BaseInferenceWrapper):
     def extract_features(self, preprocessed: Floats) -> Floats:
         """float32 (1, C, H, W) to the network's raw outputs (1, outputs)."""
         if self._session is None:
-            raise InputError(f"{self.name}: preprocess an image first; it settles the shape that the graph is built for")
+            raise InputError(
+                f"{self.name}: preprocess an image first; it settles the shape that the graph is built for"
+            )
         return self._session.run(preprocessed)
 
     def classify(self, features: Floats) -> tuple[str, float]:
@@ -174,7 +176,9 @@ class _GraphWrapper(BaseInferenceWrapper):
     def _compare(self, raw: Floats, original: Floats) -> tuple[str, ...]:
         difference = float(np.abs(raw - original).max())
         if self._precision == "fp32" and not difference <= _EXPORT_TOLERANCE * max(1.0, float(np.abs(original).max())):
-            raise TrialError(f"{self.name}: its raw output differs from the model's by {difference:.3g}: not the same network")
+            raise TrialError(
+                f"{self.name}: its raw output differs from the model's by {difference:.3g}: not the same network"
+            )
         return (f"raw output of one image differs from the original's by {difference:.3g}",)
 
 
@@ -264,7 +268,7 @@ def _assume(expected: tuple[int | None, ...], image: RawImage) -> Preprocessing:
 def _probes(batch: Floats) -> Floats:
     """The image, and inputs far outside the usual range: those separate logits from probabilities."""
     noise = np.random.default_rng(0).normal(0.0, 10.0, (4, *batch.shape[1:])).astype(np.float32)
-    return np.concatenate([batch, -10.0 * batch, noise, -noise]).astype(np.float32)
+    return np.asarray(np.concatenate([batch, -10.0 * batch, noise, -noise]), dtype=np.float32)
 
 
 def _raw(module: torch.nn.Module | None, onnx: Path | None, inputs: Floats) -> Floats:
@@ -276,13 +280,13 @@ def _raw(module: torch.nn.Module | None, onnx: Path | None, inputs: Floats) -> F
 
             session = ort.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
-            return np.concatenate([np.asarray(session.run(None, {name: r})[0], np.float32).reshape(1, -1) for r in rows])
-        import torch
+            outputs: list[Floats] = [session.run(None, {name: row})[0] for row in rows]
+        else:
+            import torch
 
-        with torch.inference_mode():
-            outputs = [module(torch.from_numpy(row)) for row in rows]
-            return np.concatenate([o.float().numpy().reshape(1, -1) for o in outputs])
-    # A runtime's and a user's network's own exceptions share no public base class.
-    except Exception as error:  # noqa: BLE001
+            with torch.inference_mode():
+                outputs = [module(torch.from_numpy(row)).float().numpy() for row in rows]
+        return np.concatenate([np.asarray(out, np.float32).reshape(1, -1) for out in outputs])
+    except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"the model does not take inputs of shape {inputs.shape[1:]}: {first}") from error

@@ -42,6 +42,7 @@ def run(
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
     budget: Annotated[float | None, typer.Option(help="Minutes for trials; the best so far is delivered.")] = None,
+    target: Annotated[str, typer.Option(help="Runtimes to try, separated by commas; default: all.")] = "",
     threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
     recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
     activation: Annotated[str | None, typer.Option(help="sigmoid, softmax or identity; default: inferred.")] = None,
@@ -87,6 +88,7 @@ def run(
                 "level": level,
                 "budget_minutes": budget,
                 "threads": threads,
+                "runtimes": o.listed(target) or None,
                 "seed": seed,
                 "accept_inconclusive": accept_inconclusive or None,
             },
@@ -152,5 +154,7 @@ def show(delivery: Delivery) -> None:
         f"delivered: {result.winner.recipe}, {final.ratio:.2f}x faster "
         f"({final.ratio_lower:.2f} to {final.ratio_upper:.2f}), {result.size_ratio:.2f}x smaller"
     )
+    if final.contended:
+        typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
     typer.echo(f"artifact: {delivery.artifact}")
     typer.echo(f"report:   {delivery.report}")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,8 @@ def _fill(
     if out is None:
         raise InputError("none of the cases can be read")
     out.flush()
+    if bad:
+        _shorten(path, (len(digests), *out.shape[1:]))
     return bad, digests
 
 
@@ -151,9 +153,20 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.f
     A full disk found later, under the memory map, would kill the process instead of raising.
     """
     with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-        offset = file.tell()
+        offset = _write_header(file, shape)
         file.flush()
         os.posix_fallocate(file.fileno(), 0, offset + int(np.prod(shape)) * 4)
     return np.memmap(path, np.float32, mode="r+", offset=offset, shape=shape)
+
+
+def _shorten(path: Path, shape: tuple[int, ...]) -> None:
+    """Keep the first rows alone. numpy pads the header for any number of rows, so its length stays."""
+    with path.open("r+b") as file:
+        offset = _write_header(file, shape)
+        file.truncate(offset + int(np.prod(shape)) * 4)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+    return file.tell()

@@ -12,6 +12,9 @@ from primum.errors import InputError, UnsafeInput
 MAX_PIXELS = 64_000_000
 """Largest image decoded, in pixels: above any radiograph (a 43x35 cm plate at 100 µm has 15 million)."""
 
+_FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+"""What is decoded, whatever the file calls itself (JPEG includes MPO). Other readers of Pillow start programs (EPS)."""
+
 
 def decode(data: bytes, name: str) -> Image.Image:
     """Decode one still image, upright (EXIF orientation applied).
@@ -22,7 +25,7 @@ def decode(data: bytes, name: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except (
             UnidentifiedImageError,
             Image.DecompressionBombError,

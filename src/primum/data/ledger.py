@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Ledger:
         """All openings, oldest first, after the chain is checked."""
         if not self.path.exists():
             return ()
-        return tuple(_opening(record) for record in self._checked(self.path.read_text().splitlines()))
+        return tuple(_opening(record) for record in self._checked(self.path.read_bytes())[0])
 
     def prior(self, cases: Sequence[str], candidate: str) -> tuple[tuple[Opening, float], ...]:
         """Openings for *other* candidates that share cases, each with the share of `cases` it had seen."""
@@ -61,43 +62,66 @@ class Ledger:
         opening = Opening(datetime.now(UTC).isoformat(timespec="seconds"), candidate, tuple(sorted(cases)))
         with storage(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+") as file:
+            with self.path.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
-                records = self._checked(file.read().splitlines())
+                content = file.read()
+                records, torn = self._checked(content)
                 for known in map(_opening, records):
                     if (known.candidate, known.cases) == (opening.candidate, opening.cases):
                         return known
-                previous = records[-1]["hash"] if records else ""
                 body = {
                     "when": opening.when,
                     "candidate": candidate,
                     "cases": list(opening.cases),
-                    "previous": previous,
+                    "previous": records[-1]["hash"] if records else "",
                 }
-                file.write(json.dumps({**body, "hash": _hash(body)}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+                line = json.dumps({**body, "hash": _hash(body)}).encode() + b"\n"
+                end = len(content) - torn
+                _append(file, end, line if content[:end].endswith(b"\n") or not end else b"\n" + line)
         return opening
 
-    def _checked(self, lines: list[str]) -> list[dict[str, Any]]:
+    def _checked(self, content: bytes) -> tuple[list[dict[str, Any]], int]:
+        """The records, and the number of bytes of a last line that a crash cut short.
+
+        Such a line is an opening that never happened: `record` returns once the whole line is on the disk.
+        """
         records: list[dict[str, Any]] = []
         previous = ""
+        lines = content.split(b"\n")
         for number, line in enumerate(lines, 1):
+            last = number == len(lines)
+            if last and not line:
+                break
             try:
                 record: dict[str, Any] = json.loads(line)
                 body = {key: record[key] for key in ("when", "candidate", "cases", "previous")}
                 sound = record["hash"] == _hash(body) and record["previous"] == previous
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 sound = False
+            if not sound and last:
+                return records, len(line)
             if not sound:
                 raise IntegrityError(
-                    f"{self.path}: line {number} was changed after it was written, so openings of confirmation sets can "
-                    "no longer be trusted. Restore the file, or judge new patients with a new PRIMUM_STATE"
+                    f"{self.path}: line {number} was changed after it was written, so openings of confirmation sets "
+                    "can no longer be trusted. Restore the file, or judge new patients with a new PRIMUM_STATE"
                 )
             previous = record["hash"]
             records.append(record)
-        return records
+        return records, 0
+
+
+def _append(file: FileIO, end: int, line: bytes) -> None:
+    """Write `line` at `end`, durably; what cannot be written whole is taken back."""
+    file.truncate(end)
+    try:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def _opening(record: dict[str, Any]) -> Opening:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from primum.config import explain
+from primum.config import explain, read_mapping
 from primum.errors import InputError
 
 _FILTERS = {
@@ -37,11 +36,12 @@ class Color(StrEnum):
 class Preprocessing(BaseModel):
     """How a raw image becomes the network's input, a float32 array (channels, height, width).
 
-    `scale` multiplies pixel values first; None means 1/255 for 8-bit images and 1/65535 for 16-bit ones.
+    `scale` multiplies pixel values first; None means 1/255 for 8-bit images and 1/65535 for 16-bit ones
+    (floating-point ones need it).
     `mean` and `std` (one number, or one a channel) then normalise: (x * scale - mean) / std.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     color: Color = Color.GREY
     size: tuple[int, int] | None = None
     """(height, width) to resize to; None keeps the image's own."""
@@ -71,6 +71,8 @@ class Preprocessing(BaseModel):
         for box in (self.size, self.crop):
             if box and not all(0 < side <= 8192 for side in box):
                 raise ValueError("sizes are (height, width) between 1 and 8192")
+        if self.size and self.crop and any(c > s for c, s in zip(self.crop, self.size)):
+            raise ValueError("crop must not be larger than size")
         return self
 
     @property
@@ -79,14 +81,19 @@ class Preprocessing(BaseModel):
         return 1 if self.color is Color.GREY else 3
 
     def __call__(self, image: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
-        """One image to float32 (channels, height, width). Arrays are (H, W) or (H, W, 3), uint8 or uint16."""
+        """One image to float32 (channels, height, width).
+
+        Arrays are (H, W) of uint8 or uint16, or (H, W, 3) of uint8.
+        """
         picture, top = _as_picture(image, self.color)
+        if top is None and self.scale is None:
+            raise InputError("a floating-point image has no largest value: set scale in the preprocessing")
         if self.size is not None:
             height, width = self.size
             picture = picture.resize((width, height), _FILTERS[self.interpolation])
         if self.crop is not None:
             picture = _centre_crop(picture, self.crop)
-        scale = self.scale if self.scale is not None else 1.0 / top
+        scale = self.scale if self.scale is not None else 1.0 / (top or 1.0)
         pixels = np.asarray(picture, dtype=np.float32)
         chw = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         mean = np.asarray(self.mean, np.float32).reshape(-1, 1, 1)
@@ -96,43 +103,45 @@ class Preprocessing(BaseModel):
     def value_range(self) -> tuple[float, float]:
         """Smallest and largest value that an 8-bit (or `scale`d) image can become."""
         top = 1.0 if self.scale is None else 255.0 * self.scale
-        ends = [(edge - m) / s for edge in (0.0, top) for m in self.mean for s in self.std]
-        return min(ends), max(ends)
+        ends = (np.array([[0.0], [top]]) - np.array(self.mean)) / np.array(self.std)
+        return float(ends.min()), float(ends.max())
 
     @classmethod
     def from_file(cls, path: Path) -> Preprocessing:
         """Read a YAML file. Raises InputError naming the offending key."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+            return cls.model_validate(read_mapping(path))
         except OSError as error:
             raise InputError(f"cannot read the preprocessing {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
         except ValidationError as error:
             raise InputError(f"{path}: {explain(error)}") from error
 
 
-def _as_picture(image: Image.Image | NDArray[Any], color: Color) -> tuple[Image.Image, float]:
-    """The picture in the wanted mode, and the largest value that its depth allows."""
+def _as_picture(image: Image.Image | NDArray[Any], color: Color) -> tuple[Image.Image, float | None]:
+    """The picture in the wanted mode, and the largest value that its depth allows (None: a float has none)."""
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     if image.mode not in _WIDE:
         mode = "L" if color is Color.GREY else "RGB"
-        return (image if image.mode == mode else image.convert(mode)), 255.0
+        try:
+            return (image if image.mode == mode else image.convert(mode)), 255.0
+        except ValueError as error:
+            raise InputError(f"an image of mode {image.mode} cannot be read as {color}") from error
     if color is Color.RGB:
         raise InputError("a 16-bit or floating-point image cannot be read as rgb; set color: grey")
     # convert("L") would clip a 16-bit image at 255: go through floats, which Pillow resizes exactly.
-    return image.convert("F"), 65535.0
+    return image.convert("F"), None if image.mode == "F" else 65535.0
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    grey_or_rgb = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
-    if not grey_or_rgb or array.dtype not in (np.uint8, np.uint16):
+    grey = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
+    rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+    if not (grey or rgb) or not array.size:
         raise InputError(
-            f"an image array must be (height, width) or (height, width, 3) of uint8 or uint16, not {array.shape} "
-            f"of {array.dtype}"
+            f"an image array must be (height, width) of uint8 or uint16, or (height, width, 3) of uint8, not "
+            f"{array.shape} of {array.dtype}"
         )
     return Image.fromarray(array)
 

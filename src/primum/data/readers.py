@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
+import tokenize
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from primum.data.evaluation import EvaluationSet, Exclusion
-from primum.data.sources import ArraySource, FolderSource, Source, ZipSource, zip_members
+from primum.data.sources import ZIP_ERRORS, ArraySource, FolderSource, Source, ZipSource, zip_members
 from primum.errors import InputError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -56,7 +61,10 @@ def _class_folders(
 ) -> EvaluationSet:
     if options.patient_column or options.group_columns:
         raise InputError(f"{where}: patient and group columns need a .csv manifest")
-    images = [n for n in names if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES and "__MACOSX" not in n]
+    images = [n for n in names if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES and not _is_junk(n)]
+    for name in images:
+        if name != name.encode(errors="replace").decode():
+            raise InputError(f"{where}: the file name {name!a} is not UTF-8; rename it")
     in_classes = [n for n in images if len(PurePosixPath(n).parts) >= 2]
     labels = [PurePosixPath(n).parts[-2] for n in in_classes]
     classes = tuple(sorted(set(labels)))
@@ -78,6 +86,13 @@ def _class_folders(
     )
 
 
+def _is_junk(name: str) -> bool:
+    """Hidden files and folders (.ipynb_checkpoints, a Mac's ._copies) and what a Mac adds to a zip."""
+    return any(
+        part == "__MACOSX" or (part.startswith(".") and not part.startswith("..")) for part in PurePosixPath(name).parts
+    )
+
+
 def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
     rows, columns = _rows(path)
     wanted = [options.path_column, options.label_column, *options.group_columns]
@@ -85,6 +100,8 @@ def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
     for column in wanted:
         if column not in columns:
             raise InputError(f"{path}: no column {column!r}; it has {', '.join(columns)}")
+        if columns.count(column) > 1:
+            raise InputError(f"{path}: the column {column!r} is there more than once")
     labelled = [r for r in rows if r[options.label_column].strip()]
     excluded = tuple(Exclusion(r[options.path_column], "no label") for r in rows if not r[options.label_column].strip())
     patients = None
@@ -94,9 +111,9 @@ def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
             line = int(np.flatnonzero(patients == "")[0])
             raise InputError(f"{path}: case {labelled[line][options.path_column]} has no {options.patient_column}")
     names = [r[options.path_column].strip() for r in labelled]
-    if len(set(names)) < len(names):
-        twice = next(n for n in names if names.count(n) > 1)
-        raise InputError(f"{path}: {twice} is listed more than once")
+    name, times = Counter(str(PurePosixPath(n)) for n in names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
+        raise InputError(f"{path}: {name} is listed more than once")
     labels = [r[options.label_column].strip() for r in labelled]
     classes = _class_names(labels)
     if len(classes) < 2:
@@ -116,8 +133,12 @@ def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in reader]
+            reader = csv.DictReader(file, restval="", strict=True)
+            rows = []
+            for row in reader:
+                if any(cell.strip() for cell in row.pop(None, ())):
+                    raise InputError(f"{path}: line {reader.line_num} has more cells than the header has columns")
+                rows.append({k: v or "" for k, v in row.items()})
             return rows, list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from error
@@ -126,8 +147,8 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
 def _class_names(labels: list[str]) -> tuple[str, ...]:
     """Distinct labels in the order of a model's outputs: numbers by value, names by alphabet."""
     distinct = set(labels)
-    if all(x.lstrip("-").isdigit() for x in distinct):
-        return tuple(sorted(distinct, key=int))
+    if all(re.fullmatch("-?[0-9]+", x) for x in distinct):
+        return tuple(sorted(distinct, key=lambda x: (int(x), x)))
     return tuple(sorted(distinct))
 
 
@@ -149,20 +170,12 @@ def _manifest_source(path: Path, names: list[str], options: DataOptions) -> Sour
 def _medmnist(path: Path, options: DataOptions) -> EvaluationSet:
     if options.patient_column or options.group_columns:
         raise InputError(f"{path}: patient and group columns need a .csv manifest")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            splits = [s for s in ("train", "val", "test") if f"{s}_images" in arrays and f"{s}_labels" in arrays]
-            if not splits:
-                raise InputError(f"{path}: holds no <split>_images with <split>_labels (MedMNIST's names)")
-            images = np.concatenate([arrays[f"{s}_images"] for s in splits])
-            labels = np.concatenate([arrays[f"{s}_labels"] for s in splits])
-            names = [f"{s}-{i}" for s in splits for i in range(len(arrays[f"{s}_images"]))]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path}: not a MedMNIST .npz that can be read safely ({error})") from error
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or images.dtype != np.uint8 or len(labels) != len(images):
-        raise InputError(f"{path}: expected uint8 images (N, H, W[, 3]) and one label each")
+    images, labels, names, splits = _arrays(path)
+    if images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or images.dtype != np.uint8:
+        raise InputError(f"{path}: expected uint8 images (N, H, W[, 3]), found {images.shape} of {images.dtype}")
+    whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all()))
+    if labels.ndim != 1 or not whole:
+        raise InputError(f"{path}: expected one whole number as the label of each image")
     values = [str(int(x)) for x in labels]
     classes = _class_names(values)
     if len(classes) < 2:
@@ -177,3 +190,21 @@ def _medmnist(path: Path, options: DataOptions) -> EvaluationSet:
         groups={},
         notes=(f"splits read: {', '.join(splits)}",),
     )
+
+
+def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str], list[str]]:
+    """Images, labels, names and splits of a MedMNIST .npz, the splits one after the other."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            splits = [s for s in ("train", "val", "test") if f"{s}_images" in arrays and f"{s}_labels" in arrays]
+            if not splits:
+                raise InputError(f"{path}: holds no <split>_images with <split>_labels (MedMNIST's names)")
+            read = [(arrays[f"{s}_images"], arrays[f"{s}_labels"]) for s in splits]
+            for split, (images, labels) in zip(splits, read):
+                if images.ndim == 0 or labels.shape not in ((len(images),), (len(images), 1)):
+                    raise InputError(f"{path}: {split}_labels must hold one label for each of {split}_images")
+            names = [f"{s}-{i}" for s, (images, _) in zip(splits, read) for i in range(len(images))]
+            return np.concatenate([i for i, _ in read]), np.concatenate([x.ravel() for _, x in read]), names, splits
+    # SyntaxError, TokenError: numpy evaluates an array's header as a literal. TypeError: a lone .npy is no archive.
+    except (*ZIP_ERRORS, MemoryError, TypeError, SyntaxError, tokenize.TokenError) as error:
+        raise InputError(f"{path}: not a MedMNIST .npz that can be read safely ({error})") from error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import threading
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -16,6 +19,11 @@ from primum.data.images import decode
 from primum.errors import InputError, UnsafeInput
 
 MAX_FILE_BYTES = 512 * 2**20
+ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(ValueError, LookupError, RuntimeError),
+)
+"""What the standard library raises on damaged, encrypted or unknown zip content (NotImplementedError is Runtime's)."""
 
 
 class Source(Protocol):
@@ -88,7 +96,7 @@ class ZipSource:
                 if archive.getinfo(name).file_size > MAX_FILE_BYTES:
                     raise UnsafeInput(f"{name}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
                 return archive.read(name)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except ZIP_ERRORS as error:
             raise InputError(f"{name}: cannot be read from {self.path} ({error})") from error
 
     def image(self, index: int) -> Image.Image:
@@ -124,8 +132,8 @@ def zip_members(path: Path) -> list[str]:
     """Names of the files in a zip. Raises InputError where it is not one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return [i.filename for i in archive.infolist() if not i.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
+            return list(dict.fromkeys(i.filename for i in archive.infolist() if not i.is_dir()))
+    except ZIP_ERRORS as error:
         raise InputError(f"{path}: not a zip file that can be read ({error})") from error
 
 

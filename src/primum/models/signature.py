@@ -35,15 +35,17 @@ class Signature(BaseModel):
     task: Task = Task.BINARY
     classes: tuple[str, ...]
     positive: int = 1
-    """Index in `classes` of the positive (diseased) class."""
+    """Index in `classes` of the positive (diseased) class. A single output is about this class; of two outputs, each
+    is about the class at its place."""
     activation: Activation = Activation.SIGMOID
 
     def probabilities(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw outputs (N, outputs) to probabilities (N, 2) in the order of `classes`; NaN stays NaN."""
         wide = np.asarray(raw, np.float64).reshape(len(raw), -1)
         if self.outputs == 1:
-            second = _sigmoid(wide[:, 0]) if self.activation is not Activation.IDENTITY else wide[:, 0]
-            return np.stack([1.0 - second, second], axis=1)
+            one = _sigmoid(wide[:, 0]) if self.activation is not Activation.IDENTITY else wide[:, 0]
+            columns = [1.0 - one, one] if self.positive == 1 else [one, 1.0 - one]
+            return np.stack(columns, axis=1)
         return wide if self.activation is Activation.IDENTITY else _softmax(wide)
 
     def positive_probability(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -147,8 +147,8 @@ class Page:
 
 
 def columns(*titles: str) -> tuple[Column, ...]:
-    """Columns by title; one that starts with "#" holds numbers."""
-    return tuple(Column(t.removeprefix("#"), t.startswith("#")) for t in titles)
+    """Columns by title; one that starts with "#" holds numbers, and every title is made harmless."""
+    return tuple(Column(clean(t.removeprefix("#")), t.startswith("#")) for t in titles)
 
 
 def row(*cells: str | Cell) -> tuple[Cell, ...]:

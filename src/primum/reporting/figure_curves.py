@@ -64,7 +64,7 @@ def _bars(axes: Any, row: int, bars: list[tuple[str, float, float]], colour: str
     for place, (_, middle, high) in enumerate(bars):
         y = place - 0.19 + 0.38 * row
         if not isfinite(middle):
-            axes.text(0, y, " not measured", va="center", color=MUTED, fontsize=8.5)
+            axes.annotate("not measured", (0, y), (6, 0), textcoords="offset points", va="center", color=MUTED)
             continue
         axes.barh(y, middle, 0.32, color=colour, label=name if place == 0 else None, zorder=3)
         end = middle
@@ -72,8 +72,8 @@ def _bars(axes: Any, row: int, bars: list[tuple[str, float, float]], colour: str
             end = max(middle, high)
             axes.plot([middle, end], [y, y], color=INK, linewidth=1, zorder=4)
             axes.plot([end, end], [y - 0.08, y + 0.08], color=INK, linewidth=1, zorder=4)
-        text = f"  {n.milliseconds(middle, unit=False)}"
-        axes.text(end, y, text, va="center", color=MUTED, fontsize=8.5)
+        text = n.milliseconds(middle, unit=False)
+        axes.annotate(text, (end, y), (6, 0), textcoords="offset points", va="center", color=MUTED, fontsize=8.5)
 
 
 def _longest(series: list[Bars]) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from primum.reporting import numbers as n
-from primum.reporting.figures import COLOURS, DELIVERED, INK, MUTED, RULE, board, svg
+from primum.reporting.figures import COLOURS, DELIVERED, INK, MUTED, board, svg
 from primum.reporting.wording import GLYPHS, WORDS
 from primum.validation.verdict import Outcome
 
@@ -20,6 +21,7 @@ _MARKERS = {
 _WIDE = 8.0
 """Largest value / smallest from which an axis is logarithmic."""
 _MOST_LABELS = 7
+_STEPS = 120
 _PLACES = ((9, 0, "left"), (-9, 0, "right"), (0, 12, "center"), (0, -13, "center"), (9, 12, "left"), (9, -13, "left"),
            (-9, 12, "right"), (-9, -13, "right"), (0, 24, "center"), (0, -25, "center"))  # fmt: skip
 
@@ -67,7 +69,9 @@ def _mark(axes: Any, point: Point) -> None:
         zorder=4,
     )
     if point.winner:
-        axes.plot(*place, "o", markersize=17, markerfacecolor="none", markeredgecolor=DELIVERED, markeredgewidth=2, zorder=5)
+        axes.plot(
+            *place, "o", markersize=17, markerfacecolor="none", markeredgecolor=DELIVERED, markeredgewidth=2, zorder=5
+        )
 
 
 def _scale(set_scale: Any, set_limits: Any, axis: Any, values: list[float], pattern: str) -> None:
@@ -80,7 +84,8 @@ def _scale(set_scale: Any, set_limits: Any, axis: Any, values: list[float], patt
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axis.set_minor_formatter(NullFormatter())
     else:
-        room = (high - low) * 0.15 or high * 0.2
+        # Sizes that hardly differ must not look far apart.
+        room = max((high - low) * 0.15, high * 0.08)
         set_limits(max(0.0, low - room), high + room)
     axis.set_major_formatter(lambda value, _: pattern.format(round(value, 6)))
 
@@ -90,11 +95,25 @@ def _key(axes: Any, points: list[Point]) -> None:
 
     seen = [outcome for outcome in _MARKERS if any(p.outcome is outcome for p in points)]
     handles = [
-        Line2D([], [], linestyle="none", marker=_MARKERS[o], color=COLOURS[o], markersize=7, label=f"{GLYPHS[o]} {WORDS[o]}")
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=_MARKERS[o],
+            color=COLOURS[o],
+            markersize=7,
+            label=f"{GLYPHS[o]} {WORDS[o]}",
+        )
         for o in seen
     ]
     handles.append(Line2D([], [], color=MUTED, linewidth=1.1, label="Front"))
-    ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgecolor": DELIVERED, "markeredgewidth": 2}
+    ring: dict[str, Any] = {
+        "marker": "o",
+        "markersize": 11,
+        "markerfacecolor": "none",
+        "markeredgecolor": DELIVERED,
+        "markeredgewidth": 2,
+    }
     handles.append(Line2D([], [], linestyle="none", label="Delivered", **ring))
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.01), ncols=len(handles), columnspacing=1.4)
 
@@ -104,18 +123,24 @@ def _name(figure: Any, axes: Any, points: list[Point]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
-    taken = [_around(axes, p) for p in points]
+    taken = [_around(axes, p) for p in points] + _along(axes, [p for p in points if p.front])
     chosen = sorted(points, key=lambda p: (not p.winner, not p.baseline, not p.front, -p.speed))[:_MOST_LABELS]
     inside = axes.get_window_extent(renderer)
     for point in chosen:
         text = f"{point.name}, {n.ratio(point.speed)}"
-        for right, up, align in _PLACES:
-            pad = 4 if point.winner else 0
-            shift = (right + (pad if right > 0 else -pad if right < 0 else 0), up + (pad if up > 0 else -pad if up < 0 else 0))
+        look = {"color": INK, "weight": "bold"} if point.winner else {"color": MUTED}
+        for shift, align in _places(point.winner):
             label = axes.annotate(
-                text, (point.megabytes, point.speed), shift, textcoords="offset points", ha=align, va="center",
-                fontsize=8.5, color=INK if point.winner else MUTED, weight="bold" if point.winner else "normal", zorder=6,
-            )  # fmt: skip
+                text,
+                (point.megabytes, point.speed),
+                shift,
+                textcoords="offset points",
+                ha=align,
+                va="center",
+                fontsize=8.5,
+                zorder=6,
+                **look,
+            )
             box = label.get_window_extent(renderer).padded(1.5)
             fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 + 12 and inside.y0 <= box.y0 and box.y1 <= inside.y1
             if fits and not any(box.overlaps(other) for other in taken):
@@ -124,9 +149,28 @@ def _name(figure: Any, axes: Any, points: list[Point]) -> None:
             label.remove()
 
 
+def _places(ringed: bool) -> list[tuple[tuple[int, int], str]]:
+    """Offsets in points with alignment, best first; further out around a ring."""
+    away = 4 if ringed else 0
+    return [((x + away * ((x > 0) - (x < 0)), y + away * ((y > 0) - (y < 0))), align) for x, y, align in _PLACES]
+
+
 def _around(axes: Any, point: Point) -> Any:
     from matplotlib.transforms import Bbox
 
     x, y = axes.transData.transform((point.megabytes, point.speed))
     half = 10 if point.winner else 5
     return Bbox.from_extents(x - half, y - half, x + half, y + half)
+
+
+def _along(axes: Any, front: list[Point]) -> list[Any]:
+    """Small boxes along the line of the front, so that no label crosses it."""
+    from matplotlib.transforms import Bbox
+
+    ends = axes.transData.transform(sorted((p.megabytes, p.speed) for p in front)) if front else []
+    boxes = []
+    for (x0, y0), (x1, y1) in pairwise(ends):
+        for step in range(_STEPS + 1):
+            x, y = x0 + (x1 - x0) * step / _STEPS, y0 + (y1 - y0) * step / _STEPS
+            boxes.append(Bbox.from_extents(x - 1, y - 1, x + 1, y + 1))
+    return boxes

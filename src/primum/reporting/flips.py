@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
-from primum.reporting.blocks import Block, Cell, Heading, Paragraph, Section, Table, columns, row
+from primum.reporting.blocks import Block, Cell, Column, Heading, Paragraph, Section, Table, columns, row
 from primum.reporting.quality import class_names, failing_table
 from primum.study.result import StudyResult
 from primum.validation.verdict import Flip, Verdict
@@ -80,7 +80,8 @@ def _table(result: StudyResult) -> Table:
         caption = f"The first {LISTED} of {n.count(len(flips))} changed decisions, harmful ones first; "
         caption += "flips.csv and report.json hold all."
     caption += f" Threshold {result.verdict.threshold:g}."
-    titles = columns("Case", "Truth", "#Original score", "#Candidate score", "Effect", *(f"{g}" for g in names))
+    fixed = columns("Case", "Truth", "#Original score", "#Candidate score", "Effect")
+    titles = (*fixed, *(Column(n.clean(name)) for name in names))
     return Table(caption, titles, tuple(_row(flip, names, result) for flip in shown))
 
 

@@ -76,11 +76,18 @@ def _data(result: StudyResult) -> list[Block]:
 def _power(result: StudyResult) -> Table:
     plan = result.power
     caption = (
-        f"What the confirmation cases could show, worked out before the first trial, assuming that {n.percent(plan.loss)} "
-        f"of decisions are lost and {n.percent(plan.gain)} won. Power is the chance that a harmless candidate passes."
+        f"What the confirmation cases could show, worked out before the first trial, assuming that "
+        f"{n.percent(plan.loss)} of decisions are lost and {n.percent(plan.gain)} won. "
+        "Power is the chance that a harmless candidate passes."
     )
     titles = columns(
-        "Endpoint", "#Cases", "#Margin", "#Power", "#Needed with no flip", "#Smallest margin, no flip", "#Margin at 80% power"
+        "Endpoint",
+        "#Cases",
+        "#Margin",
+        "#Power",
+        "#Needed with no flip",
+        "#Smallest margin, no flip",
+        "#Margin at 80% power",
     )
     return Table(caption, titles, tuple(_plan_row(p) for p in (plan.sensitivity, plan.specificity)))
 
@@ -140,7 +147,9 @@ def _policy(result: StudyResult) -> Facts:
         threshold=f"{policy.threshold:g} on P({n.clean(result.model.positive)}), frozen on the original",
         margins=margins,
         confidence=f"{policy.confidence:.0%}, two-sided",
-        groups_too_small="block acceptance unless waived by name" if policy.block_on_insufficient else "named, do not block",
+        groups_too_small="block acceptance unless waived by name"
+        if policy.block_on_insufficient
+        else "named, do not block",
         waived_groups=", ".join(policy.waived_subgroups) or "none",
         adjustments="" if result.adjustments else "none",
     )

@@ -6,6 +6,7 @@ import unicodedata
 from math import isfinite
 
 NOTHING = "–"
+NBSP = "\N{NO-BREAK SPACE}"
 TOO_FEW = "n too small"
 RATES = ("sensitivity", "specificity")
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
@@ -105,7 +106,7 @@ def ratio(value: float) -> str:
 
 def span(lower: float, upper: float) -> str:
     """An interval of a ratio."""
-    return f"{ratio(lower)} to {ratio(upper)}" if isfinite(lower) and isfinite(upper) else NOTHING
+    return f"{ratio(lower).rstrip('×')} to {ratio(upper)}" if isfinite(lower) and isfinite(upper) else NOTHING
 
 
 def milliseconds(value: float, absent: str = NOTHING, unit: bool = True) -> str:
@@ -113,7 +114,7 @@ def milliseconds(value: float, absent: str = NOTHING, unit: bool = True) -> str:
     if not isfinite(value):
         return absent
     digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{digits}f}{' ms' if unit else ''}"
+    return f"{value:,.{digits}f}{NBSP + 'ms' if unit else ''}"
 
 
 def size(value: float) -> str:
@@ -122,7 +123,7 @@ def size(value: float) -> str:
         return NOTHING
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= factor:
-            return f"{value / factor:.{1 if value < 100 * factor else 0}f} {unit}"
+            return f"{value / factor:.{1 if value < 100 * factor else 0}f}{NBSP}{unit}"
     return f"{value:.0f} bytes"
 
 
@@ -135,11 +136,12 @@ def small(value: float) -> str:
 
 def scores(reference: float, candidate: float, threshold: float) -> tuple[str, str]:
     """Two scores with as many decimals as show on which side of the threshold each lies."""
-    if not (isfinite(reference) and isfinite(candidate)):
-        return tuple(f"{v:.4f}" if isfinite(v) else "not a number" for v in (reference, candidate))  # type: ignore[return-value]
+    known = [v for v in (reference, candidate) if isfinite(v)]
     digits = 4
-    while digits < 10 and any(
-        (float(f"{v:.{digits}f}") >= threshold) != (v >= threshold) for v in (reference, candidate)
-    ):
+    while digits < 10 and any((float(f"{v:.{digits}f}") >= threshold) != (v >= threshold) for v in known):
         digits += 1
-    return f"{reference:.{digits}f}", f"{candidate:.{digits}f}"
+
+    def shown(value: float) -> str:
+        return f"{value:.{digits}f}" if isfinite(value) else "not a number"
+
+    return shown(reference), shown(candidate)

@@ -25,7 +25,7 @@ def compose(result: StudyResult) -> Page:
     """Everything the report says, most important first."""
     return Page(
         name=n.clean(result.model.name),
-        made=n.clean(f"{result.created} · primum {result.version} · {result.data.name}"),
+        made=n.clean(f"{_moment(result.created)} · primum {result.version} · {result.data.name}"),
         banners=w.banners(result),
         headline=w.headline(result),
         cards=cards(result),
@@ -42,3 +42,10 @@ def compose(result: StudyResult) -> Page:
         closing=_CLOSING,
         signature=_SIGNATURE,
     )
+
+
+def _moment(created: str) -> str:
+    """An ISO time as people write it; anything else as it is."""
+    if created[10:11] != "T":
+        return created
+    return f"{created[:10]} {created[11:]}".replace("+00:00", " UTC")

@@ -133,12 +133,15 @@ def _forest(result: StudyResult, rows: list[figure_forest.Row]) -> Figure:
         for p in result.verdict.components
     )
     drawn = rows[: figure_forest.MOST_ROWS]
-    left = f" The first {len(drawn)} of {len(rows)} rows are drawn; the tables hold all." if len(rows) > len(drawn) else ""
+    left = (
+        f" The first {len(drawn)} of {len(rows)} rows are drawn; the tables hold all." if len(rows) > len(drawn) else ""
+    )
     return Figure(
         "forest",
         f"Forest plot of paired differences, worse to the left. {told}.",
-        "Difference between candidate and original with its interval. The red tick is the margin: an interval that stays "
-        "to its right is non-inferior. Hollow marks are groups too small to decide; an arrow runs off the axis." + left,
+        "Difference between candidate and original with its interval. The red tick is the margin: an interval that "
+        "stays to its right is non-inferior. Hollow marks are groups too small to decide; an arrow runs off the axis."
+        + left,
         partial(figure_forest.draw, drawn),
     )
 

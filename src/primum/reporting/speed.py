@@ -35,7 +35,16 @@ _STATUS = {Status.FAILED: Cell("✗ Failed", "bad"), Status.SKIPPED: Cell("– S
 def cards(result: StudyResult) -> tuple[Card, ...]:
     """The four key figures."""
     new, old = result.final.get(result.winner.key), result.final.get(result.baseline.key)
-    speed = Card("Speed-up", n.ratio(new.ratio), f"interval {n.span(new.ratio_lower, new.ratio_upper)}") if new else None
+    busy = (
+        f"; the machine was busy, measure again (unhindered {n.ratio(new.ratio_unhindered)})"
+        if new and new.contended
+        else ""
+    )
+    speed = (
+        Card("Speed-up", n.ratio(new.ratio), f"interval {n.span(new.ratio_lower, new.ratio_upper)}{busy}")
+        if new
+        else None
+    )
     p95 = p50 = n.NOTHING
     if new and old:
         p50 = f"{n.milliseconds(old.p50, unit=False)} → {n.milliseconds(new.p50)}"
@@ -43,7 +52,7 @@ def cards(result: StudyResult) -> tuple[Card, ...]:
     sizes = f"{n.size(result.baseline.size_bytes)} → {n.size(result.winner.size_bytes)}"
     return (
         speed or Card("Speed-up", n.NOTHING, "not measured"),
-        Card("Size", f"÷ {n.ratio(result.size_ratio).rstrip('×')}", sizes),
+        Card("Size", w.sentence(w.times(result.size_ratio, "smaller", "larger", "the same")), sizes),
         Card("Latency of one case", p50, f"median (p50); p95 {p95}"),
         _changes(result),
     )
@@ -72,11 +81,13 @@ def latency_section(result: StudyResult) -> Section:
         ]
         told = "; ".join(f"{s}: " + ", ".join(_told(result, k, name, s) for k, name in names.items()) for s in stages)
         caption = "Median by stage; the whisker ends at p95 where the sample supports it."
-        blocks.append(Figure("latency", f"Latency by stage. {told}.", caption, partial(figure_curves.draw_latency, bars)))
+        blocks.append(
+            Figure("latency", f"Latency by stage. {told}.", caption, partial(figure_curves.draw_latency, bars))
+        )
         blocks.append(_stage_table(result, stages))
         note = (
             "A runtime that runs one closed graph cannot be looked into: there, feature_extraction is the whole "
-            "session call and classification is what follows it."
+            "call of the model and classification is what follows it."
         )
         blocks.append(Paragraph(note, "small"))
     else:
@@ -106,7 +117,9 @@ def _finalists(result: StudyResult) -> Table:
         note = "original" if key == result.baseline.key else "delivered" if key == result.winner.key else ""
         interval = n.span(timings.ratio_lower, timings.ratio_upper)
         held = {s: getattr(timings, s) for s in _STATISTICS}
-        rows.append(row(Cell(name, "", note), n.ratio(timings.ratio), interval, *_statistics(held), n.count(timings.calls)))
+        rows.append(
+            row(Cell(name, "", note), n.ratio(timings.ratio), interval, *_statistics(held), n.count(timings.calls))
+        )
     titles = columns(
         "Finalist", "#Speed-up", "Interval", "#Mean", "#p50", "#p95", "#p99", "#Min", "#Max", "#Std. dev.", "#Calls"
     )
@@ -119,15 +132,16 @@ def _finalists(result: StudyResult) -> Table:
 
 def front_section(result: StudyResult) -> Section:
     """Speed against size of every trial that ran."""
-    points = []
+    points: list[figure_pareto.Point] = []
     for trial in (result.baseline, *result.trials):
         if trial.timings is None or not isfinite(trial.speed) or trial.size_bytes <= 0:
             continue
+        verdict, _ = w.standing(result, trial)
         point = figure_pareto.Point(
             name=n.shorten(w.readable(trial), 34),
             megabytes=trial.size_bytes / 1e6,
             speed=trial.speed,
-            outcome=trial.outcome,
+            outcome=verdict.outcome if verdict is not None else trial.outcome,
             front=trial.key in result.front,
             winner=trial.key == result.winner.key,
             baseline=trial.key == result.baseline.key,
@@ -153,7 +167,8 @@ def trials_section(result: StudyResult) -> Section:
     known = {t.key for t in result.trials}
     trials = [*([] if result.baseline.key in known else [result.baseline]), *result.trials]
     caption = (
-        "Speed-up is each candidate's own paired run against the original. Outcomes are on the selection cases. Parity "
+        "Speed-up is each candidate's own paired run against the original. Outcomes are on the selection cases, "
+        "unless said otherwise. Parity "
         "is the relative error of the raw outputs, and what is tolerated at that precision."
     )
     table = Table(caption, _TRIAL_COLUMNS, tuple(_trial_row(t, result) for t in trials), wide=True)
@@ -177,14 +192,19 @@ def _trial_row(trial: Trial, result: StudyResult) -> tuple[Cell, ...]:
     name = w.readable(trial)
     line = trial.recipe if n.clean(trial.recipe) != name else ""
     note = " · ".join(part for part in (line, ", ".join(marks)) if part)
-    return row(Cell(name, "", note), _trial_outcome(trial), *_trial_speed(trial), *_trial_rest(trial))
+    return row(Cell(name, "", note), _trial_outcome(trial, result), *_trial_speed(trial), *_trial_rest(trial))
 
 
-def _trial_outcome(trial: Trial) -> Cell:
+def _trial_outcome(trial: Trial, result: StudyResult) -> Cell:
     if trial.status in _STATUS:
         return _STATUS[trial.status]
-    basis = w.basis_word(trial.verdict.basis) if trial.verdict is not None else ""
-    return w.outcome_cell(trial.outcome, basis)
+    verdict, part = w.standing(result, trial)
+    if verdict is None:
+        return w.outcome_cell(trial.outcome)
+    note = w.basis_word(verdict.basis)
+    if part == "confirmation":
+        note += f"; on confirmation ({w.WORDS[trial.outcome].lower()} on selection)"
+    return w.outcome_cell(verdict.outcome, note)
 
 
 def _trial_speed(trial: Trial) -> list[Cell]:
@@ -203,7 +223,7 @@ def _trial_speed(trial: Trial) -> list[Cell]:
 
 
 def _trial_rest(trial: Trial) -> list[Cell]:
-    ran = f"{trial.precision_proven} on {trial.provider}" if trial.precision_proven else n.NOTHING
+    ran = f"{trial.precision_proven.upper()} on {trial.provider}" if trial.precision_proven else n.NOTHING
     threads = n.plural(trial.threads, "thread") if trial.threads else ""
     parity = trial.parity
     error = Cell(n.NOTHING, "muted")

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from primum.reporting.blocks import Banner, Block, Bullets, Cell, Column, Facts, Heading, Page, Paragraph, Side, Table
+from primum.reporting.numbers import clean
 
 WIDTH = 100
 _GAP = 2
@@ -112,11 +113,11 @@ def _records(columns: Sequence[Column], rows: Iterable[list[str]]) -> list[str]:
 
 
 def _flat(cell: Cell) -> str:
-    return f"{cell.text} ({cell.note})" if cell.note else cell.text
+    return f"{cell.text}; {cell.note}" if cell.note else cell.text
 
 
 def _break(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(width, 1), break_on_hyphens=False) or [""]
+    return textwrap.wrap(clean(text), max(width, 1), break_on_hyphens=False) or [""]
 
 
 def _wrap(text: str, mark: str = "") -> list[str]:

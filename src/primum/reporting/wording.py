@@ -46,12 +46,12 @@ _BASES = {
     Basis.NUMERIC: "numeric (lossless)",
     Basis.IDENTITY: "identical ranking",
 }
-_HEAD_REASONS = 4
+_HEAD_REASONS = 3
 
 
 def outcome_cell(outcome: Outcome, note: str = "") -> Cell:
     """An outcome as glyph and word."""
-    return Cell(f"{GLYPHS[outcome]} {WORDS[outcome]}", TONES[outcome], note)
+    return Cell(f"{GLYPHS[outcome]}{n.NBSP}{WORDS[outcome]}", TONES[outcome], note)
 
 
 def basis_word(basis: Basis) -> str:
@@ -89,6 +89,14 @@ def name_of(result: StudyResult, recipe: str) -> str:
 def delivered_verdict(result: StudyResult) -> Verdict | None:
     """What is known of the artifact that is delivered: the deciding verdict where it is its own."""
     return result.verdict if result.verdict_recipe == result.winner.recipe else result.winner.verdict
+
+
+def standing(result: StudyResult, trial: Trial) -> tuple[Verdict | None, str]:
+    """What a trial's outcome is in the end, and on which part: confirmation where it was opened for it."""
+    for opened in result.confirmations:
+        if opened.recipe == trial.recipe:
+            return opened.verdict, "confirmation"
+    return trial.verdict, "selection"
 
 
 def part_judged(result: StudyResult) -> str:
@@ -143,8 +151,8 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
 def gains(result: StudyResult) -> str:
     """For example "9.2× faster, 3.9× smaller"."""
     timings = result.final.get(result.winner.key)
-    speed = "speed not measured" if timings is None else _times(timings.ratio, "faster", "slower", "as fast")
-    return f"{speed}, {_times(result.size_ratio, 'smaller', 'larger', 'the same size')}"
+    speed = "speed not measured" if timings is None else times(timings.ratio, "faster", "slower", "as fast")
+    return f"{speed}, {times(result.size_ratio, 'smaller', 'larger', 'the same size')}"
 
 
 def headline(result: StudyResult) -> Headline:
@@ -152,13 +160,13 @@ def headline(result: StudyResult) -> Headline:
     name = readable(result.winner)
     if result.unproven:
         tone, glyph, title = "bad", "!", f"Delivered on request, UNPROVEN: {name}"
-        lead = [f"{_sentence(gains(result))}. {_not_shown(result)}"]
+        lead = [f"{sentence(gains(result))}. {_not_shown(result)}"]
     elif result.accepted:
         tone, glyph, title = "good", "✓", f"Delivered: {name}"
-        lead = [f"{_sentence(gains(result))}, {_proof(result)}."]
+        lead = [f"{sentence(gains(result))}, {_proof(result)}."]
     else:
         tone, glyph, title = "warn", "=", _stand_in(result)
-        lead = [f"Delivered: {name}. {_sentence(gains(result))}{_same_answers(result)}."]
+        lead = [f"Delivered: {name}. {sentence(gains(result))}{_same_answers(result)}."]
         if result.verdict_recipe != result.winner.recipe:
             lead.append(f"The best candidate was {name_of(result, result.verdict_recipe)}. {_not_shown(result)}")
     # The margins have a banner of their own.
@@ -212,7 +220,7 @@ def _not_shown(result: StudyResult) -> str:
         needed = [_of_level(s, verdict.clustered) for s in small][:1]
     known = " and ".join(text for text in needed if text)
     tail = f": {known} would decide" if known else ""
-    return f"{_sentence(units(verdict))} cannot show whether it is worse{tail}."
+    return f"{sentence(units(verdict))} cannot show whether it is worse{tail}."
 
 
 def _of_level(level: SubgroupVerdict, clustered: bool) -> str:
@@ -220,7 +228,8 @@ def _of_level(level: SubgroupVerdict, clustered: bool) -> str:
     return f"{text} with {n.clean(level.column)} {n.clean(level.value)}" if text else ""
 
 
-def _times(value: float, more: str, less: str, same: str) -> str:
+def times(value: float, more: str, less: str, same: str) -> str:
+    """For example "9.2× faster"."""
     if not isfinite(value) or value <= 0:
         return f"not known whether {more}"
     if f"{value:.2f}" == "1.00":
@@ -228,5 +237,6 @@ def _times(value: float, more: str, less: str, same: str) -> str:
     return f"{n.ratio(value)} {more}" if value > 1 else f"{n.ratio(1 / value)} {less}"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """With a capital letter."""
     return text[:1].upper() + text[1:]

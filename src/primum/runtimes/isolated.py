@@ -57,6 +57,10 @@ class Isolated:
         """Milliseconds a call, shape (len(rows),)."""
         return np.asarray(self._request("time", inputs=inputs, rows=rows))
 
+    def preemptions(self) -> float:
+        """Involuntary context switches per timed call so far."""
+        return float(self._request("preemptions"))
+
     def stages(self, images: list[Any]) -> dict[str, NDArray[np.float64]]:
         """Milliseconds by stage for raw images."""
         return dict(self._request("stages", images=images))

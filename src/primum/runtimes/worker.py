@@ -34,6 +34,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._predictor: Predictor | None = None
+        self._preemptions = self._calls = 0
 
     def call(self, function: str, arguments: dict[str, Any]) -> Any:
         """Run `module:function` of primum in this process."""
@@ -68,12 +69,19 @@ class Worker:
         run = self._loaded.session.run
         for batch in batches[:_REWARM]:
             run(batch)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         taken = np.empty(len(batches))
         for i, batch in enumerate(batches):
             began = time.perf_counter_ns()
             run(batch)
             taken[i] = time.perf_counter_ns() - began
+        self._preemptions += resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+        self._calls += len(batches)
         return taken / 1e6
+
+    def preemptions(self) -> float:
+        """Times that the kernel took the processor away, per timed call so far: a measure of busy neighbours."""
+        return self._preemptions / max(self._calls, 1)
 
     def stages(self, images: list[Any]) -> dict[str, NDArray[np.float64]]:
         """Milliseconds by stage for raw images (encoded bytes or arrays), one at a time from decode to probability."""

@@ -54,7 +54,12 @@ def baseline_recipe(from_torch: bool, threads: int | None) -> Recipe:
 
 
 def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Plan:
-    """Propose recipes. Lossless ones come first, so that a study ended early still has something to deliver."""
+    """Propose recipes. Lossless ones come first, so that a study ended early still has something to deliver.
+
+    Raises InputError where a runtime that was asked for does not exist.
+    """
+    for name in config.runtimes:
+        get_runtime(name)
     proposals: list[Proposal] = []
     left_out: list[LeftOut] = []
 
@@ -85,6 +90,8 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
 
 def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> str | None:
     """Why a target is not tried, or None."""
+    if config.runtimes and target.runtime not in config.runtimes:
+        return f"not among the runtimes asked for ({', '.join(config.runtimes)})"
     runtime = get_runtime(target.runtime)
     lossy = target.precision != "fp32"
     if why := runtime.missing():

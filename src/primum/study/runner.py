@@ -26,10 +26,13 @@ from primum.study.recipe import Recipe
 from primum.study.store import Store
 from primum.study.trial import Parity, Status, Trial
 from primum.validation.gate import Cases, judge
+from primum.validation.metrics import auroc
 from primum.validation.verdict import Verdict
 
 PARITY = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.15, "int8": 0.6, "int8-dynamic": 0.6}
 """Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
+BACKWARDS = 0.35
+"""An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
 TIMED_CASES = 64
 
@@ -146,6 +149,8 @@ class Runner:
             parity = self._parity(recipe, built, process, raw, reference)
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
+            if is_baseline:
+                self._check_labels(raw)
             if not parity.passed:
                 return Trial(**head, status=Status.FAILED, reason=_broken(parity), parity=parity, notes=built.notes)
             scores = self.original.signature.positive_probability(raw)
@@ -175,6 +180,21 @@ class Runner:
             verdict=verdict,
             notes=built.notes + proven.notes,
         )
+
+    def _check_labels(self, raw: NDArray[np.float32]) -> None:
+        """A model that ranks its cases backwards was given the wrong labels; judging against it would reward harm."""
+        signature = self.original.signature
+        labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
+        if len(set(labels.tolist())) < 2:
+            return
+        area = auroc(labels, signature.positive_probability(raw))
+        if area < BACKWARDS:
+            other = signature.classes[1 - signature.positive]
+            raise TrialError(
+                f"it ranks {signature.classes[signature.positive]!r} below {other!r} (AUROC {area:.3f}): labels and "
+                f"outputs do not match. For a single output name its class with --positive-class {other}; two outputs "
+                "stand for the labels in sorted order"
+            )
 
     def _parity(
         self,
@@ -209,7 +229,7 @@ class Runner:
         rows = self.judging.split.selection[:TIMED_CASES]
         sessions = {"candidate": process} if process is baseline else {"baseline": baseline, "candidate": process}
         taken = interleave(sessions, self.judging.data.path, rows, TIMED_ROUNDS, self._seed)
-        return summarize(taken["candidate"], taken.get("baseline", taken["candidate"]), opened, process.peak_memory())
+        return summarize(taken["candidate"], taken.get("baseline", taken["candidate"]), opened, process, baseline)
 
     def _baseline_process(self) -> tuple[Isolated, dict[str, Any]]:
         if self._baseline is None:

@@ -7,7 +7,7 @@ MOVER-logit interval decides and DeLong's stands beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import fsum, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,9 +43,7 @@ def placements(labels: Ints, scores: Floats) -> tuple[Floats, Floats]:
     return above, below
 
 
-def auroc_pair(
-    y: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, clusters: ArrayLike | None = None
-) -> AurocPair:
+def auroc_pair(y: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, clusters: ArrayLike | None = None) -> AurocPair:
     """Both AUROCs and their covariance: DeLong's (1988), or with `clusters` (N,) Obuchowski's (1997).
 
     Placement values are summed by cluster; clusters of one case each reduce to DeLong's exactly.
@@ -57,7 +55,8 @@ def auroc_pair(
         return AurocPair(nan, nan, nan, nan, nan, nan, "only one class is present")
     codes, groups = as_codes(np.arange(labels.size) if clusters is None else clusters, labels.size)
     (above_a, below_a), (above_b, below_b) = placements(labels, a), placements(labels, b)
-    aucs = float(above_a.mean()), float(above_b.mean())
+    # fsum: the same cases in another order must give the same figure to the last digit.
+    aucs = fsum(above_a) / above_a.size, fsum(above_b) / above_b.size
     above = np.stack([above_a, above_b, above_a - above_b], axis=1)
     below = np.stack([below_a, below_b, below_a - below_b], axis=1)
     cov = _clustered_covariance(labels, codes, groups, above, below)
@@ -170,6 +169,12 @@ def auc_interval(
 def same_ranking(scores_a: Floats, scores_b: Floats) -> bool:
     """Whether both order every pair of cases alike, ties included."""
     return bool(np.array_equal(midranks(scores_a), midranks(scores_b)))
+
+
+def same_placements(labels: Ints, scores_a: Floats, scores_b: Floats) -> bool:
+    """Whether no case changed its place among the cases of the other class: the two ROC curves are then one."""
+    ours, theirs = placements(labels, scores_a), placements(labels, scores_b)
+    return all(np.array_equal(x, y) for x, y in zip(ours, theirs))
 
 
 def _logit_interval(auc: float, variance: float, z: float, confidence: float) -> Interval:

@@ -36,9 +36,7 @@ def clustered_mcnemar(tables_by_cluster: ArrayLike) -> ClusteredTest:
     statistic = _ratio(net.sum() ** 2, groups / (groups - 1) * np.sum(net**2))
     durkalski = _ratio(shares.sum() ** 2, np.sum(shares**2))
     naive = _ratio(net.sum() ** 2, tables[:, 1:3].sum())
-    return ClusteredTest(
-        statistic, float(chdtrc(1, statistic)), naive, durkalski, float(chdtrc(1, durkalski)), groups
-    )
+    return ClusteredTest(statistic, float(chdtrc(1, statistic)), naive, durkalski, float(chdtrc(1, durkalski)), groups)
 
 
 def design_effect(tables_by_cluster: ArrayLike) -> float:

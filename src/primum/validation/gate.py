@@ -42,7 +42,8 @@ def judge(cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: Clin
     The decision is score >= threshold. A candidate score that is NaN or infinite is wrong for its case, ranks
     worst and has squared error 1; one in the reference leaves everything NOT_ASSESSED. A lossless candidate
     (all finite, max |Δp| <= 1e-5, no flip) is NON_INFERIOR with basis numeric whatever the number of cases,
-    unless an endpoint shows it inferior; its endpoints and subgroups keep the outcomes of their own figures.
+    unless an endpoint's point estimate lies beyond its margin; endpoints and subgroups keep the outcomes of
+    their own figures.
     InputError on lengths that differ, or on finite scores outside [0, 1].
     """
     n = len(cases)
@@ -56,7 +57,7 @@ def judge(cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: Clin
     judged = _judge_parts(cases, ref, new, policy)
     outcome = _overall(judged, policy)
     basis = Basis.STATISTICAL
-    if _is_lossless(judged.agreement) and outcome is not Outcome.INFERIOR:
+    if _is_lossless(judged):
         outcome, basis = Outcome.NON_INFERIOR, Basis.NUMERIC
     return _verdict(cases, policy, outcome, basis, judged, _reasons(judged, basis, policy, n))
 
@@ -74,9 +75,7 @@ def _judge_parts(cases: Cases, ref: Floats, new: Floats, policy: ClinicalPolicy)
     return _Judged(tuple(components), subgroups, *_accounts(cases, ref, new, policy))
 
 
-def _accounts(
-    cases: Cases, ref: Floats, new: Floats, policy: ClinicalPolicy
-) -> tuple[Agreement, tuple[Flip, ...]]:
+def _accounts(cases: Cases, ref: Floats, new: Floats, policy: ClinicalPolicy) -> tuple[Agreement, tuple[Flip, ...]]:
     flips = list_flips(cases.labels, ref, new, policy.threshold, cases.case_ids, cases.groups)
     return agreement(cases.labels, ref, new, policy.threshold), flips
 
@@ -98,8 +97,12 @@ def _blocks(level: SubgroupVerdict, policy: ClinicalPolicy) -> bool:
     return level.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not level.waived
 
 
-def _is_lossless(found: Agreement) -> bool:
-    return not found.not_finite and not found.flips and found.max_abs_difference <= LOSSLESS
+def _is_lossless(judged: _Judged) -> bool:
+    found = judged.agreement
+    if found.not_finite or found.flips or not found.max_abs_difference <= LOSSLESS:
+        return False
+    # Scores that all lie within the tolerance can be scrambled by it: the ranking must hold too.
+    return not any(part.difference <= -part.margin for part in judged.components)
 
 
 def _reasons(judged: _Judged, basis: Basis, policy: ClinicalPolicy, n: int) -> tuple[str, ...]:

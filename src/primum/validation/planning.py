@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, nan
+from math import floor, nan, prod, sqrt
+
+from scipy.special import ndtr, ndtri
 
 from primum.config import Margins
 from primum.errors import InputError
@@ -62,22 +64,43 @@ def plan(
 
 
 def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
-    """The probability that the judged candidate passes sensitivity and specificity on a set `ratio` times as
-    large.
+    """The probability that the judged candidate passes on a set with `ratio` times as many patients.
 
-    Exact power at the effective counts seen, with rates shrunk to (x + 0.5)/(n + 1), and the two multiplied:
-    the classes share no case. 0 where an endpoint is missing or was INFERIOR; 1 for a lossless candidate,
-    whose confirmation does not rest on numbers. InputError unless the ratio is positive.
+    Sensitivity and specificity: exact power at the effective counts seen, with rates shrunk to (x + 0.5)/(n + 1),
+    the two multiplied, for the classes share no case. AUROC and Brier score: normal, with the standard error shrunk
+    by the root of the ratio. Subgroups of one column that will be large enough: multiplied, for they share no case.
+    The smallest of these is returned, for they all rest on the same cases. 0 where an endpoint is missing or was
+    INFERIOR; 1 for a lossless candidate, whose confirmation does not rest on numbers. InputError unless the ratio is
+    positive.
     """
     if not n_patients_ratio > 0:
         raise InputError(f"the ratio of patients must be positive, got {n_patients_ratio}")
     if verdict.outcome is Outcome.NON_INFERIOR and verdict.basis is Basis.NUMERIC:
         return 1.0
     parts = {part.name: part for part in verdict.components}
-    probability = 1.0
-    for name in ("sensitivity", "specificity"):
-        probability *= _pass_again(parts.get(name), n_patients_ratio, (1 - verdict.confidence) / 2)
-    return probability
+    alpha = (1 - verdict.confidence) / 2
+    rates = prod(_pass_again(parts.get(name), n_patients_ratio, alpha) for name in ("sensitivity", "specificity"))
+    scores = [_stay_above(parts.get(name), n_patients_ratio, alpha) for name in ("auroc", "brier")]
+    columns: dict[str, float] = {}
+    for group in verdict.subgroups:
+        odds = prod(_pass_if_large(part, n_patients_ratio, alpha) for part in group.components)
+        columns[group.column] = columns.get(group.column, 1.0) * odds
+    return float(min([rates, *scores, *columns.values()]))
+
+
+def _stay_above(part: Component | None, ratio: float, alpha: float) -> float:
+    if part is None or part.outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED):
+        return 0.0
+    z = float(ndtri(1 - alpha))
+    error = (part.difference - part.lower) / z / sqrt(ratio)
+    return float(ndtr((part.margin + part.difference) / error - z)) if error > 0 else 1.0
+
+
+def _pass_if_large(part: Component, ratio: float, alpha: float) -> float:
+    """1 for a subgroup that will be too small to be judged, and so cannot fail."""
+    if part.table is None or sum(part.table) * ratio < required_positives(part.margin, alpha):
+        return 1.0
+    return _pass_again(part, ratio, alpha)
 
 
 def _pass_again(part: Component | None, ratio: float, alpha: float) -> float:

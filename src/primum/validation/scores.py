@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from primum.config import ClinicalPolicy
 from primum.validation.arrays import Floats, Ints
-from primum.validation.auroc import AurocPair, auroc_pair, delong, mover_from_pair, same_ranking
+from primum.validation.auroc import AurocPair, auroc_pair, delong, mover_from_pair, same_placements, same_ranking
 from primum.validation.intervals import Interval
 from primum.validation.means import paired_mean_interval, t_quantile
 from primum.validation.outcomes import decided, identical, not_assessed, smallest_passing
@@ -26,15 +26,15 @@ def judge_auroc(
     """
     size = {"n": int(labels.size), "n_patients": int(np.unique(units).size)}
     if labels.min() == labels.max():
-        return not_assessed(
-            "auroc", policy, f"there are no {'negatives' if labels[0] else 'positives'}", **size
-        )
+        return not_assessed("auroc", policy, f"there are no {'negatives' if labels[0] else 'positives'}", **size)
     finite = np.isfinite(candidate)
     ranked = np.where(finite, candidate, np.where(labels == 1, -1.0, 2.0))
     pair = auroc_pair(labels, ranked, reference, units)
     areas = {"reference": pair.auc_b, "candidate": pair.auc_a}
     if finite.all() and same_ranking(candidate, reference):
         return identical("auroc", policy, "identical rankings", **areas, **size)
+    if finite.all() and 0 < pair.auc_a < 1 and same_placements(labels, candidate, reference):
+        return identical("auroc", policy, "no positive and negative case changed order", **areas, **size)
     if pair.reason:
         return not_assessed("auroc", policy, pair.reason, **areas, **size)
     delong_beside = delong(labels, ranked, reference, policy.confidence, units)
@@ -75,7 +75,8 @@ def judge_brier(
     A candidate score that is not finite has squared error 1.
     """
     before = (reference - labels) ** 2
-    after = np.where(np.isfinite(candidate), (np.nan_to_num(candidate) - labels) ** 2, 1.0)
+    finite = np.isfinite(candidate)
+    after = np.where(finite, (np.where(finite, candidate, 0.0) - labels) ** 2, 1.0)
     n, patients = int(labels.size), int(np.unique(units).size)
     figures: dict[str, Any] = {
         "reference": float(before.mean()),

@@ -71,7 +71,7 @@ def compare(
                 name,
                 size_of(contestants[name] / "model"),
                 facts["proven"],
-                summarize(taken[name], taken[first], facts, process.peak_memory()),
+                summarize(taken[name], taken[first], facts, process, opened[first][0]),
             )
             for name, (process, facts) in opened.items()
         )

@@ -37,7 +37,7 @@ def demo(out: Path, progress: Progress | None = None, seed: int = 0) -> Delivery
         from primum.workflows.demo_network import train
 
         progress.stage("Training a small network")
-        facts = train(training, weights, seed, TRAINING_SECONDS, progress.say)
+        facts = train(training, out, seed, TRAINING_SECONDS, progress.say)
         progress.say(f"AUROC on training patients held out: {facts['held_out_auroc']:.3f} (synthetic phantoms)")
     margins = Margins(sensitivity=MARGIN, specificity=MARGIN)
     request = OptimizeRequest(

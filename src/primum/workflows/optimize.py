@@ -169,7 +169,7 @@ class _Study:
             final=final,
             stages=stages,
             judged=judged,
-            harmed=tuple((t.recipe, t.verdict) for t in trials if t.verdict and t.outcome is Outcome.INFERIOR),
+            harmed=_harmed(trials, confirmations),
         )
         return self._seal(result)
 
@@ -285,7 +285,7 @@ class _Study:
                 ("UNPROVEN: accepted with --accept-inconclusive", *verdict.reasons),
             )
         why = f"{recipe} was not accepted ({verdict.outcome.value}); the original is delivered in {fallback.recipe}"
-        return fallback, verdict, recipe, (why, declared.reason, *verdict.reasons)
+        return fallback, verdict, recipe, (why, *([] if confirmations else [declared.reason]), *verdict.reasons)
 
     def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
         """Original and finalists once more, interleaved in one run: the figures that are quoted."""
@@ -300,7 +300,7 @@ class _Study:
             sessions = {key: process for key, (process, _) in opened.items()}
             taken = interleave(sessions, data.path, rows, FINAL_ROUNDS, self.config.seed)
             return {
-                key: summarize(taken[key], taken[baseline.key], facts, process.peak_memory())
+                key: summarize(taken[key], taken[baseline.key], facts, process, opened[baseline.key][0])
                 for key, (process, facts) in opened.items()
             }
 
@@ -370,6 +370,13 @@ def _one_line(trial: Trial) -> str:
         return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
     size = trial.size_bytes / 1e6
     return f"{trial.recipe}: {trial.timings.ratio:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"
+
+
+def _harmed(trials: Sequence[Trial], confirmations: Sequence[Confirmation]) -> tuple[tuple[str, Verdict], ...]:
+    """Candidates shown to be worse, on selection or on confirmation."""
+    judged = [(t.recipe, t.verdict) for t in trials if t.verdict is not None]
+    judged += [(c.recipe, c.verdict) for c in confirmations]
+    return tuple((recipe, verdict) for recipe, verdict in judged if verdict.outcome is Outcome.INFERIOR)
 
 
 def _prior(when: str, share: float) -> str:

@@ -276,5 +276,6 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "policy": resolved.config.policy.model_dump(mode="json"),
         "level": resolved.config.level.value,
         "threads": resolved.config.threads,
+        "runtimes": list(resolved.config.runtimes),
         "seed": resolved.config.seed,
     }

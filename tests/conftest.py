@@ -1,0 +1,43 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def _mount(folder: Path, options: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 KiB."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    _mount(folder, "size=256k")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def readonly_folder(tmp_path):
+    """A folder with `old.json` in it that nobody, not even root, can write to."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    mounted = os.geteuid() == 0
+    if mounted:
+        _mount(folder, "size=64k")
+    (folder / "old.json").write_text("old")
+    if mounted:
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    else:
+        folder.chmod(0o555)
+    yield folder
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+    else:
+        folder.chmod(0o755)

@@ -1,0 +1,1 @@
+"""Tests of what judges a model: images, readers, splits, the ledger."""

@@ -1,0 +1,360 @@
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from primum.data.readers import DataOptions, read_data
+from primum.errors import InputError, UnsafeInput
+
+CHEST = {"NORMAL/a.png": 0, "NORMAL/b.png": 0, "PNEUMONIA/c.png": 1}
+HEAD = "path,label,patient,sex,site\n"
+
+
+@pytest.fixture
+def manifest(tree, png):
+    """Writes a CSV (and, for a.png to d.png, images beside it); returns its path."""
+
+    def write(text, images="abcd", encoding="utf-8"):
+        files = {f"{name}.png": png(ord(name)) for name in images}
+        return tree(files | {"list.csv": text.encode(encoding)}) / "list.csv"
+
+    return write
+
+
+def pictures(png, names):
+    return {name: png(i) for i, name in enumerate(names)}
+
+
+def test_a_folder_of_class_folders(tree, png):
+    got = read_data(tree(pictures(png, CHEST)))
+    assert got.classes == ("NORMAL", "PNEUMONIA") and len(got) == 3
+    assert dict(zip(got.case_ids, got.labels)) == CHEST
+    assert got.patients is None and not got.excluded
+    assert np.asarray(got.source.image(2)).max() == 2
+
+
+def test_a_zip_is_read_like_the_folder(tree, zipped, png):
+    files = pictures(png, CHEST)
+    one, other = read_data(tree(files)), read_data(zipped(files))
+    assert list(one.case_ids) == list(other.case_ids) and list(one.labels) == list(other.labels)
+    assert [one.digest(i) for i in range(3)] == [other.digest(i) for i in range(3)]
+
+
+def test_a_nested_zip_with_what_a_mac_adds(zipped, png):
+    junk = {"__MACOSX/chest/NORMAL/._a.png": b"Mac OS X", "chest/.DS_Store": b"x", "chest/NORMAL/._a.png": b"Mac OS X"}
+    got = read_data(zipped(junk | {f"chest/{name}": data for name, data in pictures(png, CHEST).items()}))
+    assert got.classes == ("NORMAL", "PNEUMONIA")
+    assert {name.removeprefix("chest/"): label for name, label in zip(got.case_ids, got.labels)} == CHEST
+
+
+def test_hidden_folders_are_no_classes(tree, png):
+    got = read_data(tree(pictures(png, [*CHEST, "NORMAL/.ipynb_checkpoints/a-checkpoint.png", ".trash/x.png"])))
+    assert got.classes == ("NORMAL", "PNEUMONIA") and len(got) == 3
+
+
+def test_images_outside_class_folders_are_counted(tree, png):
+    got = read_data(tree(pictures(png, [*CHEST, "cover.png"]) | {"readme.txt": b"x"}))
+    assert len(got) == 3 and "1 image(s) outside class folders" in got.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [({}, "no images"), ({"a.txt": b"x"}, "no images"), ({"NORMAL/a.png": b"x"}, "only the class 'NORMAL'")],
+)
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_empty_and_one_sided_data(tree, zipped, tmp_path, kind, files, message):
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(InputError, match=message):
+        read_data(tree(files) if kind == "folder" else zipped(files))
+
+
+def test_a_wrong_path_and_a_file_of_another_kind(tmp_path):
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_data(tmp_path / "nowhere")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="cannot tell what this is"):
+        read_data(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("name", ["../NORMAL/a.png", "/NORMAL/a.png", "x/../../NORMAL/a.png", "..\\NORMAL/a.png"])
+def test_a_zip_member_that_leaves_the_folder_is_refused(zipped, png, name):
+    with pytest.raises(UnsafeInput, match="leaves the data folder"):
+        read_data(zipped({name: png(), "PNEUMONIA/b.png": png()}))
+
+
+def test_folders_and_zips_name_no_patients(tree, png):
+    with pytest.raises(InputError, match=r"need a \.csv manifest"):
+        read_data(tree(pictures(png, CHEST)), DataOptions(patient_column="patient"))
+
+
+def test_a_manifest(manifest):
+    path = manifest(f"{HEAD}a.png,0, p1 ,F,x\nb.png,1,p2,M,x\nc.png, 1 ,p2,M,y\n")
+    got = read_data(path, DataOptions(patient_column="patient", group_columns=("sex", "site")))
+    assert list(got.case_ids) == ["a.png", "b.png", "c.png"] and list(got.labels) == [0, 1, 1]
+    assert list(got.patients) == ["p1", "p2", "p2"]
+    assert {k: list(v) for k, v in got.groups.items()} == {"sex": ["F", "M", "M"], "site": ["x", "x", "y"]}
+    assert np.asarray(got.source.image(1)).max() == ord("b")
+
+
+def test_a_byte_order_mark_and_windows_lines_change_nothing(manifest):
+    text = "path,label\r\na.png,0\r\nb.png,1\r\n"
+    plain, marked = read_data(manifest(text)), read_data(manifest(text, encoding="utf-8-sig"))
+    assert list(plain.case_ids) == list(marked.case_ids) == ["a.png", "b.png"]
+
+
+def test_blank_labels_are_left_out_and_listed(manifest):
+    got = read_data(manifest("path,label\na.png,0\nb.png, \nc.png,1\nd.png\n"))
+    assert list(got.case_ids) == ["a.png", "c.png"]
+    assert [(e.case, e.reason) for e in got.excluded] == [("b.png", "no label"), ("d.png", "no label")]
+
+
+def test_a_blank_patient_is_named_unless_its_case_is_left_out(manifest):
+    options = DataOptions(patient_column="patient")
+    with pytest.raises(InputError, match=r"b\.png has no patient"):
+        read_data(manifest(f"{HEAD}a.png,0,p1,,\nb.png,1, ,,\n"), options)
+    assert len(read_data(manifest(f"{HEAD}a.png,0,p1,,\nb.png,1,p2,,\nc.png,,,,\n"), options)) == 2
+
+
+@pytest.mark.parametrize("second", ["a.png", "./a.png", ".//a.png"])
+def test_a_file_listed_twice_is_refused(manifest, second):
+    with pytest.raises(InputError, match=r"a\.png is listed more than once"):
+        read_data(manifest(f"path,label\na.png,0\nb.png,1\n{second},1\n"))
+
+
+@pytest.mark.parametrize(
+    ("options", "column"),
+    [
+        ({"label_column": "diagnosis"}, "diagnosis"),
+        ({"path_column": "file"}, "file"),
+        ({"patient_column": "mrn"}, "mrn"),
+        ({"group_columns": ("sex", "age")}, "age"),
+    ],
+)
+def test_a_missing_column_is_named_with_those_there(manifest, options, column):
+    with pytest.raises(InputError, match=f"no column '{column}'; it has path, label, patient, sex, site"):
+        read_data(manifest(f"{HEAD}a.png,0,p,F,x\nb.png,1,q,F,x\n"), DataOptions(**options))
+
+
+def test_a_column_named_twice_is_refused(manifest):
+    with pytest.raises(InputError, match="label.*more than once"):
+        read_data(manifest("path,label,label\na.png,0,1\nb.png,1,0\n"))
+
+
+def test_a_row_with_more_cells_than_the_header_is_refused(manifest):
+    """A path with an unquoted comma would otherwise shift every cell after it."""
+    with pytest.raises(InputError, match="line 3 .*more cells"):
+        read_data(manifest("path,label\na.png,0\nscan,b.png,1\nc.png,1\n"))
+    assert len(read_data(manifest("path,label\na.png,0,,\nb.png,1, \n"))) == 2, "blank cells at the end are harmless"
+
+
+@pytest.mark.parametrize(
+    ("text", "images"), [("path,label\na.png,0\nz.png,1\n", "a"), ("path,label\na.png,0\n,1\n", "a")]
+)
+def test_missing_files_are_counted_before_anything_is_read(manifest, text, images):
+    with pytest.raises(InputError, match="1 of 2 files are not below"):
+        read_data(manifest(text, images))
+
+
+@pytest.mark.parametrize("path", ["../outside.png", "{root}/outside.png", "x/../../outside.png"])
+def test_a_manifest_path_that_leaves_the_folder_is_refused(manifest, png, tmp_path, path):
+    (tmp_path / "outside.png").write_bytes(png())
+    (tmp_path / "tree" / "x").mkdir(parents=True)
+    with pytest.raises(UnsafeInput, match="leaves the data folder"):
+        read_data(manifest(f"path,label\na.png,0\n{path.format(root=tmp_path)},1\n"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ("0 1", ("0", "1")),
+        ("10 9", ("9", "10")),
+        ("1 -1", ("-1", "1")),
+        ("malignant benign", ("benign", "malignant")),
+        ("True False", ("False", "True")),
+        ("0.0 1.0", ("0.0", "1.0")),
+        ("1 2x", ("1", "2x")),
+        ("² ³", ("²", "³")),
+        ("--5 6", ("--5", "6")),
+        ("01 1", ("01", "1")),
+    ],
+)
+def test_classes_stand_in_the_order_of_the_outputs(manifest, labels, classes):
+    first, second = labels.split()
+    got = read_data(manifest(f"path,label\na.png,{first}\nb.png,{second}\n"))
+    assert got.classes == classes and [classes[i] for i in got.labels] == [first, second]
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=4), min_size=2, max_size=6)
+)
+@settings(deadline=None, max_examples=60)
+def test_any_text_can_be_a_label(tmp_path_factory, labels):
+    root = tmp_path_factory.mktemp("labels")
+    labels = [x.strip() or "blank" for x in labels]
+    quoted = "".join(f'{i}.png,"{x.replace(chr(34), chr(34) * 2)}"\n' for i, x in enumerate(labels))
+    (root / "m.csv").write_text(f"path,label\n{quoted}", encoding="utf-8")
+    for i in range(len(labels)):
+        (root / f"{i}.png").touch()
+    if len(set(labels)) < 2:
+        with pytest.raises(InputError, match="1 class"):
+            read_data(root / "m.csv")
+    else:
+        got = read_data(root / "m.csv")
+        assert [got.classes[i] for i in got.labels] == labels
+
+
+@pytest.mark.parametrize("text", ["path,label\na.png,1\nb.png,1\n", "path,label\na.png,\n", "path,label\n"])
+def test_one_class_or_none_is_not_enough(manifest, text):
+    with pytest.raises(InputError, match="two are needed"):
+        read_data(manifest(text))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", b'path,label\n"a.png,0\n', b"\x00" * 50])
+def test_a_file_that_is_no_csv(tmp_path, content):
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"m\.csv"):
+        read_data(tmp_path / "m.csv")
+
+
+def test_images_below_another_folder_or_in_a_zip(manifest, tree, zipped, png):
+    path = manifest("path,label\nin/x.png,0\nin/y.png,1\n", images="")
+    files = {"in/x.png": png(1), "in/y.png": png(2)}
+    for root in (tree(files, "elsewhere"), zipped(files)):
+        got = read_data(path, DataOptions(image_root=root))
+        assert [int(np.asarray(got.source.image(i)).max()) for i in range(2)] == [1, 2]
+    with pytest.raises(InputError, match=r"in/y\.png: not in"):
+        read_data(path, DataOptions(image_root=zipped({"in/x.png": png()}, "less.zip")))
+    with pytest.raises(InputError, match="--image-root"):
+        read_data(path, DataOptions(image_root=tree({"z": b""}, "wrong")))
+    with pytest.raises(InputError, match="neither a folder nor a zip"):
+        read_data(path, DataOptions(image_root=path))
+
+
+def small(n, value=0, shape=(4, 4)):
+    return np.full((n, *shape), value, np.uint8)
+
+
+def test_medmnist_splits_are_put_together_in_order(npz):
+    arrays = {"train_images": small(2, 1), "val_images": small(1, 2), "test_images": small(3, 3)}
+    labels = {"train_labels": [[0], [1]], "val_labels": [[1]], "test_labels": [[0], [0], [1]]}
+    got = read_data(npz(**arrays, **{k: np.array(v, np.uint8) for k, v in labels.items()}))
+    assert list(got.labels) == [0, 1, 1, 0, 0, 1] and got.classes == ("0", "1")
+    assert list(got.case_ids) == ["train-0", "train-1", "val-0", "test-0", "test-1", "test-2"]
+    assert [int(got.source.image(i).max()) for i in range(6)] == [1, 1, 2, 3, 3, 3]
+    assert "train, val, test" in got.notes[0]
+
+
+def test_medmnist_with_a_test_split_alone_and_flat_labels(npz):
+    got = read_data(npz(test_images=small(2, shape=(4, 4, 3)), test_labels=np.array([7, 3]), train_labels=np.zeros(9)))
+    assert got.classes == ("3", "7") and list(got.labels) == [1, 0]
+
+
+BAD_ARRAYS = {
+    "float images": {"test_images": small(2).astype(np.float32), "test_labels": np.array([0, 1])},
+    "many labels": {"test_images": small(2), "test_labels": np.zeros((2, 14), np.uint8)},
+    "fewer labels": {"test_images": small(2), "test_labels": np.array([0])},
+    "text labels": {"test_images": small(2), "test_labels": np.array(["no", "yes"])},
+    "broken labels": {"test_images": small(2), "test_labels": np.array([0, np.nan])},
+    "fractions": {"test_images": small(2), "test_labels": np.array([0.2, 0.7])},
+    "one class": {"test_images": small(2), "test_labels": np.array([1, 1])},
+    "no splits": {"images": small(2), "labels": np.array([0, 1])},
+    "flat images": {"test_images": np.zeros((2, 16), np.uint8), "test_labels": np.array([0, 1])},
+    "volumes": {"test_images": small(2, shape=(4, 4, 4)), "test_labels": np.array([0, 1])},
+    "splits of other sizes": {
+        "train_images": small(1),
+        "train_labels": np.array([0]),
+        "test_images": small(1, shape=(5, 5)),
+        "test_labels": np.array([1]),
+    },
+    "labels that slide into the next split": {
+        "train_images": small(3),
+        "train_labels": np.array([0, 1]),
+        "test_images": small(1),
+        "test_labels": np.array([0, 1]),
+    },
+}
+
+
+@pytest.mark.parametrize("what", BAD_ARRAYS)
+def test_arrays_that_are_not_medmnists_are_refused(npz, what):
+    with pytest.raises(InputError, match=r"data\.npz"):
+        read_data(npz(**BAD_ARRAYS[what]))
+
+
+class Marker:
+    """Unpickling it would make a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickled_objects_in_an_npz_are_refused_and_do_not_run(npz, tmp_path):
+    evil = np.array([Marker(tmp_path / "ran"), None], dtype=object)
+    for arrays in ({"test_images": evil, "test_labels": evil}, {"test_images": small(2), "test_labels": evil}):
+        with pytest.raises(InputError, match="safely"):
+            read_data(npz(**arrays))
+    (tmp_path / "raw.npz").write_bytes(pickle.dumps(Marker(tmp_path / "ran")))
+    with pytest.raises(InputError, match="safely"):
+        read_data(tmp_path / "raw.npz")
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(Marker(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists(), "the marker does fire when it is unpickled"
+
+
+def test_an_npy_that_calls_itself_npz(tmp_path):
+    np.save(tmp_path / "x.npy", small(2))
+    (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+    with pytest.raises(InputError, match=r"x\.npz"):
+        read_data(tmp_path / "x.npz")
+
+
+def test_a_header_that_promises_more_than_the_machine_holds(zipped):
+    head = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (4000000000000000,), }"
+    head = head.ljust(127) + b"\n"
+    path = zipped({"test_images.npy": head, "test_labels.npy": head}, "data.npz")
+    with pytest.raises(InputError, match=r"data\.npz"):
+        read_data(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "npz"])
+@given(data=st.data())
+@settings(deadline=None, max_examples=150)
+def test_a_damaged_archive_gives_data_or_an_input_error(tmp_path_factory, kind, data):
+    root = tmp_path_factory.mktemp("damage")
+    path = root / f"data.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in CHEST:
+                archive.writestr(name, b"not an image, but bytes " * 9)
+    else:
+        np.savez_compressed(path, test_images=small(2), test_labels=np.array([0, 1]))
+    raw = bytearray(path.read_bytes())
+    for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=5)):
+        raw[at] = value
+    path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw)
+    try:
+        got = read_data(path)
+        for row in range(len(got)):
+            got.source.content(int(got.index[row]))
+    except InputError as error:
+        assert str(error)
+
+
+def test_a_file_name_that_is_no_text_is_refused(tree, png):
+    root = tree(pictures(png, CHEST))
+    Path(os.fsdecode(os.fsencode(root) + b"/NORMAL/\xff.png")).write_bytes(png())
+    with pytest.raises(InputError, match="UTF-8"):
+        read_data(root)
+
+
+def test_a_quote_that_never_closes_does_not_swallow_the_rows_after_it(manifest):
+    with pytest.raises(InputError, match="CSV"):
+        read_data(manifest('path,label\na.png,0\nb.png,1\n"c.png,0\nd.png,1\n'))

@@ -1,0 +1,204 @@
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from primum.config import (
+    DEFAULT_MARGINS,
+    ClinicalPolicy,
+    Margins,
+    OptimizationConfig,
+    OptimizationLevel,
+    QuantizationConfig,
+    QuantizationType,
+    ReductionConfig,
+    ValidationConfig,
+)
+from primum.errors import InputError
+
+shares = st.floats(0.001, 0.999)
+margins = st.builds(Margins, **{name: st.none() | shares for name in DEFAULT_MARGINS})
+policies = st.builds(
+    ClinicalPolicy,
+    threshold=shares,
+    margins=margins,
+    confidence=st.floats(0.6, 0.99),
+    waived_subgroups=st.lists(st.text(max_size=8), max_size=3).map(tuple),
+)
+configs = st.builds(
+    OptimizationConfig,
+    level=st.sampled_from(OptimizationLevel),
+    preserve_medical_accuracy=st.booleans(),
+    policy=policies,
+    quantization=st.builds(QuantizationConfig, quantization_type=st.sampled_from(QuantizationType)),
+    validation=st.builds(ValidationConfig, accuracy_threshold=shares),
+    reduction=st.builds(ReductionConfig, prune_ratio=st.floats(0, 0.99)),
+    budget_minutes=st.none() | st.floats(0.1, 1e6),
+    threads=st.none() | st.integers(1, 512),
+    seed=st.integers(0, 2**31),
+)
+STATED = Margins(sensitivity=0.02, specificity=0.03, auroc=0.01, brier=0.01)
+
+
+def stated(**more):
+    return OptimizationConfig(level=OptimizationLevel.MEDICAL_CRITICAL, policy=ClinicalPolicy(margins=STATED), **more)
+
+
+def toml(value, prefix=""):
+    """`value` as TOML, by hand: TOML has no null, so keys that hold None are left out."""
+    flat, tables = "", ""
+    for key, item in value.items():
+        if isinstance(item, dict):
+            tables += f"[{prefix}{key}]\n{toml(item, f'{prefix}{key}.')}"
+        elif isinstance(item, bool):
+            flat += f"{key} = {str(item).lower()}\n"
+        elif isinstance(item, list):
+            flat += f"{key} = []\n"
+        elif item is not None:
+            flat += f"{key} = {item!r}\n"
+    return flat + tables
+
+
+@given(configs)
+@settings(deadline=None, max_examples=60)
+def test_yaml_gives_back_an_equal_configuration(tmp_path_factory, config):
+    path = tmp_path_factory.mktemp("config") / "c.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert OptimizationConfig.from_file(path) == config
+
+
+@given(configs)
+@settings(deadline=None, max_examples=30)
+def test_toml_gives_back_an_equal_configuration(tmp_path_factory, config):
+    config.policy = config.policy.model_copy(update={"waived_subgroups": ()})
+    path = tmp_path_factory.mktemp("config") / "c.toml"
+    path.write_text(toml(config.model_dump(mode="json")))
+    assert tomllib.loads(path.read_text())["seed"] == config.seed
+    assert OptimizationConfig.from_file(path) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("levle: balanced", "levle"),
+        ("policy: {margins: {auc: 0.01}}", "policy.margins.auc"),
+        ("quantization: {type: int4}", "quantization.type"),
+        ("level: fastest", "level"),
+        ("policy: {threshold: 1.5}", "policy.threshold"),
+        ("policy: {threshold: .nan}", "policy.threshold"),
+        ("threads: 0", "threads"),
+        ("budget_minutes: -1", "budget_minutes"),
+        ("- a list", "value"),
+        ("[]", "value"),
+        ("0", "value"),
+        ("1: 2", "1"),
+        ("a: [", "not valid"),
+        ("seed: 2024-13-45", "not valid"),
+        ("[ " * 3000, "not valid"),
+        ("!!python/object/apply:os.getcwd []", "not valid"),
+    ],
+)
+def test_a_bad_file_names_the_key_in_one_line(tmp_path, text, named):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        OptimizationConfig.from_file(path)
+    message = str(caught.value)
+    assert named in message and "c.yaml" in message and "\n" not in message
+
+
+def test_bad_toml_bytes_that_are_no_text_and_missing_files(tmp_path):
+    (tmp_path / "c.toml").write_text("a = = 1")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00level")
+    for name in ("c.toml", "b.yaml", "none.yaml", "."):
+        with pytest.raises(InputError):
+            OptimizationConfig.from_file(tmp_path / name)
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    (tmp_path / "c.yaml").write_text("# nothing\n")
+    assert OptimizationConfig.from_file(tmp_path / "c.yaml") == OptimizationConfig()
+
+
+def test_medical_adjustments_are_made_and_each_is_reported():
+    asked = OptimizationConfig(
+        quantization=QuantizationConfig(quantization_type=QuantizationType.INT4),
+        validation=ValidationConfig(accuracy_threshold=0.9),
+        reduction=ReductionConfig(prune_ratio=0.5),
+    )
+    got = asked.resolve()
+    assert got.config.quantization.quantization_type is QuantizationType.INT8
+    assert got.config.validation.accuracy_threshold == 0.98
+    assert got.config.validation.medical_compliance_required
+    assert got.config.reduction.prune_ratio == 0.2
+    text = "\n".join(got.adjustments)
+    assert len(got.adjustments) == 4
+    for part in ("INT8 in place of INT4", "98% in place of 90%", "mandatory", "20% in place of 50%"):
+        assert part in text
+    assert asked.reduction.prune_ratio == 0.5, "what the user gave stays as it was"
+
+
+@given(configs)
+@settings(deadline=None, max_examples=60)
+def test_resolving_is_idempotent_and_never_loosens(config):
+    if config.level is OptimizationLevel.MEDICAL_CRITICAL:
+        config.policy = config.policy.model_copy(update={"margins": STATED})
+    first = config.resolve()
+    assert first.config.resolve().config == first.config and not first.config.resolve().adjustments
+    assert first.config.validation.accuracy_threshold >= config.validation.accuracy_threshold
+    assert first.config.reduction.prune_ratio <= config.reduction.prune_ratio
+    for note in first.adjustments:
+        new, _, old = note.partition(" in place of ")
+        assert not old or new.split()[-1] != old.split()[0], note
+
+
+@pytest.mark.parametrize("off", ["preserve_medical_accuracy", "auto_adjust_for_medical"])
+def test_adjustments_can_be_switched_off_below_medical_critical(off):
+    asked = OptimizationConfig(**{off: False}, reduction=ReductionConfig(prune_ratio=0.5))
+    assert asked.resolve().config == asked and asked.resolve().adjustments == ()
+    critical = stated(**{off: False}, reduction=ReductionConfig(prune_ratio=0.5)).resolve()
+    assert critical.config.reduction.prune_ratio == 0.2 and critical.adjustments
+
+
+@pytest.mark.parametrize(
+    ("missing", "flag"),
+    [
+        ("sensitivity", "--margin"),
+        ("specificity", "--margin"),
+        ("auroc", "--auroc-margin"),
+        ("brier", "--brier-margin"),
+    ],
+)
+def test_medical_critical_demands_every_margin(missing, flag):
+    policy = ClinicalPolicy(margins=STATED.model_copy(update={missing: None}))
+    with pytest.raises(InputError, match=f"{missing}.*{flag}"):
+        OptimizationConfig(level=OptimizationLevel.MEDICAL_CRITICAL, policy=policy).resolve()
+
+
+def test_medical_critical_refuses_unproven_candidates_and_blocks_on_small_subgroups():
+    with pytest.raises(InputError, match="accept-inconclusive"):
+        stated(accept_inconclusive=True).resolve()
+    assert stated().resolve().config.policy.block_on_insufficient
+    assert not OptimizationConfig().resolve().config.policy.block_on_insufficient
+
+
+def test_margins_tell_given_from_default():
+    some = Margins(auroc=0.03)
+    assert some.value("auroc") == 0.03 and some.given("auroc")
+    assert some.value("brier") == DEFAULT_MARGINS["brier"] and not some.given("brier")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("quantization", "quantization_type", "int2"),
+        ("reduction", "prune_ratio", 1.0),
+        ("validation", "accuracy_threshold", 0),
+    ],
+)
+def test_assignment_is_checked_too(part, name, value):
+    config = OptimizationConfig()
+    with pytest.raises(ValidationError):
+        setattr(getattr(config, part), name, value)

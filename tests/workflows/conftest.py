@@ -1,0 +1,23 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import blobs
+import pytest
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A fitted network and patients to judge it on."""
+    folder = tmp_path_factory.mktemp("workshop")
+    return SimpleNamespace(
+        weights=blobs.fit(folder / "weights.safetensors"),
+        many=blobs.make_manifest(folder / "many", 1200, seed=1),
+        few=blobs.make_manifest(folder / "few", 140, seed=2, positives=40),
+    )
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger and a pseudonym key of the test's own."""
+    monkeypatch.setenv("PRIMUM_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"

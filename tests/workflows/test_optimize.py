@@ -1,0 +1,175 @@
+"""The main job, whole, on small data: real runtimes, real processes, real kills."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from shell import command, environ
+from shell import primum as primum_cli
+
+import primum
+from primum.config import ClinicalPolicy, Margins, OptimizationConfig, OptimizationLevel
+from primum.errors import InputError
+from primum.runtimes.base import Target
+from primum.study.recipe import Recipe, write_recipes
+from primum.techniques.registry import make
+
+WIDE = Margins(sensitivity=0.08, specificity=0.08, auroc=0.05, brier=0.05)
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+def config(**changes: object) -> OptimizationConfig:
+    policy = ClinicalPolicy(margins=WIDE)
+    return OptimizationConfig(**{"runtimes": RUNTIMES, "policy": policy, **changes})
+
+
+def run(workshop: SimpleNamespace, out: Path, data: str = "many", **changes: object):
+    manifest: Path = getattr(workshop, data)
+    return primum.optimize(
+        "nets:build",
+        manifest,
+        out,
+        checkpoint=workshop.weights,
+        patient_column="patient_id",
+        group_columns=("sex",),
+        preprocessing=manifest.parent / "preprocessing.yaml",
+        **{"config": config(), **changes},
+    )
+
+
+def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tmp_path):
+    harmful = Recipe(Target(runtime="onnxruntime"), (make("round_weights", {"bits": 2}),))
+    delivery = run(workshop, tmp_path / "out", recipes=(harmful,))
+    result, summary = delivery.result, delivery.summary()
+    assert result.accepted and not result.unproven
+    assert result.outcome == "NON_INFERIOR" and summary["verdict"] == "NON_INFERIOR"
+    assert result.verdict_recipe == result.winner.recipe != str(harmful)
+    trial = next(t for t in result.trials if t.recipe == str(harmful))
+    assert trial.outcome == "INFERIOR"
+    assert trial.verdict.agreement.harmful > 0 and len(trial.verdict.flips) == trial.verdict.agreement.flips
+    html = delivery.report.read_text()
+    assert any(flip.case_id in html for flip in trial.verdict.flips), "the report names the cases that flipped"
+    assert "P0" not in html, "patients are not named in evidence"
+    with primum.load(delivery.artifact) as predictor:
+        images = sorted((workshop.many.parent / "images").iterdir())[:6]
+        probabilities = predictor.predict(images)
+        assert probabilities.shape == (6, 2) and np.allclose(probabilities.sum(axis=1), 1)
+
+
+def test_forty_positives_are_inconclusive_and_the_lossless_original_is_delivered(workshop, tmp_path):
+    out = tmp_path / "out"
+    done = primum_optimize(workshop.few, workshop.weights, out, "--json", "--target", "onnxruntime,openvino")
+    assert done.returncode == 3, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["accepted"] is False and summary["verdict"] == "INCONCLUSIVE"
+    assert summary["delivered"]["basis"] == "numeric" and "fp32" in summary["delivered"]["recipe"]
+    endpoint = next(c for c in summary["verdict_detail"]["components"] if c["name"] == "sensitivity")
+    assert endpoint["n_would_decide"] >= 189, "no fewer positives can decide a margin of 0.02"
+    assert "would" in " ".join(summary["reasons"])
+    assert not list((tmp_path / "state").glob("*ledger*")), "a confirmation that could not decide was not opened"
+
+
+def test_accepting_an_inconclusive_candidate_says_unproven_on_every_surface(workshop, tmp_path):
+    delivery = run(
+        workshop, tmp_path / "out", data="few", config=config(policy=ClinicalPolicy(), accept_inconclusive=True)
+    )
+    assert delivery.result.unproven and not delivery.result.accepted
+    assert delivery.summary()["unproven"] is True
+    assert "UNPROVEN" in delivery.report.read_text()
+    assert "UNPROVEN" in (tmp_path / "out" / "report.txt").read_text()
+    assert "UNPROVEN" in primum_cli("inspect", delivery.artifact).stdout
+
+
+def test_minimal_level_tries_lossless_runtimes_only(workshop, tmp_path):
+    result = run(workshop, tmp_path / "out", config=config(level=OptimizationLevel.MINIMAL)).result
+    assert all(t.lossless for t in result.trials) and result.winner.lossless and result.accepted
+    assert not result.confirmations
+    assert any("MINIMAL" in item.why for item in result.left_out)
+
+
+def test_a_killed_study_goes_on_and_no_trial_is_lost_or_repeated(workshop, tmp_path):
+    out, arguments = tmp_path / "out", optimize_arguments(workshop.many, workshop.weights, tmp_path / "out")
+    arguments += ["--target", "onnxruntime,openvino", "--level", "minimal"]
+    records = out / "study" / "trials"
+    process = subprocess.Popen(command(*arguments), env=environ(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(records.glob("*.json"))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in records.glob("*.json")}
+    assert len(before) >= 2 and not (out / "artifact").exists()
+    done = primum_cli(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "going on with the study" in done.stderr
+    after = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in records.glob("*.json")}
+    assert before.items() <= after.items(), "finished trials were kept, not run again"
+    assert (out / "artifact" / "manifest.json").exists()
+
+
+def test_the_same_out_refuses_other_inputs(workshop, tmp_path):
+    run(workshop, tmp_path / "out", config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)))
+    with pytest.raises(InputError, match="other inputs.*level"):
+        run(workshop, tmp_path / "out")
+
+
+def test_a_live_module_is_optimized_without_a_factory(workshop, tmp_path):
+    import nets
+    from safetensors.torch import load_file
+
+    net = nets.build()
+    net.load_state_dict(load_file(workshop.weights))
+    delivery = primum.optimize(
+        net,
+        workshop.many,
+        tmp_path / "out",
+        patient_column="patient_id",
+        preprocessing=workshop.many.parent / "preprocessing.yaml",
+        config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)),
+    )
+    assert delivery.result.winner.recipe == "onnxruntime[fp32]" and delivery.result.speedup > 0
+
+
+def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop, tmp_path):
+    first = run(workshop, tmp_path / "one", config=config(runtimes=("openvino",)))
+    assert first.result.confirmations and not first.result.prior_openings
+    second = run(workshop, tmp_path / "two", config=config(runtimes=("onnxruntime",)))
+    assert second.result.confirmations and second.result.prior_openings
+    assert "100%" in second.result.prior_openings[0]
+
+
+def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):
+    run(workshop, tmp_path / "out", config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)))
+    with (tmp_path / "out" / "study" / "case-names.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["case"].startswith("images/") and rows[0]["case_id"].startswith("case-")
+    assert not (tmp_path / "out" / "artifact" / "case-names.csv").exists()
+
+
+def test_recipes_come_from_a_file(workshop, tmp_path):
+    recipes = tmp_path / "recipes.yaml"
+    recipes.write_text(write_recipes((Recipe(Target(runtime="onnxruntime", precision="fp32", threads=1)),)))
+    done = primum_optimize(
+        workshop.many, workshop.weights, tmp_path / "out", "--recipes", recipes, "--level", "minimal",
+        "--target", "onnxruntime", "--json",
+    )  # fmt: skip
+    assert "onnxruntime[fp32, threads=1]" in [t["recipe"] for t in json.loads(done.stdout)["trials"]]
+
+
+def optimize_arguments(manifest: Path, weights: Path, out: Path) -> list[object]:
+    return [
+        "optimize", "--model", "nets:build", "--checkpoint", weights, "--data", manifest, "--out", out,
+        "--patient-column", "patient_id", "--preprocessing", manifest.parent / "preprocessing.yaml",
+    ]  # fmt: skip
+
+
+def primum_optimize(manifest: Path, weights: Path, out: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    return primum_cli(*optimize_arguments(manifest, weights, out), *more)
