@@ -44,7 +44,7 @@ def test_the_same_numbers_as_pillow_and_numpy(chosen, seed, height, width):
         picture = picture.resize(chosen.size[::-1], FILTERS[chosen.interpolation])
     plain = np.asarray(picture)
     if chosen.crop:
-        top, left = (int(round((have - want) / 2.0)) for have, want in zip(plain.shape, chosen.crop))
+        top, left = (round((have - want) / 2.0) for have, want in zip(plain.shape, chosen.crop))
         plain = plain[top : top + chosen.crop[0], left : left + chosen.crop[1]]
     plain = plain.reshape(*plain.shape[:2], -1)
     scale = np.float32(1 / 255 if chosen.scale is None else chosen.scale)

@@ -61,12 +61,10 @@ def test_membership_is_the_same_on_every_machine_and_in_every_release():
     drawn = hashlib.blake2b(b"patient-1", key=b"primum split 1", digest_size=8).digest()
     assert position("patient-1") == int.from_bytes(drawn, "big") / 2**64
     assert list(FRACTIONS.items()) == [("calibration", 0.1), ("selection", 0.2), ("guard", 0.3), ("confirmation", 0.4)]
-    names = [membership([f"patient-{i}"])[f"patient-{i}"] for i in range(12)]
-    assert names == [_expected(f"patient-{i}") for i in range(12)]
-
-
-def _expected(unit):
-    place = int.from_bytes(hashlib.blake2b(unit.encode(), key=b"primum split 1", digest_size=8).digest(), "big") / 2**64
-    return next(
-        n for n, end in (("calibration", 0.1), ("selection", 0.3), ("guard", 0.6), ("confirmation", 1.1)) if place < end
-    )
+    members = {name: rows.tolist() for name, rows in split(tuple(f"patient-{i}" for i in range(20))).parts().items()}
+    assert members == {
+        "calibration": [1, 9, 13, 19],
+        "selection": [12, 17],
+        "guard": [4, 6, 11, 18],
+        "confirmation": [0, 2, 3, 5, 7, 8, 10, 14, 15, 16],
+    }

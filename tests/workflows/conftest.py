@@ -21,3 +21,11 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger and a pseudonym key of the test's own."""
     monkeypatch.setenv("PRIMUM_STATE", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timing is a benchmark's matter, not a test's."""
+    monkeypatch.setattr("primum.study.runner.TIMED_ROUNDS", 3)
+    monkeypatch.setattr("primum.workflows.optimize.FINAL_ROUNDS", 3)
+    monkeypatch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)

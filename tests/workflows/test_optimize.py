@@ -27,7 +27,7 @@ RUNTIMES = ("onnxruntime", "openvino")
 
 def config(**changes: object) -> OptimizationConfig:
     policy = ClinicalPolicy(margins=WIDE)
-    return OptimizationConfig(**{"runtimes": RUNTIMES, "policy": policy, **changes})
+    return OptimizationConfig(**{"runtimes": RUNTIMES, "policy": policy, "threads": 1, **changes})
 
 
 def run(workshop: SimpleNamespace, out: Path, data: str = "many", **changes: object):
@@ -167,7 +167,7 @@ def test_recipes_come_from_a_file(workshop, tmp_path):
 def optimize_arguments(manifest: Path, weights: Path, out: Path) -> list[object]:
     return [
         "optimize", "--model", "nets:build", "--checkpoint", weights, "--data", manifest, "--out", out,
-        "--patient-column", "patient_id", "--preprocessing", manifest.parent / "preprocessing.yaml",
+        "--threads", 1, "--patient-column", "patient_id", "--preprocessing", manifest.parent / "preprocessing.yaml",
     ]  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +51,14 @@ def replay(folder: Path, predictor: Predictor) -> Replay:
     path = folder / NAME
     if not path.is_file():
         raise IntegrityError(f"{folder}: holds no {NAME}; it cannot be verified")
-    with np.load(path, allow_pickle=False) as arrays:
-        inputs, expected = arrays["inputs"], arrays["probabilities"]
+    precision = str(predictor.manifest.target.get("precision"))
+    if precision not in TOLERANCE:
+        raise IntegrityError(f"{folder}: this version of primum knows no tolerance for the precision {precision}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            inputs, expected = arrays["inputs"], arrays["probabilities"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise IntegrityError(f"{path}: cannot be read ({error})") from error
     difference = float(np.abs(predictor.predict_tensor(inputs) - expected).max())
-    tolerance = TOLERANCE[str(predictor.manifest.target["precision"])]
+    tolerance = TOLERANCE[precision]
     return Replay(len(inputs), difference, tolerance, bool(difference <= tolerance))

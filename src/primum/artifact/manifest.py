@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,7 +13,7 @@ from primum.errors import InputError, IntegrityError
 from primum.files import sha256, write_bytes
 from primum.models.signature import Signature
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 NAME = "manifest.json"
 
 
@@ -21,7 +21,7 @@ class Manifest(BaseModel):
     """Everything a loader needs to know, and what was proven of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     primum_version: str
     created: str
     signature: Signature
@@ -54,9 +54,7 @@ class Manifest(BaseModel):
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file in `folder` and write its manifest; returns it with the hashes."""
-    files = {
-        p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file() and p.name != NAME
-    }
+    files = {name: sha256(folder / name) for name in sorted(_present(folder))}
     sealed = manifest.model_copy(update={"files": files})
     write_bytes(folder / NAME, sealed.model_dump_json(indent=1).encode())
     return sealed
@@ -74,7 +72,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise IntegrityError(f"{path}: not a manifest of this version of primum ({explain(error)})") from error
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {NAME}
+    present = _present(folder)
     listed = set(manifest.files)
     if present != listed:
         changed = sorted(present ^ listed)
@@ -84,3 +82,9 @@ def read_manifest(folder: Path) -> Manifest:
         if (folder / name).is_symlink() or sha256(folder / name) != expected:
             raise IntegrityError(f"{folder}: {name} does not match its SHA-256; nothing was opened. Use an intact copy")
     return manifest
+
+
+def _present(folder: Path) -> set[str]:
+    """Everything in the artifact but its manifest and its plain folders; links count, wherever they lead."""
+    found = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    return {p.relative_to(folder).as_posix() for p in found} - {NAME}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from primum.artifact.manifest import Manifest
 from primum.data.images import decode
-from primum.errors import InputError
+from primum.errors import InputError, PrimumError
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,12 @@ class Predictor:
         batch = [self.manifest.preprocessing(_open(item)) for item in inputs]
         if not batch:
             raise InputError("predict was given no inputs")
+        for array in batch:
+            if array.shape != self.manifest.signature.input_shape:
+                raise InputError(
+                    f"an image is {array.shape} after preprocessing, the model takes "
+                    f"{self.manifest.signature.input_shape}"
+                )
         return np.stack(batch)
 
     def predict(self, inputs: Input | Sequence[Input]) -> NDArray[np.float64]:
@@ -74,6 +80,8 @@ class Predictor:
         expected = self.manifest.signature.input_shape
         if batch.shape[1:] != expected:
             raise InputError(f"expected a batch of shape (N, {', '.join(map(str, expected))}), got {batch.shape}")
+        if not len(batch):
+            raise InputError("predict_tensor was given no inputs")
         return self.manifest.signature.probabilities(self.raw(batch))
 
     def raw(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,7 +91,13 @@ class Predictor:
         return np.concatenate([self.session.run(batch[i : i + 1]) for i in range(len(batch))])
 
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """True where P(positive) reaches the artifact's decision threshold, shape (N,)."""
+        """True where P(positive) reaches the artifact's decision threshold, shape (N,).
+
+        Raises PrimumError where a probability is NaN: no answer is not a negative one.
+        """
+        missing = int(np.isnan(probabilities).any(axis=1).sum())
+        if missing:
+            raise PrimumError(f"the model gave no finite answer for {missing} of {len(probabilities)} inputs")
         return np.asarray(probabilities[:, self.manifest.signature.positive] >= self.manifest.threshold)
 
     def close(self) -> None:

@@ -25,7 +25,8 @@ class Timings:
 
     `ratio` is baseline median / this median (above 1 is faster), from the same interleaved rounds, with a bootstrap
     interval over rounds. `ratio_unhindered` is the same of the 10th percentiles: what holds when nothing else runs.
-    `contended` says that other work slowed either of them, so that these figures should be taken again. `load_ms` and `first_ms` are the fresh process's loading and first call.
+    `contended` says that other work slowed either of them, so that these figures should be taken again.
+    `load_ms` and `first_ms` are the fresh process's loading and first call.
     """
 
     calls: int

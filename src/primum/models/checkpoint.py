@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import collections
 import pickle
+import re
+import struct
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +17,43 @@ if TYPE_CHECKING:
     import torch
 
 
-class _Inert(dict[str, Any]):
-    """Stands in for classes that Lightning stores beside the weights: holds data, does nothing."""
+class _Inert:
+    """Stands in for classes that are pickled beside the weights: takes anything, keeps nothing, does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
+        pass
 
     def __setstate__(self, state: Any) -> None:
         """Ignore the state: only the weights are wanted."""
 
 
-# What Lightning checkpoints hold beside tensors. Nothing from the checkpoint's own modules is imported for them.
-_LIGHTNING_INERT = (
-    "lightning_fabric.utilities.data.AttributeDict",
-    "lightning.fabric.utilities.data.AttributeDict",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
-    "lightning.pytorch.utilities.parsing.AttributeDict",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
+def _dictionary(*_: Any) -> dict[Any, Any]:
+    """Stands in for defaultdict, whose items torch would not set."""
+    return {}
+
+
+# What Lightning checkpoints hold beside tensors. Nothing from these modules is imported: each name gets a stand-in.
+_STAND_INS: dict[Any, tuple[str, ...]] = {
+    collections.OrderedDict: (
+        "lightning_fabric.utilities.data.AttributeDict",
+        "lightning.fabric.utilities.data.AttributeDict",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning.pytorch.utilities.parsing.AttributeDict",
+    ),
+    _dictionary: ("collections.defaultdict",),
+    _Inert: (
+        *(f"{module}.{kind}Path" for module in ("pathlib", "pathlib._local") for kind in ("Posix", "Windows")),
+        *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
+        *(f"omegaconf.nodes.{name}Node" for name in ("Any", "Boolean", "Bytes", "Float", "Integer", "Path", "String")),
+        *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "typing.Any"),
+        *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")),
+    ),
+}
+_DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError, struct.error),
 )
+"""What torch raises on damaged files: it checks little before it reads."""
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -70,27 +91,44 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _restricted(path: Path) -> Any:
     import torch
 
-    allowed: list[Any] = [argparse.Namespace, collections.defaultdict, collections.OrderedDict]
-    allowed += [(_Inert, name) for name in _LIGHTNING_INERT]
+    _check_unpacked(path)
+    allowed: list[Any] = [argparse.Namespace, collections.OrderedDict]
+    allowed += [(stand_in, name) for stand_in, names in _STAND_INS.items() for name in names]
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        first = str(error).strip().splitlines()
-        raise InputError(f"{path}: not a checkpoint that can be read ({first[0] if first else error})") from error
+    except _DAMAGE as error:
+        raise InputError(f"{path}: not a checkpoint that can be read ({_reason(error)})") from error
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a zip bomb. torch stores its records uncompressed, so that they add up to less than the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(i.file_size for i in archive.infolist())
+    except (zipfile.BadZipFile, *_DAMAGE):
+        # Not a zip file, or a broken one: torch says what is wrong with it.
+        return
+    if unpacked > path.stat().st_size:
+        raise UnsafeInput(f"{path}: unpacks to more than its own size; it was not opened")
+
+
+def _reason(error: BaseException) -> str:
+    """First sentence of torch's message: the next ones advise to load without the safety."""
+    text = str(error).strip()
+    return re.split(r"[.:]?\s*\n|\. ", text)[0] if isinstance(error, OSError | RuntimeError) and text else "damaged"
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> InputError:
     import torch
 
-    text = str(error)
-    if "WeightsUnpickler error" not in text and "Unsupported" not in text and "GLOBAL" not in text:
-        return InputError(f"{path}: not a checkpoint that can be read")
+    if not any(word in str(error) for word in ("GLOBAL", "Trying to call", "Can only")):
+        return InputError(f"{path}: not a checkpoint that can be read (damaged)")
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (RuntimeError, pickle.UnpicklingError, OSError, ValueError):
+    except (pickle.UnpicklingError, *_DAMAGE):
         names = []
     listed = f" ({', '.join(sorted(names)[:4])})" if names else ""
     return UnsafeInput(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import onnxruntime as ort
 
@@ -24,7 +26,7 @@ def check_onnx(path: Path) -> OnnxFacts:
 
     Raises UnsafeInput or InputError.
     """
-    _check_external_data(path)
+    external_files(path)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -40,20 +42,39 @@ def check_onnx(path: Path) -> OnnxFacts:
     return OnnxFacts(inputs[0].name, shape, session.get_outputs()[0].name)
 
 
-def _check_external_data(path: Path) -> None:
+def external_files(path: Path) -> list[Path]:
+    """The files that hold weights of the model, sorted. Raises UnsafeInput where one lies outside the model's folder.
+
+    Without the onnx library they cannot be listed (and the list is empty); ONNX Runtime refuses to leave the folder.
+    """
     try:
         import onnx
     except ImportError:
-        # Without the onnx library the locations cannot be listed; ONNX Runtime itself refuses to leave the folder.
-        return
+        return []
     from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise InputError(f"{path}: not an ONNX model that can be read") from error
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            location = PurePosixPath(entry.value.replace("\\", "/"))
-            if entry.key == "location" and (location.is_absolute() or ".." in location.parts):
-                raise UnsafeInput(f"{path}: its weights lie outside its folder; they were not read")
+    nodes = [n for f in model.functions for n in f.node]
+    found = {e.value for t in _tensors(model.graph, nodes) for e in t.external_data if e.key == "location"}
+    root = path.resolve().parent
+    for location in found:
+        parts = PurePosixPath(location.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or not (root / location).resolve().is_relative_to(root):
+            raise UnsafeInput(f"{path}: its weights lie outside its folder; they were not read")
+    return [path.parent / location for location in sorted(found)]
+
+
+def _tensors(graph: Any, nodes: Iterable[Any] = ()) -> Iterator[Any]:
+    """Every tensor of a graph and of `nodes`: initializers, constants, and those of graphs inside nodes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for attribute in (a for n in (*graph.node, *nodes) for a in n.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)

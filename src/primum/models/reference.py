@@ -47,7 +47,7 @@ def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelRe
     """
     if isinstance(reference, ModelReference):
         return reference
-    if hasattr(reference, "state_dict") and callable(reference):
+    if hasattr(reference, "state_dict") and callable(reference) and not isinstance(reference, type):
         return ModelReference(module=reference)
     text = str(reference)
     path = Path(text)
@@ -55,12 +55,12 @@ def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelRe
         raise UnsafeInput(f"{text}: refused, {_UNSAFE[path.suffix.lower()]}. Give module:factory with --checkpoint")
     if path.suffix.lower() == ".onnx":
         return ModelReference(onnx=_existing(path))
-    if "@" in text and checkpoint is None:
+    if "@" in text and checkpoint is None and not path.exists():
         text, checkpoint = text.split("@", 1)
     name, colon, attribute = text.partition(":")
     if colon and name and attribute and not path.exists():
         return ModelReference(factory=text, checkpoint=_existing(Path(checkpoint)) if checkpoint else None)
-    if path.exists():
+    if text and path.exists():
         raise InputError(
             f"{text}: holds weights but no architecture; name the function that builds the network: "
             f"--model module:factory --checkpoint {text}"
@@ -80,6 +80,8 @@ def find_factory(name: str) -> Callable[[], torch.nn.Module]:
     Raises InputError naming the part that is missing. This is the one place where the user's own code runs.
     """
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InputError(f"--model {name}: no module can be called {module_name!r}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -90,6 +92,8 @@ def find_factory(name: str) -> Callable[[], torch.nn.Module]:
             f"--model {name}: no module {error.name!r} can be imported from here (run from the folder that holds it, "
             "or install it)"
         ) from error
+    except (ImportError, SyntaxError) as error:
+        raise InputError(f"--model {name}: {module_name} cannot be imported ({error})") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise InputError(f"--model {name}: the module {module_name} has no callable {attribute!r}")
@@ -99,14 +103,26 @@ def find_factory(name: str) -> Callable[[], torch.nn.Module]:
 def digest(reference: ModelReference) -> str:
     """SHA-256 that identifies the weights (and, for a live module, its structure)."""
     if reference.onnx is not None:
-        return sha256(reference.onnx)
+        return _onnx_digest(reference.onnx)
     if reference.factory is not None and reference.checkpoint is not None:
         return hashlib.sha256(f"{reference.factory} {sha256(reference.checkpoint)}".encode()).hexdigest()
+    import torch
+
     from primum.models.torch_module import build
 
     module = build(reference).module
     state = hashlib.sha256(str(module).encode())
     for name, tensor in module.state_dict().items():
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # Through bytes: numpy has no bfloat16.
+        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
+
+
+def _onnx_digest(path: Path) -> str:
+    """Of the file, and of the files beside it that hold its weights."""
+    from primum.models.onnx_file import external_files
+
+    beside = external_files(path)
+    hashes = [sha256(path), *(sha256(_existing(p)) for p in beside)]
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest() if beside else hashes[0]

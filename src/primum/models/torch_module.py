@@ -57,15 +57,19 @@ def _fit(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) ->
             notes.append(f"removed the prefix {prefix!r} from every key of the checkpoint")
     missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or unknown:
-        parts = [f"{len(missing)} missing (first: {missing[0]})"] * bool(missing)
-        parts += [f"{len(unknown)} unknown (first: {unknown[0]})"] * bool(unknown)
+        named = (("missing", missing), ("unknown", unknown))
+        parts = [f"{len(keys)} {what} (first: {keys[0]})" for what, keys in named if keys]
         raise InputError(f"{path}: keys do not fit the network: {', '.join(parts)}")
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape:
             raise InputError(
                 f"{path}: {name} has shape {tuple(tensor.shape)}, the network needs {tuple(expected[name].shape)}"
             )
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        last = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{path}: the weights do not fit the network ({last})") from error
     return tuple(notes)
 
 

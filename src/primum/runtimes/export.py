@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from primum.errors import MissingExtra, TrialError
+from primum.files import write_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Pat
     torch.export first; where it fails, the tracing exporter, and a note says so. Raises TrialError where both fail.
     """
     try:
-        import onnx
+        import onnx  # noqa: F401
         import torch
     except ImportError as error:
         raise MissingExtra("exporting to ONNX", "optimize") from error
@@ -52,7 +53,7 @@ def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Pat
             model = _trace_export(module, example)
     # Shapes that the exporter recorded for inner values go stale when the graph is quantized.
     del model.graph.value_info[:]
-    onnx.save(model, path)
+    write_bytes(path, model.SerializeToString())
     return notes
 
 

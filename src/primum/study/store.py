@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,14 @@ class Store:
                 raise InputError(
                     f"{self.folder}: another run is working on this study; wait for it, or use another --out"
                 ) from error
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what a killed run was in the middle of writing; finished files never have such names."""
+        for left in (*self.folder.rglob(".*.tmp"), *self.folder.glob("candidates/.*"), *self.folder.glob(".*")):
+            shutil.rmtree(left, ignore_errors=True)
+            left.unlink(missing_ok=True)
 
     def claim(self, inputs: dict[str, Any]) -> bool:
         """Bind the study to its inputs; True where it goes on from an earlier run.

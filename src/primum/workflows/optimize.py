@@ -60,10 +60,8 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
     """
     progress = progress or Silent()
     resolved = request.config.resolve()
-    with storage(request.out):
-        request.out.mkdir(parents=True, exist_ok=True)
     store = Store(request.out / "study")
-    with store.locked():
+    with storage(request.out), store.locked():
         prepared = prepare(request, resolved, store.folder, progress)
         resumed = store.claim(fingerprint(prepared, resolved))
         _announce(prepared, resolved, resumed, progress)
@@ -74,7 +72,7 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
 def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepared:
     """Steps 1 to 3 alone: what the data at hand could show, before any trial."""
     store = Store(request.out / "study")
-    with store.locked():
+    with storage(request.out), store.locked():
         return prepare(request, request.config.resolve(), store.folder, progress or Silent())
 
 
