@@ -135,7 +135,7 @@ def test_a_live_module_is_optimized_without_a_factory(workshop, tmp_path):
         preprocessing=workshop.many.parent / "preprocessing.yaml",
         config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)),
     )
-    assert delivery.result.winner.recipe == "onnxruntime[fp32]" and delivery.result.speedup > 0
+    assert delivery.result.winner.recipe == "onnxruntime[fp32, threads=1]" and delivery.result.speedup > 0
 
 
 def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop, tmp_path):

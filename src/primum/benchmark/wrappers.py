@@ -18,7 +18,7 @@ from primum.data.preprocessing import Color, Preprocessing
 from primum.errors import InputError, MissingExtra, TrialError
 from primum.models.onnx_file import check_onnx
 from primum.models.reference import ModelReference, parse_model
-from primum.models.signature import Activation, Signature, infer_signature
+from primum.models.signature import Activation, Signature, far_inputs, infer_signature
 from primum.models.torch_module import build
 from primum.runtimes.base import BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
@@ -152,11 +152,9 @@ class _GraphWrapper(BaseInferenceWrapper):
         (root / "model").mkdir()
         shape = batch.shape[1:]
         onnx, notes = self._graph(root, shape)
-        own = _raw(self._module, onnx, _probes(batch))
-        signature = infer_signature(own[:1], shape, self.classes, None, self._activation)
+        own = _raw(self._module, onnx, np.concatenate([batch, far_inputs(batch)]))
+        signature = infer_signature(own[:1], shape, self.classes, None, self._activation, own[1:])
         if self._activation is None:
-            finite = own[np.isfinite(own).all(axis=1)]
-            signature = infer_signature(finite, shape, self.classes, None, None)
             notes += (f"activation inferred from outputs: {signature.activation}",)
         source = BuildSource(signature, self._module, onnx, self._calibration(batch))
         notes += runtime.build(source, self._target, root / "model")
@@ -263,12 +261,6 @@ def _assume(expected: tuple[int | None, ...], image: RawImage) -> Preprocessing:
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
     size = (expected[1] or height, expected[2] or width)
     return Preprocessing(color=Color.GREY if expected[0] == 1 else Color.RGB, size=size)
-
-
-def _probes(batch: Floats) -> Floats:
-    """The image, and inputs far outside the usual range: those separate logits from probabilities."""
-    noise = np.random.default_rng(0).normal(0.0, 10.0, (4, *batch.shape[1:])).astype(np.float32)
-    return np.asarray(np.concatenate([batch, -10.0 * batch, noise, -noise]), dtype=np.float32)
 
 
 def _raw(module: torch.nn.Module | None, onnx: Path | None, inputs: Floats) -> Floats:

@@ -59,8 +59,9 @@ def infer_signature(
     classes: tuple[str, ...],
     positive: str | None,
     activation: Activation | None,
+    far: NDArray[np.float32] | None = None,
 ) -> Signature:
-    """The signature, from a forward pass on a few cases: `raw` (N, outputs).
+    """The signature, from a forward pass on a few cases: `raw` (N, outputs), and `far` (M, outputs) on `far_inputs`.
 
     An activation that is not given is inferred: outputs that already lie in [0, 1] (and, for two outputs, add up to
     one) are probabilities; otherwise one output is a logit (sigmoid) and two are logits (softmax).
@@ -86,8 +87,21 @@ def infer_signature(
         outputs=outputs,
         classes=classes,
         positive=classes.index(positive) if positive is not None else 1,
-        activation=activation or _infer_activation(flat),
+        activation=activation or _infer_activation(_with_far(flat, far)),
     )
+
+
+def far_inputs(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inputs far outside the usual range, shape (9, *input_shape): they tell small logits from probabilities."""
+    noise = np.random.default_rng(0).normal(0.0, 10.0, (4, *batch.shape[1:])).astype(np.float32)
+    return np.asarray(np.concatenate([-10.0 * batch[:1], noise, -noise]), dtype=np.float32)
+
+
+def _with_far(flat: NDArray[np.float32], far: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    if far is None:
+        return flat
+    wide = np.asarray(far).reshape(len(far), -1)
+    return np.concatenate([flat, wide[np.isfinite(wide).all(axis=1)]])
 
 
 def _infer_activation(flat: NDArray[np.float32]) -> Activation:

@@ -21,7 +21,7 @@ from primum.errors import InputError, TrialError
 from primum.files import size_of, write_bytes
 from primum.models.onnx_file import check_onnx
 from primum.models.reference import digest
-from primum.models.signature import infer_signature
+from primum.models.signature import far_inputs, infer_signature
 from primum.models.torch_module import build
 from primum.progress import Progress
 from primum.runtimes.export import export_onnx
@@ -58,6 +58,8 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     _check_parts(data.cases, parts)
     leaked = _check_training(request, data) if request.train_data else ()
     original = _original(request, resolved, data, parts, preprocessing, work, progress)
+    activation = original.signature.activation
+    inferred = () if request.activation else (f"activation inferred from the outputs: {activation}",)
     model = ModelSummary(
         name=str(request.model),
         digest=original.digest,
@@ -66,7 +68,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
         input_shape=original.signature.input_shape,
         classes=original.signature.classes,
         positive=original.signature.classes[original.signature.positive],
-        notes=(*notes, *more, *original.onnx_notes),
+        notes=(*notes, *more, *inferred, *original.onnx_notes),
     )
     judging = Judging(data, parts, resolved.config.policy, _case_names(request, data.cases, work))
     described = _describe(request, data.cases, parts, units, original.signature.positive, leaked)
@@ -173,14 +175,15 @@ def _original(
 ) -> Original:
     progress.stage("Checking the model")
     few = np.asarray(data.inputs[np.concatenate([parts.calibration, parts.selection])[:_CHECKED_CASES]])
-    raw = _forward(request, few, work)
-    signature = infer_signature(raw, few.shape[1:], data.cases.classes, request.positive_class, request.activation)
+    raw = _forward(request, few)
+    far = _forward(request, far_inputs(few))
+    signature = infer_signature(raw, few.shape[1:], data.cases.classes, request.positive_class, request.activation, far)
     onnx, notes = _export(request, few.shape[1:], work)
     policy = resolved.config.policy
     return Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
 
 
-def _forward(request: OptimizeRequest, few: NDArray[np.float32], work: Path) -> NDArray[np.float32]:
+def _forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.float32]:
     """One forward pass of the original on a few cases; InputError where it cannot take them."""
     if request.model.onnx is not None:
         import onnxruntime as ort
