@@ -105,7 +105,7 @@ def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, mac
     if target.precision == "bf16" and "bf16" not in machine.features:
         return "this CPU has no BF16 arithmetic: it would be slower"
     if target.precision == "int8-dynamic" and facts.convolutional:
-        return "dynamic INT8 makes convolutions slower than eager"
+        return "dynamic INT8 makes convolutions slower than FP32 in the same runtime"
     if lossy and (facts.weight_bytes < SMALL_BYTES or facts.baseline_ms < SMALL_MS):
         return (
             f"too small to gain ({facts.weight_bytes / 1e6:.2f} MB, {facts.baseline_ms:.3f} ms a call): "

@@ -1,0 +1,63 @@
+"""Recipes are data."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primum.errors import InputError
+from primum.runtimes.base import NAMES, Target, get_runtime
+from primum.study.recipe import Recipe, read_recipes, write_recipes
+from primum.techniques.registry import make
+
+targets = st.sampled_from(NAMES).flatmap(
+    lambda runtime: st.builds(
+        Target,
+        runtime=st.just(runtime),
+        precision=st.sampled_from(get_runtime(runtime).precisions),
+        channels_last=st.booleans(),
+        threads=st.none() | st.integers(1, 64),
+        spinning=st.booleans(),
+    )
+)
+recipes = st.builds(
+    Recipe,
+    targets,
+    st.lists(st.integers(2, 8).map(lambda b: make("round_weights", {"bits": b})), max_size=2).map(tuple),
+)
+
+
+@given(st.lists(recipes, min_size=1, max_size=4))
+def test_yaml_gives_back_equal_recipes_with_equal_keys(tmp_path_factory, listed):
+    path = tmp_path_factory.mktemp("recipes") / "recipes.yaml"
+    path.write_text(write_recipes(tuple(listed)))
+    found = read_recipes(path)
+    assert found == tuple(listed) and [r.key for r in found] == [r.key for r in listed]
+
+
+@given(recipes, recipes)
+def test_keys_and_lines_tell_recipes_apart(first, second):
+    assert (first == second) == (first.key == second.key) == (str(first) == str(second))
+
+
+def test_it_prints_as_one_line():
+    recipe = Recipe(Target(runtime="openvino", precision="int8", threads=2), (make("round_weights", {"bits": 3}),))
+    assert str(recipe) == "round_weights(bits=3) -> openvino[int8, threads=2]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("target: {runtime: openvino, precision: int4}", "not int4"),
+        ("target: {runtime: tpu}", "no runtime 'tpu'"),
+        ("target: {runtime: torch, fast: yes}", "fast"),
+        ("techniques: []", "target and techniques"),
+        ("target: {runtime: torch}\ntechniques: [shrink]", "one name"),
+        ("target: {runtime: torch}\ntechniques: [{shrink: {}}]", "no technique 'shrink'"),
+        ("target: {runtime: torch}\ntechniques: [{round_weights: {bits: 99}}]", "bits"),
+        ("target: [", "not valid YAML"),
+    ],
+)
+def test_bad_recipes_are_refused_with_the_reason(tmp_path, text, message):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_recipes(tmp_path / "r.yaml")
