@@ -8,7 +8,8 @@ import torch
 from onnx import TensorProto, helper
 
 from primum.errors import InputError, UnsafeInput
-from primum.models.reference import ModelReference, digest, find_factory, parse_model
+from primum.models.digest import digest
+from primum.models.reference import ModelReference, find_factory, parse_model
 
 
 @pytest.fixture

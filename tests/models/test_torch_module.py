@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from primum.errors import InputError
-from primum.models.reference import ModelReference, digest
+from primum.models.digest import digest
+from primum.models.reference import ModelReference
 from primum.models.torch_module import build
 
 

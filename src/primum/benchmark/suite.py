@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from primum.benchmark.base import BaseInferenceWrapper
-from primum.benchmark.results import BenchmarkResult, ResultsCollector, save, unique_names
+from primum.benchmark.results import BenchmarkResult, ResultsCollector, unique_names
+from primum.benchmark.saving import save
 from primum.benchmark.statistics import bootstrap_ratio
 from primum.benchmark.timer import StageTimer, contention, preemptions
 from primum.data.dataset_loader import DatasetLoader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.errors import InputError, UnsafeInput
-from primum.files import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -54,12 +52,12 @@ def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelRe
     if path.suffix.lower() in _UNSAFE:
         raise UnsafeInput(f"{text}: refused, {_UNSAFE[path.suffix.lower()]}. Give module:factory with --checkpoint")
     if path.suffix.lower() == ".onnx":
-        return ModelReference(onnx=_existing(path))
+        return ModelReference(onnx=existing(path))
     if "@" in text and checkpoint is None and not path.exists():
         text, checkpoint = text.split("@", 1)
     name, colon, attribute = text.partition(":")
     if colon and name and attribute and not path.exists():
-        return ModelReference(factory=text, checkpoint=_existing(Path(checkpoint)) if checkpoint else None)
+        return ModelReference(factory=text, checkpoint=existing(Path(checkpoint)) if checkpoint else None)
     if text and path.exists():
         raise InputError(
             f"{text}: holds weights but no architecture; name the function that builds the network: "
@@ -68,7 +66,8 @@ def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelRe
     raise InputError(f"{text}: not a model; give module:factory (with --checkpoint FILE) or FILE.onnx")
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """`path` itself; InputError where there is no such file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     return path
@@ -98,31 +97,3 @@ def find_factory(name: str) -> Callable[[], torch.nn.Module]:
     if not callable(factory):
         raise InputError(f"--model {name}: the module {module_name} has no callable {attribute!r}")
     return factory  # type: ignore[no-any-return]
-
-
-def digest(reference: ModelReference) -> str:
-    """SHA-256 that identifies the weights (and, for a live module, its structure)."""
-    if reference.onnx is not None:
-        return _onnx_digest(reference.onnx)
-    if reference.factory is not None and reference.checkpoint is not None:
-        return hashlib.sha256(f"{reference.factory} {sha256(reference.checkpoint)}".encode()).hexdigest()
-    import torch
-
-    from primum.models.torch_module import build
-
-    module = build(reference).module
-    state = hashlib.sha256(str(module).encode())
-    for name, tensor in module.state_dict().items():
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        # Through bytes: numpy has no bfloat16.
-        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()
-
-
-def _onnx_digest(path: Path) -> str:
-    """Of the file, and of the files beside it that hold its weights."""
-    from primum.models.onnx_file import external_files
-
-    beside = external_files(path)
-    hashes = [sha256(path), *(sha256(_existing(p)) for p in beside)]
-    return hashlib.sha256(" ".join(hashes).encode()).hexdigest() if beside else hashes[0]

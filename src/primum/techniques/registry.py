@@ -52,7 +52,6 @@ def name_of(config: TechniqueConfig) -> str:
 
 def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:
     """A config from its name and settings (as in a recipe file). Raises InputError."""
-    _load_built_in()
     if name not in _BY_NAME:
         raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}")
     try:
@@ -71,7 +70,3 @@ def apply_all(model: torch.nn.Module, configs: tuple[TechniqueConfig, ...], cont
     for config in configs:
         model = _APPLY[type(config)](model, config, context)
     return model.eval()
-
-
-def _load_built_in() -> None:
-    import primum.techniques.rounding  # noqa: F401

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,21 +15,20 @@ import numpy as np
 from primum.benchmark.statistics import calculate_stage_statistics
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.config import ResolvedConfig
-from primum.data.ledger import Ledger
 from primum.files import storage
 from primum.hardware.machine import Machine, this_machine
 from primum.progress import Progress, Silent
 from primum.reporting import render
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
 from primum.study.recipe import Recipe
-from primum.study.result import Confirmation, Judged, StudyResult, summary
+from primum.study.result import Judged, StudyResult, summary
 from primum.study.runner import TIMED_CASES, Runner
-from primum.study.select import Declared, best_lossless, decisive, declare, pareto, worth_confirming
+from primum.study.select import Declared, best_lossless, pareto
 from primum.study.store import Store
-from primum.study.trial import Status, Trial, verdict_from_data, verdict_to_data
-from primum.validation.planning import predict_confirmation
-from primum.validation.verdict import Outcome, Verdict
+from primum.study.trial import Status, Trial
+from primum.validation.verdict import Outcome
 from primum.version import VERSION
+from primum.workflows.confirmation import choose, confirm, declare_once, harmed
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.seal import seal
@@ -133,9 +130,10 @@ class _Study:
             baseline = runner.baseline()
             chosen = self._plan(baseline)
             trials = [baseline, *self._trials(runner, chosen.proposals)]
-            declared = self._declare(trials)
-            confirmations, prior = self._confirm(runner, trials, declared)
-            winner, verdict, verdict_recipe, reasons = self._choose(trials, declared, confirmations)
+            declared = declare_once(self.store, self.prepared, trials)
+            confirmations, prior = confirm(runner, self.store, trials, declared, self.progress)
+            choice = choose(trials, declared, confirmations, self.config)
+            winner, verdict = choice.winner, choice.verdict
             final = self._final(runner, trials, winner, declared)
             stages = self._stages(runner, baseline, winner)
         judged = self._judged(baseline, winner, opened=any(c.key == winner.key for c in confirmations))
@@ -159,15 +157,15 @@ class _Study:
             confirmations=confirmations,
             prior_openings=prior,
             winner=winner,
-            accepted=verdict.outcome is Outcome.NON_INFERIOR and (lossy_chosen or verdict_recipe == winner.recipe),
+            accepted=verdict.outcome is Outcome.NON_INFERIOR and (lossy_chosen or choice.recipe == winner.recipe),
             unproven=lossy_chosen and verdict.outcome is not Outcome.NON_INFERIOR,
             verdict=verdict,
-            verdict_recipe=verdict_recipe,
-            reasons=reasons,
+            verdict_recipe=choice.recipe,
+            reasons=choice.reasons,
             final=final,
             stages=stages,
             judged=judged,
-            harmed=_harmed(trials, confirmations),
+            harmed=harmed(trials, confirmations),
         )
         return self._seal(result)
 
@@ -196,94 +194,6 @@ class _Study:
             self.progress.say(_one_line(done[-1]))
             self.progress.advance(number + 1)
         return done
-
-    def _declare(self, trials: list[Trial]) -> Declared:
-        """Fix the sequence, on disk, before the confirmation set is opened; a resumed study keeps what it declared."""
-        parts = {p.name: p for p in self.prepared.data.parts}
-        ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
-        promise = {t.key: predict_confirmation(t.verdict, ratio) for t in worth_confirming(trials) if t.verdict}
-        declared = declare(trials, promise)
-        known = self.store.record("declared")
-        if known is not None and (known["keys"] == list(declared.keys) or self.store.record("confirmation")):
-            return Declared(tuple(known["keys"]), known["reason"])
-        self.store.keep(
-            "declared",
-            {
-                "keys": list(declared.keys),
-                "reason": declared.reason,
-                "promise": promise,
-                "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        )
-        return declared
-
-    def _confirm(
-        self, runner: Runner, trials: list[Trial], declared: Declared
-    ) -> tuple[tuple[Confirmation, ...], tuple[str, ...]]:
-        """Open the confirmation set for each declared candidate in turn; stop at the first that does not pass."""
-        by_key = {t.key: t for t in trials}
-        rows = self.prepared.judging.split.confirmation
-        cases = [self.prepared.judging.data.digests[row] for row in rows]
-        ledger, kept = Ledger(), self.store.record("confirmation") or {}
-        done: list[Confirmation] = []
-        prior: list[str] = []
-        self.progress.stage("Confirmation on the locked part", len(declared.keys) or None)
-        for number, key in enumerate(declared.keys):
-            candidate = self._frozen(by_key[key])
-            ours = {self._frozen(by_key[k]) for k in declared.keys}
-            prior = [_prior(o.when, share) for o, share in ledger.prior(cases, candidate) if o.candidate not in ours]
-            if key not in kept:
-                ledger.record(cases, candidate)
-                kept[key] = verdict_to_data(runner.confirm(by_key[key]))
-                self.store.keep("confirmation", kept)
-            done.append(Confirmation(key, by_key[key].recipe, verdict_from_data(kept[key])))
-            self.progress.advance(number + 1)
-            self.progress.say(f"confirmation: {by_key[key].recipe}: {done[-1].verdict.outcome.value}")
-            if done[-1].verdict.outcome is not Outcome.NON_INFERIOR:
-                break
-        return tuple(done), tuple(prior)
-
-    def _frozen(self, trial: Trial) -> str:
-        """Digest of a frozen candidate: what was done to which model under which policy and preprocessing."""
-        original = self.prepared.original
-        parts = [
-            original.digest,
-            json.dumps(trial.recipe_data, sort_keys=True),
-            original.preprocessing.model_dump_json(),
-            self.config.policy.model_dump_json(),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def _choose(
-        self, trials: list[Trial], declared: Declared, confirmations: tuple[Confirmation, ...]
-    ) -> tuple[Trial, Verdict, str, tuple[str, ...]]:
-        """Winner, the verdict that decided, the recipe that it is of, and why."""
-        by_key = {t.key: t for t in trials}
-        passed = [c for c in confirmations if c.verdict.outcome is Outcome.NON_INFERIOR]
-        if passed:
-            last = passed[-1]
-            return by_key[last.key], last.verdict, last.recipe, last.verdict.reasons
-        fallback = best_lossless(trials)
-        assert fallback is not None and fallback.verdict is not None  # the baseline itself is lossless
-        refused = confirmations[0] if confirmations else None
-        if refused is not None:
-            verdict, recipe = refused.verdict, refused.recipe
-        else:
-            best = decisive(trials)
-            if best is None or best.verdict is None or (not worth_confirming(trials) and best.speed < fallback.speed):
-                return fallback, fallback.verdict, fallback.recipe, (declared.reason,)
-            verdict, recipe = best.verdict, best.recipe
-        open_question = verdict.outcome is Outcome.INCONCLUSIVE and self.config.accept_inconclusive
-        if open_question:
-            winner = next(t for t in trials if t.recipe == recipe)
-            return (
-                winner,
-                verdict,
-                recipe,
-                ("UNPROVEN: accepted with --accept-inconclusive", *verdict.reasons),
-            )
-        why = f"{recipe} was not accepted ({verdict.outcome.value}); the original is delivered in {fallback.recipe}"
-        return fallback, verdict, recipe, (why, *([] if confirmations else [declared.reason]), *verdict.reasons)
 
     def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
         """Original and finalists once more, interleaved in one run: the figures that are quoted."""
@@ -368,17 +278,3 @@ def _one_line(trial: Trial) -> str:
         return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
     size = trial.size_bytes / 1e6
     return f"{trial.recipe}: {trial.timings.ratio:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"
-
-
-def _harmed(trials: Sequence[Trial], confirmations: Sequence[Confirmation]) -> tuple[tuple[str, Verdict], ...]:
-    """Candidates shown to be worse, on selection or on confirmation."""
-    judged = [(t.recipe, t.verdict) for t in trials if t.verdict is not None]
-    judged += [(c.recipe, c.verdict) for c in confirmations]
-    return tuple((recipe, verdict) for recipe, verdict in judged if verdict.outcome is Outcome.INFERIOR)
-
-
-def _prior(when: str, share: float) -> str:
-    return (
-        f"{share:.0%} of these confirmation cases were opened for another candidate on {when}: "
-        "this confirmation is not the first look at them"
-    )

@@ -8,8 +8,9 @@ import numpy as np
 
 from primum.artifact.manifest import Manifest
 from primum.errors import InputError
+from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
-from primum.models.reference import ModelReference, digest
+from primum.models.reference import ModelReference
 from primum.runtimes.isolated import Isolated
 from primum.study.build import Original, build_candidate
 from primum.study.planner import baseline_recipe

@@ -19,8 +19,8 @@ from primum.data.readers import read_data
 from primum.data.split import FRACTIONS, Split, split
 from primum.errors import InputError, TrialError
 from primum.files import size_of, write_bytes
+from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
-from primum.models.reference import digest
 from primum.models.signature import far_inputs, infer_signature
 from primum.models.torch_module import build
 from primum.progress import Progress
