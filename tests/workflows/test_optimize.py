@@ -57,6 +57,8 @@ def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tm
     html = delivery.report.read_text()
     assert any(flip.case_id in html for flip in trial.verdict.flips), "the report names the cases that flipped"
     assert "P0" not in html, "patients are not named in evidence"
+    evidence = {p.name for p in (delivery.artifact / "evidence").iterdir()}
+    assert {"validation.json", "benchmark.json", "flips.csv", "report.html"} <= evidence
     with primum.load(delivery.artifact) as predictor:
         images = sorted((workshop.many.parent / "images").iterdir())[:6]
         probabilities = predictor.predict(images)

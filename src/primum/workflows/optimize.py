@@ -15,10 +15,12 @@ import numpy as np
 from primum.benchmark.statistics import calculate_stage_statistics
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.config import ResolvedConfig
+from primum.data.split import FRACTIONS
 from primum.files import storage
 from primum.hardware.machine import Machine, this_machine
 from primum.progress import Progress, Silent
 from primum.reporting import render
+from primum.reporting.evidence import write_evidence
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
 from primum.study.recipe import Recipe
 from primum.study.result import Judged, StudyResult, summary
@@ -75,9 +77,10 @@ def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepa
 
 def describe_plan(prepared: Prepared) -> list[str]:
     """Parts and planned power, as lines."""
-    lines = [f"{'part':<13}{'cases':>7}{'patients':>10}{'positive':>10}{'negative':>10}"]
+    lines = [f"{'part':<13}{'share':>6}{'cases':>7}{'patients':>10}{'positive':>10}{'negative':>10}"]
     for part in prepared.data.parts:
-        lines.append(f"{part.name:<13}{part.cases:>7}{part.patients:>10}{part.positives:>10}{part.negatives:>10}")
+        counts = f"{part.cases:>7}{part.patients:>10}{part.positives:>10}{part.negatives:>10}"
+        lines.append(f"{part.name:<13}{FRACTIONS[part.name]:>6.0%}{counts}")
     power = prepared.power
     for end in (power.sensitivity, power.specificity):
         margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
@@ -247,7 +250,7 @@ class _Study:
             result.unproven,
             self.machine.fingerprint,
             out / "artifact",
-            lambda place: render(result, place),
+            lambda place: write_evidence(result, place),
             self.prepared.original.factory if needs_factory else None,
         )
         render(result, out)
