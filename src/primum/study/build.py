@@ -60,6 +60,11 @@ def _call_factory(name: str) -> torch.nn.Module:
     return find_factory(name)()
 
 
+def export_original(reference: ModelReference, input_shape: tuple[int, ...], path: Path) -> tuple[str, ...]:
+    """Export a torch model, as it stands, to ONNX; returns notes. Raises TrialError where no exporter can."""
+    return export_onnx(build_module(reference).module, input_shape, path)
+
+
 @dataclass(frozen=True)
 class Built:
     """What building gave."""

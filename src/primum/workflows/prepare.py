@@ -24,7 +24,7 @@ from primum.models.onnx_file import check_onnx
 from primum.models.signature import far_inputs, infer_signature
 from primum.models.torch_module import build
 from primum.progress import Progress
-from primum.runtimes.export import export_onnx
+from primum.runtimes.isolated import Isolated
 from primum.study.build import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
 from primum.study.runner import Judging
@@ -217,7 +217,10 @@ def _export(request: OptimizeRequest, shape: tuple[int, ...], work: Path) -> tup
         return request.model.onnx.resolve(), ()
     path = work / "export.onnx"
     try:
-        return path, export_onnx(build(request.model).module, shape, path)
+        # In a process of its own: a failing exporter prints the whole graph, past Python, on stdout.
+        with Isolated(request.trial_timeout_s) as process:
+            call = "primum.study.build:export_original"
+            return path, process.call(call, reference=request.model, input_shape=shape, path=path)
     except TrialError as error:
         return None, (str(error),)
 
