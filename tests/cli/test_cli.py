@@ -134,3 +134,26 @@ def test_a_whole_study_opens_no_socket(made, tmp_path):
     assert "openvino[int8, threads=1]: " in done.stderr and "failed" not in done.stderr
     assert not log.exists(), log.read_text()
     assert not (tmp_path / "intel").exists(), "no consent or client-id file of a telemetry library was made"
+
+
+def test_a_digest_kept_elsewhere_shows_a_changed_manifest(made, tmp_path):
+    import shutil
+
+    digest = json.loads(primum("verify", made / "out" / "artifact", "--json").stdout)["digest"]
+    assert primum("verify", made / "out" / "artifact", "--expect", digest).returncode == 0
+    copy = Path(shutil.copytree(made / "out" / "artifact", tmp_path / "copy"))
+    manifest = copy / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"threshold": 0.5', '"threshold": 0.01'))
+    done = primum("verify", copy, "--expect", digest)
+    assert done.returncode == 2 and "not the artifact expected" in done.stderr
+
+
+def test_the_plan_as_json(made):
+    done = primum(
+        "optimize", "--model", "nets:build", "--checkpoint", made / "weights.safetensors",
+        "--data", made / "data" / "manifest.csv", "--out", made / "plan", "--patient-column", "patient_id",
+        "--preprocessing", made / "data" / "preprocessing.yaml", "--plan", "--json",
+    )  # fmt: skip
+    plan = json.loads(done.stdout)
+    assert [p["name"] for p in plan["parts"]] == ["calibration", "selection", "guard", "confirmation"]
+    assert plan["power"]["sensitivity"]["n"] <= plan["parts"][3]["patients"]

@@ -47,5 +47,7 @@ def test_the_winner_is_fast_small_and_judged(trained):
     assert summary["accepted"] == (summary["verdict"] == "NON_INFERIOR")
     if summary["accepted"]:
         assert summary["size_ratio"] >= 3.5
+        assert summary["speedup"] >= 5
+    assert json.loads((trained / "training.json").read_text())["patients_never_seen"]["auroc"] >= 0.95
     report = (trained / "result" / "report.html").read_text()
     assert "SYNTHETIC" not in report and "person" not in report

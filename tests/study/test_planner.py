@@ -9,7 +9,7 @@ from primum.errors import InputError
 from primum.hardware.machine import this_machine
 from primum.study.planner import ModelFacts, baseline_recipe, plan
 
-FACTS = ModelFacts(from_torch=True, weight_bytes=40_000_000, image_input=True, convolutional=True, baseline_ms=10.0)
+FACTS = ModelFacts(from_torch=True, weight_bytes=40_000_000, image_input=True, baseline_ms=10.0)
 MACHINE = dataclasses.replace(this_machine(), features=("avx2", "avx512", "bf16", "vnni"))
 
 
@@ -42,12 +42,6 @@ def test_a_cpu_without_bf16_is_not_asked_for_it():
     chosen = plan(OptimizationConfig(), FACTS, dataclasses.replace(MACHINE, features=("avx2",)))
     assert not any("bf16" in str(p.recipe) for p in chosen.proposals)
     assert sum("no BF16" in item.why for item in chosen.left_out) == 3
-
-
-def test_linear_models_try_dynamic_int8_and_convolutional_ones_do_not():
-    linear = dataclasses.replace(FACTS, convolutional=False)
-    assert "onnxruntime[int8-dynamic]" in names(OptimizationConfig(), linear)
-    assert "onnxruntime[int8-dynamic]" not in names(OptimizationConfig())
 
 
 def test_an_onnx_model_runs_in_graph_runtimes_only():

@@ -139,7 +139,7 @@ def test_a_tiny_flip_at_the_threshold_is_not_lossless(make_cases):
     assert verdict.basis is Basis.STATISTICAL
 
 
-@pytest.mark.parametrize(("shift", "outcome"), [(0.5, Outcome.INFERIOR), (3, Outcome.NOT_ASSESSED)])
+@pytest.mark.parametrize(("shift", "outcome"), [(0.5, Outcome.INFERIOR), (3, Outcome.INFERIOR)])
 def test_scrambled_tiny_scores_are_not_lossless(make_cases, shift, outcome):
     """All scores within 1e-5: |Δp| and flips see nothing, the ranking is destroyed."""
     rng = np.random.default_rng(0)
@@ -159,15 +159,18 @@ def test_identical_rankings_pass_auroc_by_identity(make_cases, scored):
     assert verdict.basis is Basis.STATISTICAL
 
 
-def test_perfect_auroc_with_other_rankings_is_not_assessed(make_cases):
+@pytest.mark.parametrize(
+    ("n", "outcome"), [(40, Outcome.INCONCLUSIVE), (300, Outcome.INCONCLUSIVE), (400, Outcome.NON_INFERIOR)]
+)
+def test_perfect_auroc_with_other_rankings_is_decided_by_the_smaller_class(make_cases, n, outcome):
+    """No variance can be estimated there; zero flips of n patients bound it, as they bound a proportion."""
     rng = np.random.default_rng(0)
-    labels = np.r_[np.ones(300, int), np.zeros(300, int)]
-    ref, new = (0.7 * labels + 0.2 * rng.random(600) for _ in range(2))
-    verdict = judge(make_cases(labels), ref, new, POLICY)
-    part = verdict.component("auroc")
-    assert part.outcome is verdict.outcome is Outcome.NOT_ASSESSED
-    assert np.isnan([part.lower, part.upper]).all()
-    assert "exactly 0 or 1" in verdict.reasons[0]
+    labels = np.r_[np.ones(n, int), np.zeros(500, int)]
+    ref, new = (0.7 * labels + 0.2 * rng.random(n + 500) for _ in range(2))
+    part = judge(make_cases(labels), ref, new, POLICY).component("auroc")
+    assert (part.outcome, part.difference) == (outcome, 0.0)
+    assert part.lower == pytest.approx(-3.8414588 / (n + 3.8414588)) and part.lower < 0 < part.upper
+    assert part.n_would_decide == (381 if outcome is Outcome.INCONCLUSIVE else None)
 
 
 @pytest.mark.parametrize(("label", "name"), [(0, "sensitivity"), (1, "specificity")])

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -175,3 +176,50 @@ def optimize_arguments(manifest: Path, weights: Path, out: Path) -> list[object]
 
 def primum_optimize(manifest: Path, weights: Path, out: Path, *more: object) -> subprocess.CompletedProcess[str]:
     return primum_cli(*optimize_arguments(manifest, weights, out), *more)
+
+
+def test_a_deleted_candidate_is_built_again(workshop, tmp_path):
+    level = config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",))
+    first = run(workshop, tmp_path / "out", config=level)
+    shutil.rmtree(tmp_path / "out" / "study" / "candidates" / first.result.winner.key)
+    again = run(workshop, tmp_path / "out", config=level)
+    assert again.result.winner.key == first.result.winner.key and again.artifact.exists()
+
+
+def test_an_edited_confirmation_record_decides_nothing(workshop, tmp_path):
+    level = config(runtimes=("openvino",))
+    first = run(workshop, tmp_path / "out", config=level)
+    record = tmp_path / "out" / "study" / "confirmation.json"
+    assert first.result.accepted and "NON_INFERIOR" in record.read_text()
+    record.write_text(record.read_text().replace("NON_INFERIOR", "INFERIOR"))
+    assert run(workshop, tmp_path / "out", config=level).result.accepted
+    record.write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        run(workshop, tmp_path / "out", config=level)
+
+
+def test_a_network_whose_code_was_changed_is_noticed(workshop, tmp_path, monkeypatch):
+    import nets
+
+    level = config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",))
+    run(workshop, tmp_path / "out", config=level)
+    original = nets.Blob.forward
+    monkeypatch.setattr(nets.Blob, "forward", lambda self, x: 0.5 * original(self, x) - 0.3)
+    with pytest.raises(InputError, match="answers differently"):
+        run(workshop, tmp_path / "out", config=level)
+
+
+def test_excluded_cases_are_pseudonyms_in_evidence(workshop, tmp_path):
+    text = workshop.many.read_text().splitlines()
+    manifest = workshop.many.parent / "blank.csv"
+    manifest.write_text("\n".join([text[0], text[1].replace(",shadow,", ",,"), *text[2:]]) + "\n")
+    changed = SimpleNamespace(blank=manifest, weights=workshop.weights)
+    delivery = run(
+        changed,
+        tmp_path / "out",
+        data="blank",
+        config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)),
+    )
+    assert len(delivery.result.data.excluded) == 1 and "no label" in delivery.report.read_text()
+    for surface in (tmp_path / "out").glob("report.*"):
+        assert "images/" not in surface.read_text(), surface.name

@@ -60,6 +60,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
+def artifact_digest(folder: Path) -> str:
+    """SHA-256 of the manifest, and through it of every file: what identifies an artifact as a whole.
+
+    Whoever can change the folder can change the manifest too; only a digest kept elsewhere shows that nobody did.
+    """
+    return sha256(folder / NAME)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Parse and check an artifact before anything else of it is opened.
 

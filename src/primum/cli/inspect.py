@@ -14,7 +14,7 @@ NAME = "inspect"
 
 def run(path: Annotated[Path, typer.Argument(help="Artifact folder.")], json: o.Json = False) -> None:
     """Show what an artifact is, without loading its model."""
-    from primum.artifact.manifest import read_manifest
+    from primum.artifact.manifest import artifact_digest, read_manifest
     from primum.cli.console import print_json
     from primum.files import size_of
 
@@ -34,6 +34,7 @@ def run(path: Annotated[Path, typer.Argument(help="Artifact folder.")], json: o.
         "size": f"{size_of(path / 'model') / 1e6:.2f} MB in model/, {size_of(path) / 1e6:.2f} MB in all",
         "parent": manifest.parent_hash,
         "made": f"{manifest.created} by primum {manifest.primum_version}",
+        "digest": artifact_digest(path),
         "files": f"{len(manifest.files)}, all match their SHA-256",
     }
     for name, value in rows.items():

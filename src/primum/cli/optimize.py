@@ -59,8 +59,11 @@ def run(
 ) -> None:
     """Find the fastest artifact that is proven to be no worse than the model on these data, and seal it.
 
-    Exit status: 0 accepted; 3 nothing but the lossless original accepted; 2 bad input.
+    Exit status: 0 accepted (with --accept-inconclusive also UNPROVEN); 3 a faster candidate was tried but none was
+    accepted, so the lossless original is delivered; 2 bad input.
     """
+    from dataclasses import asdict
+
     from primum.cli.console import Terminal, print_json
     from primum.data.preprocessing import Preprocessing
     from primum.data.readers import DataOptions
@@ -102,8 +105,11 @@ def run(
     )
     with Terminal() as terminal:
         if plan:
-            for line in describe_plan(planned(request, terminal)):
-                typer.echo(line)
+            prepared = planned(request, terminal)
+            if json:
+                print_json({"parts": [asdict(p) for p in prepared.data.parts], "power": asdict(prepared.power)})
+            else:
+                typer.echo("\n".join(describe_plan(prepared)))
             return
         delivery = optimize(request, terminal)
     if json:
@@ -157,4 +163,5 @@ def show(delivery: Delivery) -> None:
     if final.contended:
         typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
     typer.echo(f"artifact: {delivery.artifact}")
+    typer.echo(f"digest:   {delivery.digest} (primum verify --expect)")
     typer.echo(f"report:   {delivery.report}")

@@ -16,24 +16,29 @@ DIFFERS = 1
 def run(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
     factory: Annotated[str | None, typer.Option(help="module:callable, for artifacts that hold weights only.")] = None,
+    expect: Annotated[str | None, typer.Option(help="Digest that optimize printed, kept elsewhere.")] = None,
     json: o.Json = False,
 ) -> None:
-    """Check every file's SHA-256 and replay the golden vectors on this machine.
+    """Check every file's SHA-256 against the manifest and replay the golden vectors on this machine.
 
     Exit status: 0 intact and equal; 1 answers differ here; 2 changed, incomplete or not an artifact.
     """
     from dataclasses import asdict
 
     from primum.artifact.golden import replay
+    from primum.artifact.manifest import artifact_digest
     from primum.cli.console import print_json
+    from primum.errors import IntegrityError
     from primum.models.reference import find_factory
     from primum.runtimes.load import load
 
+    if expect is not None and artifact_digest(artifact) != expect:
+        raise IntegrityError(f"{artifact}: is not the artifact expected (its digest is {artifact_digest(artifact)})")
     with load(artifact, find_factory(factory) if factory else None) as predictor:
         outcome = replay(artifact, predictor)
         files, proven = len(predictor.manifest.files), predictor.session.proven
     if json:
-        print_json({"files": files, **asdict(outcome), "proven": asdict(proven)})
+        print_json({"files": files, "digest": artifact_digest(artifact), **asdict(outcome), "proven": asdict(proven)})
     else:
         typer.echo(f"{files} files match their SHA-256")
         typer.echo(f"runs as {proven.precision} on {proven.provider}, {proven.threads} thread(s)")

@@ -97,10 +97,10 @@ class Ledger:
                 record: dict[str, Any] = json.loads(line)
                 body = {key: record[key] for key in ("when", "candidate", "cases", "previous")}
                 sound = record["hash"] == _hash(body) and record["previous"] == previous
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                if last and isinstance(error, ValueError):
+                    return records, len(line)
                 sound = False
-            if not sound and last:
-                return records, len(line)
             if not sound:
                 raise IntegrityError(
                     f"{self.path}: line {number} was changed after it was written, so openings of confirmation sets "

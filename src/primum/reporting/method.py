@@ -76,13 +76,13 @@ def _data(result: StudyResult) -> list[Block]:
 def _power(result: StudyResult) -> Table:
     plan = result.power
     caption = (
-        f"What the confirmation cases could show, worked out before the first trial, assuming that "
+        f"What the patients of the confirmation part could show, worked out before the first trial, assuming that "
         f"{n.percent(plan.loss)} of decisions are lost and {n.percent(plan.gain)} won. "
         "Power is the chance that a harmless candidate passes."
     )
     titles = columns(
         "Endpoint",
-        "#Cases",
+        "#Patients",
         "#Margin",
         "#Power",
         "#Needed with no flip",
@@ -131,7 +131,9 @@ def _sequence(result: StudyResult) -> list[Block]:
         text = f"These confirmation cases were opened {count} before. Every further opening weakens the proof."
         blocks += [Paragraph(text, "warn"), bullets(result.prior_openings)]
     else:
-        blocks.append(Paragraph("These confirmation cases had never been opened before."))
+        blocks.append(
+            Paragraph("The ledger of this user and machine records no opening of these cases for another candidate.")
+        )
     return blocks
 
 

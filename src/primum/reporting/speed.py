@@ -53,7 +53,7 @@ def cards(result: StudyResult) -> tuple[Card, ...]:
     return (
         speed or Card("Speed-up", n.NOTHING, "not measured"),
         Card("Size", w.sentence(w.times(result.size_ratio, "smaller", "larger", "the same")), sizes),
-        Card("Latency of one case", p50, f"median (p50); p95 {p95}"),
+        Card("Latency of the model call", p50, f"median (p50); p95 {p95}"),
         _changes(result),
     )
 

@@ -191,7 +191,7 @@ def _proof(result: StudyResult) -> str:
         return "not assessed"
     if verdict.basis is Basis.NUMERIC:
         return f"the same answers on {units(verdict)} (lossless: no decision changed)"
-    return f"proven no worse (non-inferior) on {units(verdict)}"
+    return f"proven no worse by more than the margins (non-inferior) on {units(verdict)}"
 
 
 def _same_answers(result: StudyResult) -> str:

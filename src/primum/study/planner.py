@@ -20,7 +20,6 @@ class ModelFacts:
     from_torch: bool
     weight_bytes: int
     image_input: bool
-    convolutional: bool
     baseline_ms: float
 
 
@@ -78,11 +77,11 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
     consider("INT8 weights and activations, QDQ per channel U8S8", "onnxruntime", "int8")
     consider("this CPU multiplies BF16 in hardware", "openvino", "bf16")
     consider("half the file, arithmetic in FP32", "onnxruntime", "fp16")
-    consider("INT8 weights, activation ranges per input", "onnxruntime", "int8-dynamic")
     consider("lossless: memory layout that convolutions like", "torch", channels_last=True)
     consider("lossless: traced and frozen", "torchscript")
     consider("this CPU multiplies BF16 in hardware", "torch", "bf16", channels_last=facts.image_input)
     consider("lossless: compiled kernels", "inductor", channels_last=facts.image_input)
+    consider("INT8 weights, activation ranges per input", "onnxruntime", "int8-dynamic")
     consider("compiled kernels in BF16", "inductor", "bf16", channels_last=facts.image_input)
     left_out.extend(_beyond(config))
     return Plan(tuple(proposals), tuple(left_out))
@@ -104,8 +103,6 @@ def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, mac
         return "the input has no channels to lay out"
     if target.precision == "bf16" and "bf16" not in machine.features:
         return "this CPU has no BF16 arithmetic: it would be slower"
-    if target.precision == "int8-dynamic" and facts.convolutional:
-        return "dynamic INT8 makes convolutions slower than FP32 in the same runtime"
     if lossy and (facts.weight_bytes < SMALL_BYTES or facts.baseline_ms < SMALL_MS):
         return (
             f"too small to gain ({facts.weight_bytes / 1e6:.2f} MB, {facts.baseline_ms:.3f} ms a call): "

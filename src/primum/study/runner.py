@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.artifact.manifest import NAME
 from primum.artifact.predictor import Proven
 from primum.benchmark.timing import interleave, summarize
 from primum.config import ClinicalPolicy
@@ -76,6 +77,7 @@ class Runner:
         self._open = contextlib.ExitStack()
         self._baseline: Isolated | None = None
         self._baseline_opened: dict[str, Any] = {}
+        self._raw: NDArray[np.float32] | None = None
 
     def __enter__(self) -> Runner:
         """Return itself."""
@@ -90,7 +92,7 @@ class Runner:
     def baseline(self) -> Trial:
         """The trial of the original as it stands; InputError where it cannot run, for then nothing can be judged."""
         proposal = self._baseline_proposal
-        trial = self.store.trial(proposal.recipe.key)
+        trial = self._known(proposal)
         if trial is None or not trial.ok:
             trial = self._attempt(proposal)
             self.store.save(trial)
@@ -100,12 +102,20 @@ class Runner:
 
     def trial(self, proposal: Proposal) -> Trial:
         """The trial of one recipe: the record of an earlier run, or a new one."""
-        known = self.store.trial(proposal.recipe.key)
-        if known is not None and known.status is not Status.SKIPPED:
+        known = self._known(proposal)
+        if known is not None:
             return known
         trial = self._attempt(proposal)
         self.store.save(trial)
         return trial
+
+    def _known(self, proposal: Proposal) -> Trial | None:
+        """The record of an earlier run; None where there is none, or where the files it speaks of are gone."""
+        trial = self.store.trial(proposal.recipe.key)
+        if trial is None or trial.status is Status.SKIPPED:
+            return None
+        key, whole = trial.key, trial.status is Status.FAILED or (self.store.candidate(trial.key) / NAME).is_file()
+        return trial if whole and (not trial.ok or self.store.scores(key, "selection") is not None) else None
 
     def confirm(self, trial: Trial) -> Verdict:
         """Judge a candidate on the locked part. The ledger must have been written before."""
@@ -145,7 +155,7 @@ class Runner:
         process, opened = self.session(recipe.key)
         with process:
             raw = process.predict(self.judging.data.path, selection)
-            reference = raw if is_baseline else self._raw_baseline(selection)
+            reference = raw if is_baseline else self._raw_baseline()
             parity = self._parity(recipe, built, process, raw, reference)
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
@@ -237,8 +247,9 @@ class Runner:
             self._baseline = self._open.enter_context(process)
         return self._baseline, self._baseline_opened
 
-    def _raw_baseline(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not hasattr(self, "_raw"):
+    def _raw_baseline(self) -> NDArray[np.float32]:
+        rows = self.judging.split.selection
+        if self._raw is None:
             self._raw = self._baseline_process()[0].predict(self.judging.data.path, rows)
         return self._raw
 

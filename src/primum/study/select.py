@@ -58,7 +58,7 @@ def declare(trials: Sequence[Trial], promise: Mapping[str, float]) -> Declared:
     """
     eligible = worth_confirming(trials)
     if not eligible:
-        return Declared((), "no lossy candidate is both unharmful so far and faster than the best lossless one")
+        return Declared((), "no lossy candidate is faster than the best lossless one and free of harm so far")
     likely = [t for t in eligible if promise[t.key] >= LIKELY]
     if not likely:
         best = max(eligible, key=lambda t: (promise[t.key], t.speed))

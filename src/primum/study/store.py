@@ -43,7 +43,11 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what a killed run was in the middle of writing; finished files never have such names."""
-        for left in (*self.folder.rglob(".*.tmp"), *self.folder.glob("candidates/.*"), *self.folder.glob(".*")):
+        beside = (
+            p for kind in ("artifact-*", "report.*.tmp", "flips.*.tmp") for p in self.folder.parent.glob(f".{kind}")
+        )
+        inside = (*self.folder.rglob(".*.tmp"), *self.folder.glob("candidates/.*"), *self.folder.glob(".*"))
+        for left in (*inside, *beside):
             shutil.rmtree(left, ignore_errors=True)
             left.unlink(missing_ok=True)
 
@@ -63,6 +67,17 @@ class Store:
                 "choose another --out, or delete that folder to start again"
             )
         return True
+
+    def same_answers(self, answers: NDArray[np.float32]) -> None:
+        """Keep the original's raw outputs on a few cases, or (InputError) find that it answers differently now."""
+        known = self.scores("original", "answers")
+        if known is None:
+            self.keep_scores("original", "answers", np.asarray(answers, np.float64))
+        elif known.shape != answers.shape or not np.allclose(known, answers, rtol=1e-3, atol=1e-3):
+            raise InputError(
+                f"{self.folder}: holds a study of another network: with the same weights, this one answers differently "
+                "(was its code changed?); choose another --out, or delete that folder to start again"
+            )
 
     def trial(self, key: str) -> Trial | None:
         """The trial of a recipe, None where it has not ended (an unreadable record counts as not ended)."""
@@ -100,7 +115,10 @@ class Store:
     def record(self, name: str) -> dict[str, Any] | None:
         """A kept record, None where there is none."""
         path = self.folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return dict(json.loads(path.read_bytes())) if path.is_file() else None
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: is damaged; delete {self.folder} to start again") from error
 
 
 def _plain(value: Any) -> Any:

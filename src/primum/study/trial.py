@@ -98,8 +98,3 @@ def trial_from_json(data: bytes) -> Trial:
 def verdict_to_data(verdict: Verdict) -> dict[str, Any]:
     """A verdict as plain data."""
     return dict(_VERDICT.dump_python(verdict, mode="json"))
-
-
-def verdict_from_data(data: Any) -> Verdict:
-    """The verdict back."""
-    return _VERDICT.validate_python(data)

@@ -15,7 +15,7 @@ from scipy.special import expit, logit, ndtr
 
 from primum.validation.arrays import Floats, Ints, as_codes, as_labels, as_scores, midranks
 from primum.validation.intervals import AurocDifference, Interval, MoverInterval
-from primum.validation.proportions import two_sided_z
+from primum.validation.proportions import two_sided_z, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,16 @@ def _clustered_covariance(labels: Ints, codes: Ints, groups: int, above: Floats,
 
 def _sum_by(codes: Ints, groups: int, values: Floats) -> Floats:
     return np.stack([np.bincount(codes, weights=v, minlength=groups) for v in values.T], axis=1)
+
+
+def boundary_interval(pair: AurocPair, smaller: float, confidence: float) -> Interval:
+    """The difference of two AUROCs of which one is exactly 1, where no variance can be estimated.
+
+    Each AUROC is bounded as a proportion of the `smaller` class's patients (Wilson), and the two bounds are combined
+    without their correlation: wider than any interval that knew it, and never of zero width.
+    """
+    new, reference = (wilson_interval(auc * smaller, smaller, confidence) for auc in (pair.auc_a, pair.auc_b))
+    return Interval(pair.auc_a - pair.auc_b, new.lower - reference.upper, new.upper - reference.lower, confidence)
 
 
 def _why_degenerate(aucs: tuple[float, float], covariance: Floats) -> str:

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from primum.config import ClinicalPolicy
 from primum.validation.arrays import Floats, Ints
-from primum.validation.auroc import AurocPair, auroc_pair, delong, mover_from_pair, same_placements, same_ranking
+from primum.validation.auroc import (
+    AurocPair,
+    auroc_pair,
+    boundary_interval,
+    delong,
+    mover_from_pair,
+    same_placements,
+    same_ranking,
+)
 from primum.validation.intervals import Interval
 from primum.validation.means import paired_mean_interval, t_quantile
 from primum.validation.outcomes import decided, identical, not_assessed, smallest_passing
@@ -35,6 +43,8 @@ def judge_auroc(
         return identical("auroc", policy, "identical rankings", **areas, **size)
     if finite.all() and 0 < pair.auc_a < 1 and same_placements(labels, candidate, reference):
         return identical("auroc", policy, "no positive and negative case changed order", **areas, **size)
+    if 1.0 in areas.values() and min(areas.values()) > 0.5:
+        return _decide_boundary(pair, labels, units, policy, {**areas, **size})
     if pair.reason:
         return not_assessed("auroc", policy, pair.reason, **areas, **size)
     delong_beside = delong(labels, ranked, reference, policy.confidence, units)
@@ -45,6 +55,23 @@ def judge_auroc(
         "delong_standard_error": delong_beside.standard_error,
     }
     return _decide_auroc(pair, policy, {**areas, **size, "beside": beside})
+
+
+def _decide_boundary(
+    pair: AurocPair, labels: Ints, units: NDArray[Any], policy: ClinicalPolicy, figures: dict[str, Any]
+) -> Component:
+    smaller = min(np.unique(units[labels == value]).size for value in (0, 1))
+    margin = policy.margins.value("auroc")
+    figures["method"] = "Wilson bounds of the smaller class, an AUROC being exactly 1"
+    figures["n_patients"] = smaller
+
+    def passes(count: int) -> bool:
+        return boundary_interval(pair, count, policy.confidence).lower > -margin
+
+    found = boundary_interval(pair, smaller, policy.confidence)
+    return decided(
+        "auroc", policy, found, lambda: smallest_passing(passes, smaller), "patients of the smaller class", figures
+    )
 
 
 def _decide_auroc(pair: AurocPair, policy: ClinicalPolicy, figures: dict[str, Any]) -> Component:

@@ -15,7 +15,7 @@ from primum.study.result import Confirmation
 from primum.study.runner import Runner
 from primum.study.select import Declared, best_lossless, decisive, declare, worth_confirming
 from primum.study.store import Store
-from primum.study.trial import Trial, verdict_from_data, verdict_to_data
+from primum.study.trial import Trial, verdict_to_data
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome, Verdict
 from primum.workflows.prepare import Prepared
@@ -65,11 +65,13 @@ def confirm(
     for number, key in enumerate(declared.keys):
         others = [(o, share) for o, share in ledger.prior(cases, frozen[key]) if o.candidate not in frozen.values()]
         prior |= dict.fromkeys(_prior(opening.when, share) for opening, share in others)
+        ledger.record(cases, frozen[key])
+        # Judged anew from the scores even where it was before: a record that somebody edited decides nothing.
+        verdict = runner.confirm(by_key[key])
         if key not in kept:
-            ledger.record(cases, frozen[key])
-            kept[key] = verdict_to_data(runner.confirm(by_key[key]))
+            kept[key] = verdict_to_data(verdict)
             store.keep("confirmation", kept)
-        done.append(Confirmation(key, by_key[key].recipe, verdict_from_data(kept[key])))
+        done.append(Confirmation(key, by_key[key].recipe, verdict))
         progress.advance(number + 1)
         progress.say(f"confirmation: {by_key[key].recipe}: {done[-1].verdict.outcome.value}")
         if done[-1].verdict.outcome is not Outcome.NON_INFERIOR:

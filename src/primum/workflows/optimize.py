@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from primum.artifact.manifest import artifact_digest
 from primum.benchmark.statistics import calculate_stage_statistics
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.config import ResolvedConfig
@@ -21,6 +22,7 @@ from primum.hardware.machine import Machine, this_machine
 from primum.progress import Progress, Silent
 from primum.reporting import render
 from primum.reporting.evidence import write_evidence
+from primum.runtimes.base import get_runtime
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
 from primum.study.recipe import Recipe
 from primum.study.result import Judged, StudyResult, summary
@@ -37,6 +39,7 @@ from primum.workflows.seal import seal
 
 FINAL_ROUNDS = 30
 STAGE_IMAGES = 120
+STAGE_BLOCK = 10
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ class Delivery:
     result: StudyResult
     artifact: Path
     report: Path
+    digest: str
+    """Of the sealed artifact; kept elsewhere, it shows that nobody changed it."""
 
     def summary(self) -> dict[str, Any]:
         """Plain data, as `primum optimize --json` prints it."""
-        return summary(self.result, self.artifact, self.report)
+        return {**summary(self.result, self.artifact, self.report), "digest": self.digest}
 
 
 def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Delivery:
@@ -59,10 +64,13 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
     """
     progress = progress or Silent()
     resolved = request.config.resolve()
+    for name in resolved.config.runtimes:
+        get_runtime(name)
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
         prepared = prepare(request, resolved, store.folder, progress)
         resumed = store.claim(fingerprint(prepared, resolved))
+        store.same_answers(prepared.answers)
         _announce(prepared, resolved, resumed, progress)
         study = _Study(request, resolved, prepared, store, progress)
         return study.run()
@@ -85,7 +93,7 @@ def describe_plan(prepared: Prepared) -> list[str]:
     for end in (power.sensitivity, power.specificity):
         margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
         lines.append(
-            f"{end.name}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation cases, if "
+            f"{end.name}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation patients, if "
             f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
         )
     return lines
@@ -94,6 +102,8 @@ def describe_plan(prepared: Prepared) -> list[str]:
 def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progress: Progress) -> None:
     for line in describe_plan(prepared):
         progress.say(line)
+    other = next(c for c in prepared.model.classes if c != prepared.model.positive)
+    progress.say(f"positive class: {prepared.model.positive}; negative: {other}")
     for line in (*resolved.adjustments, *prepared.model.notes, *prepared.data.notes):
         progress.say(f"note: {line}")
     if prepared.data.excluded:
@@ -178,7 +188,6 @@ class _Study:
             from_torch=self.from_torch,
             weight_bytes=self.prepared.model.weight_bytes,
             image_input=len(self.prepared.model.input_shape) == 3,
-            convolutional=self.prepared.convolutional,
             baseline_ms=baseline.timings.median,
         )
         chosen = plan(self.config, facts, self.machine)
@@ -216,17 +225,24 @@ class _Study:
             }
 
     def _stages(self, runner: Runner, baseline: Trial, winner: Trial) -> dict[str, dict[str, dict[str, Any]]]:
-        """Latency by stage from the raw image to the decision."""
+        """Latency by stage from the raw image to the decision, original and delivered in turn."""
         cases = self.prepared.judging.data.cases
         rows = np.resize(self.prepared.judging.split.selection, STAGE_IMAGES)
         images = [_raw_image(cases, int(row)) for row in rows]
-        out: dict[str, dict[str, dict[str, Any]]] = {}
-        for name, key in (("original", baseline.key), ("delivered", winner.key)):
-            process, _ = runner.session(key)
-            with process:
-                taken = process.stages(images)
-            out[name] = {stage: calculate_stage_statistics(values) for stage, values in taken.items()}
-        return out
+        with contextlib.ExitStack() as stack:
+            keys = {"original": baseline.key, "delivered": winner.key}
+            processes = {name: stack.enter_context(runner.session(key)[0]) for name, key in keys.items()}
+            taken: dict[str, list[dict[str, Any]]] = {name: [] for name in keys}
+            for start in range(0, len(images), STAGE_BLOCK):
+                for name, process in processes.items():
+                    taken[name].append(process.stages(images[start : start + STAGE_BLOCK]))
+        return {
+            name: {
+                stage: calculate_stage_statistics(np.concatenate([block[stage] for block in blocks]))
+                for stage in blocks[0]
+            }
+            for name, blocks in taken.items()
+        }
 
     def _judged(self, baseline: Trial, winner: Trial, opened: bool) -> Judged:
         part = "confirmation" if opened else "selection"
@@ -254,7 +270,7 @@ class _Study:
             self.prepared.original.factory if needs_factory else None,
         )
         render(result, out)
-        return Delivery(result, out / "artifact", out / "report.html")
+        return Delivery(result, out / "artifact", out / "report.html", artifact_digest(out / "artifact"))
 
 
 def _raw_image(cases: Any, row: int) -> Any:

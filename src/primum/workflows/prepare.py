@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.config import OptimizationLevel, ResolvedConfig
-from primum.data.evaluation import EvaluationSet, Materialized, materialize
+from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize
 from primum.data.preprocessing import Color, Preprocessing
 from primum.data.pseudonym import local_key, pseudonyms
 from primum.data.readers import read_data
@@ -43,21 +43,22 @@ class Prepared:
     model: ModelSummary
     data: DataSummary
     power: Plan
-    convolutional: bool
+    answers: NDArray[np.float32]
+    """Raw outputs of the original on a few cases: a network whose code was changed answers differently."""
 
 
 def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress) -> Prepared:
     """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
     cases = read_data(request.data, request.options)
     _check_unit(request, cases, resolved)
-    shape, weight_bytes, parameters, convolutional, notes = _inspect(request)
-    preprocessing, more = _preprocessing(request, shape, convolutional)
+    shape, weight_bytes, parameters, notes = _inspect(request)
+    preprocessing, more = _preprocessing(request, shape)
     data = _materialize(request, cases, preprocessing, work, progress)
     units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
     parts = split(units)
     _check_parts(data.cases, parts)
     leaked = _check_training(request, data) if request.train_data else ()
-    original = _original(request, resolved, data, parts, preprocessing, work, progress)
+    original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
     activation = original.signature.activation
     inferred = () if request.activation else (f"activation inferred from the outputs: {activation}",)
     model = ModelSummary(
@@ -72,10 +73,18 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     )
     judging = Judging(data, parts, resolved.config.policy, _case_names(request, data.cases, work))
     described = _describe(request, data.cases, parts, units, original.signature.positive, leaked)
-    held = next(p for p in described.parts if p.name == "confirmation")
-    policy = resolved.config.policy
-    power = plan(held.positives, held.negatives, policy.margins, confidence=policy.confidence)
-    return Prepared(original, judging, model, described, power, convolutional)
+    power = _power(data.cases, parts, units, original.signature.positive, resolved)
+    return Prepared(original, judging, model, described, power, answers)
+
+
+def _power(
+    cases: EvaluationSet, parts: Split, units: NDArray[np.str_], positive: int, resolved: ResolvedConfig
+) -> Plan:
+    """Planned power of the confirmation part, in patients: several cases of one may be no more evidence than one."""
+    rows, policy = parts.confirmation, resolved.config.policy
+    sick = cases.labels[rows] == positive
+    diseased, healthy = (len(np.unique(units[rows][mask])) for mask in (sick, ~sick))
+    return plan(diseased, healthy, policy.margins, confidence=policy.confidence)
 
 
 def _check_unit(request: OptimizeRequest, cases: EvaluationSet, resolved: ResolvedConfig) -> None:
@@ -89,16 +98,15 @@ def _check_unit(request: OptimizeRequest, cases: EvaluationSet, resolved: Resolv
 
 def _inspect(
     request: OptimizeRequest,
-) -> tuple[tuple[int | None, ...] | None, int, int, bool, tuple[str, ...]]:
-    """Input shape without the batch (None: unknown), bytes and number of weights, whether it convolves, notes."""
+) -> tuple[tuple[int | None, ...] | None, int, int, tuple[str, ...]]:
+    """Input shape without the batch (None: unknown), bytes and number of weights, notes."""
     if request.model.onnx is not None:
         facts = check_onnx(request.model.onnx)
         import onnx
 
         graph = onnx.load(request.model.onnx).graph
         numbers = sum(int(np.prod(t.dims)) for t in graph.initializer)
-        convolves = any(n.op_type == "Conv" for n in graph.node)
-        return facts.input_shape[1:], size_of(request.model.onnx), numbers, convolves, ()
+        return facts.input_shape[1:], size_of(request.model.onnx), numbers, ()
     import torch
 
     built = build(request.model)
@@ -107,11 +115,11 @@ def _inspect(
     shape = (first.in_channels, None, None) if first is not None else None
     parameters = sum(p.numel() for p in built.module.parameters())
     weight_bytes = sum(t.numel() * t.element_size() for t in tensors)
-    return shape, weight_bytes, parameters, first is not None, built.notes
+    return shape, weight_bytes, parameters, built.notes
 
 
 def _preprocessing(
-    request: OptimizeRequest, shape: tuple[int | None, ...] | None, convolutional: bool
+    request: OptimizeRequest, shape: tuple[int | None, ...] | None
 ) -> tuple[Preprocessing, tuple[str, ...]]:
     if request.preprocessing is not None:
         return request.preprocessing, ()
@@ -154,7 +162,7 @@ def _check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, 
         shared = sorted(set(train.patients) & set(data.cases.patients))
         if shared:
             raise InputError(
-                f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, first {shared[0]}; "
+                f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, "
                 "a model must be judged on patients that it was not trained on"
             )
     seen = {train.digest(row) for row in range(len(train))}
@@ -172,7 +180,7 @@ def _original(
     preprocessing: Preprocessing,
     work: Path,
     progress: Progress,
-) -> Original:
+) -> tuple[Original, NDArray[np.float32]]:
     progress.stage("Checking the model")
     few = np.asarray(data.inputs[np.concatenate([parts.calibration, parts.selection])[:_CHECKED_CASES]])
     raw = _forward(request, few)
@@ -180,7 +188,8 @@ def _original(
     signature = infer_signature(raw, few.shape[1:], data.cases.classes, request.positive_class, request.activation, far)
     onnx, notes = _export(request, few.shape[1:], work)
     policy = resolved.config.policy
-    return Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
+    original = Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
+    return original, raw
 
 
 def _forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -229,13 +238,23 @@ def _case_names(request: OptimizeRequest, cases: EvaluationSet, work: Path) -> N
     """What evidence calls the cases; the list that tells which is which stays in the study folder."""
     if request.plain_case_ids:
         return cases.case_ids
-    names = pseudonyms(cases.case_ids, local_key())
+    listed = np.array([*cases.case_ids, *(e.case for e in cases.excluded)], dtype=np.str_)
+    names = pseudonyms(listed, local_key())
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(["case_id", "case"])
-    writer.writerows(zip(names, cases.case_ids))
+    writer.writerows(zip(names, listed))
     write_bytes(work / "case-names.csv", buffer.getvalue().encode())
-    return names
+    return names[: len(cases)]
+
+
+def _excluded(request: OptimizeRequest, cases: EvaluationSet) -> tuple[Exclusion, ...]:
+    """The cases left out, under the names that evidence uses; a reason may hold the file's name, so it is cut off."""
+    if request.plain_case_ids or not cases.excluded:
+        return cases.excluded
+    names = pseudonyms(np.array([e.case for e in cases.excluded], dtype=np.str_), local_key())
+    reasons = [e.reason.replace(e.case, "").strip(": ") for e in cases.excluded]
+    return tuple(Exclusion(str(name), reason) for name, reason in zip(names, reasons))
 
 
 def _describe(
@@ -260,7 +279,7 @@ def _describe(
         unit=named,
         parts=tuple(part(name, rows) for name, rows in parts.parts().items()),
         groups={c: {str(v): int((g == v).sum()) for v in np.unique(g)} for c, g in cases.groups.items()},
-        excluded=cases.excluded,
+        excluded=_excluded(request, cases),
         notes=cases.notes + notes,
         synthetic=request.synthetic,
     )
