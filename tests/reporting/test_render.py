@@ -226,7 +226,10 @@ def test_headlines(results: dict[str, StudyResult]) -> None:
         head = compose(results[name]).headline
         return " ".join([head.title, *head.lead])
 
-    proven = "Delivered: OpenVINO INT8 9.2× faster, 3.9× smaller, proven no worse by more than the margins (non-inferior) on 2,400 patients."
+    proven = (
+        "Delivered: OpenVINO INT8 9.2× faster, 3.9× smaller, proven no worse by more than the margins "
+        "(non-inferior) on 2,400 patients."
+    )
     assert said("proven") == proven
     assert "Nothing lossy was accepted: the original is delivered in a faster, lossless runtime" in said("inconclusive")
     assert re.search(r"about [\d,]+ positives and about [\d,]+ negatives would decide", said("inconclusive"))
