@@ -93,3 +93,14 @@ def test_golden_vectors_hold_no_pickle(tmp_path, predictor):
     np.savez(tmp_path / NAME, inputs=np.array([object()]), probabilities=np.zeros(1))
     with pytest.raises(IntegrityError, match=NAME):
         replay(tmp_path, predictor())
+
+
+def test_saturated_probabilities_do_not_hide_changed_logits(tmp_path, predictor):
+    sure = predictor()
+    run = sure.session.run
+    sure.session.run = lambda batch: run(batch) * 0 + np.float32(20)
+    write_golden(tmp_path, sure)
+    other = predictor()
+    other.session.run = lambda batch: run(batch) * 0 + np.float32(14)
+    got = replay(tmp_path, other)
+    assert got.max_difference < TOLERANCE["fp32"] and got.raw_difference == pytest.approx(0.3) and not got.passed

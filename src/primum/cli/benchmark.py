@@ -52,7 +52,7 @@ def run(
         spread = f"{t.ratio:.2f}x ({t.ratio_lower:.2f} to {t.ratio_upper:.2f})"
         rows.append(
             [
-                c.name,
+                c.name if c.name.startswith("original") else "/".join(Path(c.name).parts[-2:]),
                 c.proven.precision,
                 spread,
                 f"{t.p50:.3f}",

@@ -45,6 +45,7 @@ def run(
         verdict = "match" if outcome.passed else "DIFFER from"
         typer.echo(
             f"answers on {outcome.cases} golden vectors {verdict} the recorded ones "
-            f"(largest |Δp| {outcome.max_difference:.2g}, allowed {outcome.tolerance:g})"
+            f"(largest |Δp| {outcome.max_difference:.2g}, allowed {outcome.tolerance:g}; "
+            f"raw outputs {outcome.raw_difference:.2g} of {outcome.raw_tolerance:g})"
         )
     raise typer.Exit(0 if outcome.passed else DIFFERS)

@@ -19,6 +19,7 @@ from primum.data.readers import read_data
 from primum.data.split import FRACTIONS, Split, split
 from primum.errors import InputError, TrialError
 from primum.files import size_of, write_bytes
+from primum.hardware.machine import this_machine
 from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
 from primum.models.signature import far_inputs, infer_signature
@@ -29,6 +30,7 @@ from primum.study.build import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
 from primum.study.runner import Judging
 from primum.validation.planning import Plan, plan
+from primum.version import VERSION
 from primum.workflows.request import OptimizeRequest
 
 _CHECKED_CASES = 64
@@ -294,6 +296,8 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
     for column in [data.cases.patients, *data.cases.groups.values()]:
         content.update(b"" if column is None else "\n".join(map(str, column)).encode())
     return {
+        "primum": VERSION,
+        "machine": this_machine().fingerprint,
         "model": prepared.original.digest,
         "data": content.hexdigest(),
         "preprocessing": prepared.original.preprocessing.model_dump(mode="json"),
