@@ -191,7 +191,10 @@ class _Study:
             baseline_ms=baseline.timings.median,
         )
         chosen = plan(self.config, facts, self.machine)
-        given = tuple(Proposal(r, "given by the user") for r in self.request.recipes)
+        planned_keys = {p.recipe.key for p in chosen.proposals}
+        given = tuple(
+            Proposal(r, "given by the user") for r in dict.fromkeys(self.request.recipes) if r.key not in planned_keys
+        )
         for item in chosen.left_out:
             self.progress.say(f"left out: {item.what}: {item.why}")
         return Plan(chosen.proposals + given, chosen.left_out)
