@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from primum.errors import InputError
-
-
-class Task(StrEnum):
-    """What is decided. One positive class against the rest."""
-
-    BINARY = "binary"
+from primum.task import Task
 
 
 class Activation(StrEnum):

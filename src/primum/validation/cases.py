@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.errors import InputError
-from primum.validation.arrays import Ints, as_labels, same_length
+from primum.task import Task
+from primum.validation.arrays import as_labels, same_length
 
 MISSING = "(missing)"
 """The level that blanks of a grouping column form."""
@@ -20,12 +21,14 @@ MISSING = "(missing)"
 class Cases:
     """N cases in one order; every score vector that is judged with them has the same order.
 
-    InputError on lengths that differ, labels other than 0 and 1, repeated case ids, a case without a patient
+    InputError on lengths that differ, labels that do not fit the task, repeated case ids, a case without a patient
     (unless declared independent), or repeated patients in cases declared independent.
     """
 
-    labels: Ints
-    """(N,) 0 or 1."""
+    labels: NDArray[Any]
+    """BINARY: (N,) 0 or 1. MULTICLASS, ORDINAL: (N,) index into `classes`, ORDINAL from the lowest grade. MULTILABEL:
+    (N, L) 0, 1, or -1 where a label is not known. REGRESSION: (N, D) float64. SEGMENTATION: (N, 0), for masks are
+    scored before (Dice by structure)."""
     patients: NDArray[Any]
     """(N,) patient ids; blank throughout where no patient column exists and `independent` is declared."""
     groups: dict[str, NDArray[Any]]
@@ -34,10 +37,13 @@ class Cases:
     """(N,) unique."""
     independent: bool = False
     """True: the user declared that no patient has two cases."""
+    task: Task = Task.BINARY
+    classes: tuple[str, ...] = ("negative", "positive")
+    """Names of the classes, labels, outputs (REGRESSION) or structures (SEGMENTATION)."""
 
     def __post_init__(self) -> None:
-        labels = as_labels(self.labels, allow_empty=True)
-        n = labels.size
+        labels = _as_labels_of(self.task, self.labels, self.classes)
+        n = len(labels)
         case_ids, patients = as_text(self.case_ids, n, "case ids"), as_text(self.patients, n, "patients")
         if np.unique(case_ids).size != n:
             raise InputError(f"case ids must be unique; {n - np.unique(case_ids).size} are repeated")
@@ -55,12 +61,43 @@ class Cases:
             object.__setattr__(self, field, value)
 
     def __len__(self) -> int:
-        return int(self.labels.size)
+        return len(self.labels)
 
     @property
     def units(self) -> NDArray[Any]:
         """(N,) what counts as one patient: the patient id, or the case itself where declared independent."""
         return self.case_ids if self.independent else self.patients
+
+
+def _as_labels_of(task: Task, values: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any]:
+    """Labels checked against their task; InputError saying what is wrong."""
+    if task is Task.BINARY:
+        return as_labels(values, allow_empty=True)
+    array, width = np.asarray(values), len(classes)
+    if task is Task.SEGMENTATION:
+        return array.reshape(len(array), -1)[:, :0]
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"labels must be numbers, got values of type {array.dtype}")
+    if task is Task.REGRESSION:
+        array = array.reshape(len(array), -1).astype(np.float64)
+        if array.shape[1] != width or not np.isfinite(array).all():
+            raise InputError(f"labels must be finite numbers of shape (N, {width}), got shape {array.shape}")
+        return array
+    shape, lowest, highest = ((width,), -1, 1) if task is Task.MULTILABEL else ((), 0, width - 1)
+    if array.shape[1:] != shape:
+        raise InputError(
+            f"labels must have shape (N, {width}), got {array.shape}"
+            if shape
+            else f"labels must have one dimension, got shape {array.shape}"
+        )
+    wrong = (array < lowest) | (array > highest) | (array != np.floor(array))
+    if wrong.any():
+        where = int(np.argwhere(wrong)[0][0])
+        raise InputError(
+            f"labels must be whole numbers from {lowest} to {highest} ({task.value}); "
+            f"{int(wrong.sum())} are not (first at position {where})"
+        )
+    return array.astype(np.int64)
 
 
 def as_text(values: Iterable[Any], n: int, name: str) -> NDArray[Any]:
