@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from primum.config import explain
 from primum.data.preprocessing import Preprocessing
@@ -15,6 +15,26 @@ from primum.models.signature import Signature
 
 SCHEMA_VERSION: Literal[1] = 1
 NAME = "manifest.json"
+
+
+class Guard(BaseModel):
+    """How a guarded artifact defers to the original, which lies in its reference/ folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    band: float = Field(gt=0)
+    """Largest distance from the decision boundary at which the original answers."""
+    epsilon: float
+    """Bound on P(a patient has a decision that changed undetected)."""
+    delta: float | None
+    """The bound holds with confidence 1 - delta; None: on average over draws of guard patients."""
+    by_class: bool
+    strict: bool
+    patients: int
+    """Guard patients that the band was set on."""
+    deferred: float
+    """Share of cases deferred where the artifact was judged."""
+    reference: dict[str, Any]
+    """Target of the original: runtime, precision, threads, layout."""
 
 
 class Manifest(BaseModel):
@@ -48,6 +68,8 @@ class Manifest(BaseModel):
     machine: str = ""
     """Fingerprint of the machine that judged it."""
     notes: tuple[str, ...] = ()
+    guard: Guard | None = None
+    """Present: reference/ holds the original, which answers near the decision boundary."""
     files: dict[str, str] = {}
     """Path inside the artifact -> SHA-256."""
 
