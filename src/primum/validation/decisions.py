@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from primum.config import ClinicalPolicy
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation.arrays import Floats, Ints
@@ -68,3 +69,18 @@ class Rule:
         if values.ndim != 2 or values.shape[1] not in wanted:
             raise InputError(f"scores of shape {np.shape(scores)} do not fit a {self.task.value} decision")
         return values
+
+
+def rule_for(task: Task, classes: Sequence[str], policy: ClinicalPolicy) -> Rule | None:
+    """The rule that a policy makes for a task; None where the task decides nothing (regression, segmentation).
+
+    InputError where `policy.thresholds` names a label that there is not.
+    """
+    unknown = sorted(set(policy.thresholds) - set(classes)) if task is Task.MULTILABEL else sorted(policy.thresholds)
+    if unknown:
+        raise InputError(f"there is no label {unknown[0]!r} to set a threshold for")
+    if task in (Task.REGRESSION, Task.SEGMENTATION):
+        return None
+    if task is Task.MULTILABEL:
+        return Rule(task, tuple(policy.thresholds.get(name, policy.threshold) for name in classes))
+    return Rule(task, (policy.threshold,) if task is Task.BINARY else ())
