@@ -67,6 +67,10 @@ class Confirmation:
     key: str
     recipe: str
     verdict: Verdict
+    opened: str = ""
+    """When the ledger recorded the opening, before the cases were looked at."""
+    frozen: str = ""
+    """Digest of what was frozen (original, recipe, preprocessing, policy), as the ledger names it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ class StudyResult:
     judged: Judged
     harmed: tuple[tuple[str, Verdict], ...] = ()
     """(recipe, verdict) of the candidates found INFERIOR."""
+    declared_at: str = ""
+    """When sequence and policy were fixed on disk, before the confirmation set was opened."""
 
     @property
     def outcome(self) -> Outcome:

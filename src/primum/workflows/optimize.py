@@ -179,6 +179,7 @@ class _Study:
             stages=stages,
             judged=judged,
             harmed=harmed(trials, confirmations),
+            declared_at=str((self.store.record("declared") or {}).get("when", "")),
         )
         return self._seal(result)
 
