@@ -58,7 +58,7 @@ __all__ = [
 
 OVERALL = "all"
 """The name of the band of all patients together."""
-_ROUNDING = 1e-12
+_ROUNDING = 1e-9
 """Relative slack, so that a figure that is exact in decimals does not fail by its last bit."""
 _LARGEST_EPSILON = 0.5
 """A bound that only says "fewer than half" is none."""
