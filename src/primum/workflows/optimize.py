@@ -278,10 +278,11 @@ class _Study:
 
 
 def _raw_image(cases: Any, row: int) -> Any:
-    from primum.data.sources import ArraySource
+    from primum.data.sources import FolderSource, ZipSource
 
     position = int(cases.index[row])
-    return cases.source.image(position) if isinstance(cases.source, ArraySource) else cases.source.content(position)
+    encoded = isinstance(cases.source, FolderSource | ZipSource)
+    return cases.source.content(position) if encoded else cases.source.item(position)
 
 
 def _skipped(proposal: Proposal) -> Trial:
