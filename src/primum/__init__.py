@@ -12,6 +12,8 @@ from primum.version import VERSION as __version__
 
 _PUBLIC = {
     "load": "primum.runtimes.load",
+    "sign": "primum.artifact.signing",
+    "verify_signature": "primum.artifact.signing",
     "optimize": "primum.workflows.api",
     "OptimizationConfig": "primum.config",
     "OptimizationLevel": "primum.config",

@@ -17,9 +17,15 @@ def run(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
     factory: Annotated[str | None, typer.Option(help="module:callable, for artifacts that hold weights only.")] = None,
     expect: Annotated[str | None, typer.Option(help="Digest that optimize printed, kept elsewhere.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM file: check that its holder signed exactly this artifact.")
+    ] = None,
+    signature: Annotated[Path | None, typer.Option(help="Signature file, where it is not ARTIFACT.sig.")] = None,
     json: o.Json = False,
 ) -> None:
     """Check every file's SHA-256 against the manifest and replay the golden vectors on this machine.
+
+    With --public-key, check the signature first (made by primum.sign, or `model_signing sign key`).
 
     Exit status: 0 intact and equal; 1 answers differ here; 2 changed, incomplete or not an artifact.
     """
@@ -27,20 +33,28 @@ def run(
 
     from primum.artifact.golden import replay
     from primum.artifact.manifest import artifact_digest
+    from primum.artifact.signing import signature_path, verify_signature
     from primum.cli.console import print_json
-    from primum.errors import IntegrityError
+    from primum.errors import InputError, IntegrityError
     from primum.models.reference import find_factory
     from primum.runtimes.load import load
 
     if expect is not None and artifact_digest(artifact) != expect:
         raise IntegrityError(f"{artifact}: is not the artifact expected (its digest is {artifact_digest(artifact)})")
+    if public_key is not None:
+        verify_signature(artifact, public_key, signature)
+    elif signature is not None:
+        raise InputError("--signature is checked with --public-key; give that too")
+    signed = "valid" if public_key else "not checked" if signature_path(artifact).is_file() else "none"
     with load(artifact, find_factory(factory) if factory else None) as predictor:
         outcome = replay(artifact, predictor)
         files, proven = len(predictor.manifest.files), predictor.session.proven
     if json:
-        print_json({"files": files, "digest": artifact_digest(artifact), **asdict(outcome), "proven": asdict(proven)})
+        facts = {"files": files, "digest": artifact_digest(artifact), "signature": signed}
+        print_json({**facts, **asdict(outcome), "proven": asdict(proven)})
     else:
         typer.echo(f"{files} files match their SHA-256")
+        typer.echo(f"signature: {signed}" + (": give --public-key" if signed == "not checked" else ""))
         typer.echo(f"runs as {proven.precision} on {proven.provider}, {proven.threads} thread(s)")
         verdict = "match" if outcome.passed else "DIFFER from"
         typer.echo(

@@ -5,17 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from primum.files import write_bytes, write_json
+from primum.reporting import mlbom, model_card
 from primum.reporting.data import plain
+from primum.reporting.delivered import delivered
 from primum.reporting.flips import flips_csv
+from primum.reporting.html import to_html
+from primum.reporting.modification_page import modification_page
+from primum.reporting.modification_record import modification_record
 from primum.reporting.render import render
-from primum.reporting.wording import delivered_verdict
 from primum.study.result import StudyResult
 
 
 def write_evidence(result: StudyResult, folder: Path) -> None:
-    """The report, and validation.json, benchmark.json and flips.csv of the delivered artifact alone."""
+    """Fill `folder`, the evidence/ of an artifact whose models lie beside it.
+
+    The report; validation.json, benchmark.json and flips.csv of the delivered artifact alone; mlbom.cdx.json,
+    MODEL_CARD.md, and modification_record.json and .html. Raises MissingExtra where the report's libraries are not
+    installed, StorageError where writing fails.
+    """
     render(result, folder)
-    verdict = delivered_verdict(result)
+    made = delivered(result, folder.parent)
+    verdict = made.verdict
     write_json(folder / "validation.json", {"recipe": result.winner.recipe, "verdict": plain(verdict)})
     write_bytes(folder / "flips.csv", flips_csv(verdict.flips if verdict is not None else ()))
     benchmark = {
@@ -26,3 +36,9 @@ def write_evidence(result: StudyResult, folder: Path) -> None:
         "stages": plain(result.stages),
     }
     write_json(folder / "benchmark.json", benchmark)
+    bill = mlbom.mlbom(result, made)
+    write_bytes(folder / mlbom.NAME, bill)
+    write_bytes(folder / model_card.NAME, model_card.model_card(result, made))
+    record = modification_record(result, made, mlbom.schema_check(bill))
+    write_json(folder / "modification_record.json", record)
+    write_bytes(folder / "modification_record.html", to_html(modification_page(result, record)))
