@@ -65,6 +65,7 @@ def timings(ms: float, ratio: float, p99: float = nan, ratio_upper: float | None
         calls=480,
         mean=ms * 1.04, median=ms, p50=ms, p95=ms * 1.2, p99=p99, min=ms * 0.9, max=ms * 2, stddev=ms / 8,
         ratio=ratio, ratio_lower=ratio * 0.96, ratio_upper=ratio_upper or ratio * 1.05,
+        effective=ratio * 0.98, effective_lower=ratio * 0.93, effective_upper=ratio * 1.02,
         ratio_unhindered=ratio, contended=False,
         load_ms=ms * 20, first_ms=ms * 3,
         peak_memory_bytes=int(3.1e8),

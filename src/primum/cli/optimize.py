@@ -12,6 +12,7 @@ from primum.level import OptimizationLevel
 
 if TYPE_CHECKING:
     from primum.config import OptimizationConfig
+    from primum.study.result import GuardResult
     from primum.workflows.optimize import Delivery
 
 NAME = "optimize"
@@ -38,6 +39,10 @@ def run(
     threshold: Annotated[float | None, typer.Option(help="Decision threshold on P(positive); default 0.5.")] = None,
     positive_class: o.PositiveClass = None,
     waive_subgroups: Annotated[str, typer.Option(help="Subgroups (column=value,...) allowed to be too small.")] = "",
+    guard: o.Guard = None,
+    guard_delta: o.GuardDelta = None,
+    guard_overall: o.GuardOverall = False,
+    guard_strict: o.GuardStrict = False,
     accept_inconclusive: Annotated[
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
@@ -94,6 +99,7 @@ def run(
                 "runtimes": o.listed(target) or None,
                 "seed": seed,
                 "accept_inconclusive": accept_inconclusive or None,
+                "guard": o.guard_policy(guard, guard_delta, guard_overall, guard_strict),
             },
             {"sensitivity": margin, "specificity": margin, "auroc": auroc_margin, "brier": brier_margin},
             {"threshold": threshold, "waived_subgroups": o.listed(waive_subgroups) or None},
@@ -156,12 +162,24 @@ def show(delivery: Delivery) -> None:
     typer.echo(f"verdict: {result.outcome.value} ({result.verdict_recipe})")
     for reason in result.reasons:
         typer.echo(f"  {reason}")
-    typer.echo(
-        f"delivered: {result.winner.recipe}, {final.ratio:.2f}x faster "
-        f"({final.ratio_lower:.2f} to {final.ratio_upper:.2f}), {result.size_ratio:.2f}x smaller"
-    )
+    lower, upper = result.speedup_interval
+    size = f"{result.size_ratio:.2f}x smaller"
+    if result.guard is not None:
+        size += f" ({result.size_ratio_with_reference:.2f}x with the original that it carries)"
+    typer.echo(f"delivered: {result.winner.recipe}, {result.speedup:.2f}x faster ({lower:.2f} to {upper:.2f}), {size}")
+    if result.guard is not None:
+        typer.echo(_guard_line(result.guard))
     if final.contended:
         typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
     typer.echo(f"artifact: {delivery.artifact}")
     typer.echo(f"digest:   {delivery.digest} (primum verify --expect)")
     typer.echo(f"report:   {delivery.report}")
+
+
+def _guard_line(guard: GuardResult) -> str:
+    found, band = guard.outcome, guard.band
+    value = band.value or 0.0
+    return (
+        f"guard:    band {value:.4g} (epsilon {band.epsilon:.4g}), {found.deferred:.1%} of {guard.part} cases deferred"
+        f"; decisions changed without it {found.flips_unguarded}, with it {found.flips_left}, of {found.n} cases"
+    )

@@ -75,6 +75,8 @@ def readable(trial: Trial) -> str:
     if target.get("threads"):
         words += f", {n.plural(int(target['threads']), 'thread')}"
     steps = [next(iter(t)) for t in trial.recipe_data.get("techniques", ()) if t]
+    if trial.recipe.endswith(" guarded"):
+        words += ", guarded"
     return n.clean(" + ".join([*(str(s).replace("_", " ") for s in steps), words.strip()]))
 
 

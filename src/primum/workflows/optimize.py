@@ -23,10 +23,11 @@ from primum.progress import Progress, Silent
 from primum.reporting import render
 from primum.reporting.evidence import write_evidence
 from primum.runtimes.base import get_runtime
+from primum.study.guard import guard_result, guard_trial, guardable, in_play
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
 from primum.study.recipe import Recipe
 from primum.study.result import Judged, StudyResult, summary
-from primum.study.runner import TIMED_CASES, Runner
+from primum.study.runner import Runner
 from primum.study.select import Declared, best_lossless, pareto
 from primum.study.store import Store
 from primum.study.trial import Status, Trial
@@ -143,13 +144,17 @@ class _Study:
             baseline = runner.baseline()
             chosen = self._plan(baseline)
             trials = [baseline, *self._trials(runner, chosen.proposals)]
-            declared = declare_once(self.store, self.prepared, trials)
+            trials += self._guarded(runner, trials)
+            eligible = in_play(trials, self.resolved.guard)
+            declared = declare_once(self.store, self.prepared, eligible)
             confirmations, prior = confirm(runner, self.store, trials, declared, self.progress)
-            choice = choose(trials, declared, confirmations, self.config)
+            choice = choose(eligible, declared, confirmations, self.config)
             winner, verdict = choice.winner, choice.verdict
             final = self._final(runner, trials, winner, declared)
             stages = self._stages(runner, baseline, winner)
-        judged = self._judged(baseline, winner, opened=any(c.key == winner.key for c in confirmations))
+            part = "confirmation" if any(c.key == winner.key for c in confirmations) else "selection"
+            guarded = guard_result(runner, winner, final, part) if winner.guard else None
+        judged = self._judged(baseline, winner, part)
         lossy_chosen = not winner.lossless and winner.key != baseline.key
         result = StudyResult(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -179,6 +184,7 @@ class _Study:
             stages=stages,
             judged=judged,
             harmed=harmed(trials, confirmations),
+            guard=guarded,
         )
         return self._seal(result)
 
@@ -210,12 +216,28 @@ class _Study:
             self.progress.advance(number + 1)
         return done
 
+    def _guarded(self, runner: Runner, trials: list[Trial]) -> list[Trial]:
+        """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
+        policy, lossless = self.resolved.guard, best_lossless(trials)
+        if policy is None or lossless is None:
+            return []
+        fast = guardable(trials, lossless)
+        self.progress.stage("Guarded candidates", len(fast))
+        done = []
+        for number, trial in enumerate(fast):
+            done.append(guard_trial(runner, trial, lossless, policy))
+            self.progress.say(_one_line(done[-1]))
+            self.progress.advance(number + 1)
+        return done
+
     def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
         """Original and finalists once more, interleaved in one run: the figures that are quoted."""
         baseline, lossless = trials[0], best_lossless(trials)
-        finalists = dict.fromkeys([baseline.key, winner.key, *declared.keys, *([lossless.key] if lossless else [])])
+        parts = [winner.guard.of, winner.guard.reference] if winner.guard else []
+        floor = [lossless.key] if lossless else []
+        finalists = dict.fromkeys([baseline.key, winner.key, *parts, *declared.keys, *floor])
         self.progress.stage("Final timing, interleaved")
-        data, rows = self.prepared.judging.data, self.prepared.judging.split.selection[:TIMED_CASES]
+        data, rows = self.prepared.judging.data, runner.timed_rows()
         with contextlib.ExitStack() as stack:
             opened = {key: runner.session(key) for key in finalists}
             for process, _ in opened.values():
@@ -247,8 +269,7 @@ class _Study:
             for name, blocks in taken.items()
         }
 
-    def _judged(self, baseline: Trial, winner: Trial, opened: bool) -> Judged:
-        part = "confirmation" if opened else "selection"
+    def _judged(self, baseline: Trial, winner: Trial, part: str) -> Judged:
         judging = self.prepared.judging
         rows = judging.split.parts()[part]
         reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)
@@ -271,6 +292,7 @@ class _Study:
             out / "artifact",
             lambda place: write_evidence(result, place),
             self.prepared.original.factory if needs_factory else None,
+            result.guard.outcome.deferred if result.guard else None,
         )
         render(result, out)
         return Delivery(result, out / "artifact", out / "report.html", artifact_digest(out / "artifact"))
@@ -299,4 +321,5 @@ def _one_line(trial: Trial) -> str:
     if not trial.ok or trial.timings is None:
         return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
     size = trial.size_bytes / 1e6
-    return f"{trial.recipe}: {trial.timings.ratio:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"
+    speed = trial.timings.effective if trial.guard else trial.timings.ratio
+    return f"{trial.recipe}: {speed:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"

@@ -27,8 +27,8 @@ from primum.models.torch_module import build
 from primum.progress import Progress
 from primum.runtimes.isolated import Isolated
 from primum.study.build import Original
+from primum.study.judging import Judging
 from primum.study.result import DataSummary, ModelSummary, PartSummary
-from primum.study.runner import Judging
 from primum.validation.planning import Plan, plan
 from primum.version import VERSION
 from primum.workflows.request import OptimizeRequest
@@ -304,6 +304,7 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "signature": prepared.original.signature.model_dump(mode="json"),
         "policy": resolved.config.policy.model_dump(mode="json"),
         "level": resolved.config.level.value,
+        "guard": resolved.guard.model_dump(mode="json") if resolved.guard else None,
         "threads": resolved.config.threads,
         "runtimes": list(resolved.config.runtimes),
         "seed": resolved.config.seed,
