@@ -11,14 +11,27 @@ import numpy as np
 import pytest
 
 from primum.benchmark.timing import Timings
-from primum.config import ClinicalPolicy, Margins, OptimizationLevel
+from primum.config import ClinicalPolicy, GuardPolicy, Margins, OptimizationLevel
 from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
 from primum.study.planner import LeftOut
-from primum.study.result import Confirmation, DataSummary, Judged, ModelSummary, PartSummary, StudyResult
-from primum.study.trial import Parity, Status, Trial
+from primum.study.result import (
+    Confirmation,
+    DataSummary,
+    GuardPoint,
+    GuardResult,
+    Judged,
+    ModelSummary,
+    PartSummary,
+    StudyResult,
+)
+from primum.study.trial import Guarded, Parity, Status, Trial
+from primum.task import Task
 from primum.validation.cases import Cases
+from primum.validation.conformal import fit_band
+from primum.validation.decisions import Rule
 from primum.validation.gate import judge
+from primum.validation.guard_curve import assess_guard, guard_curve
 from primum.validation.planning import plan
 from primum.validation.verdict import Outcome, Verdict
 
@@ -272,6 +285,42 @@ def make_unassessed() -> StudyResult:
     return dataclasses.replace(base, verdict=verdict, judged=judged, confirmations=(), reasons=verdict.reasons)
 
 
+def make_guarded() -> StudyResult:
+    """An INT8 candidate whose eight changed decisions a guard catches; the refused one was set by too few patients."""
+    policy, asked = ClinicalPolicy(margins=STATED), GuardPolicy(epsilon=0.01, by_class=False)
+    rule = Rule(Task.BINARY, (policy.threshold,))
+    set_on, fresh = scores(900, 30, seed=11), scores(2400, 60)
+    classes = ("normal", "pneumonia")
+    units, others = (np.array([f"p{i}" for i in range(k)]) for k in (900, 2400))
+    band = fit_band(rule, classes, set_on.candidate, set_on.reference, units, asked)
+    outcome = assess_guard(rule, classes, fresh.candidate, fresh.reference, others, band.value)
+    kept = np.abs(fresh.candidate - 0.5) > band.value
+    made = Scores(fresh.labels, fresh.reference, np.where(kept, fresh.candidate, fresh.reference))
+    base = study(made, policy, levels(2400))
+    curve = guard_curve(
+        rule, classes, set_on.candidate, set_on.reference, units, fresh.candidate, fresh.reference, others,
+        (0.002, 0.005, 0.01, 0.02, 0.05), asked,
+    )  # fmt: skip
+    fast, slow = timings(3.39, 9.2), timings(9.2, 3.4)
+    guard = GuardResult(
+        "confirmation", band, outcome, tuple(GuardPoint(p, 1 / (1 / 9.2 + p.deferred / 3.4)) for p in curve), fast, slow
+    )
+    held = Guarded(base.winner.key, "openvino-fp32", band, outcome.deferred, int(44.6e6), 7.4)
+    winner = dataclasses.replace(
+        base.winner, key="openvino-int8-guarded", recipe=f"{base.winner.recipe} guarded", guard=held
+    )
+    reason = "no band: 40 of 299 patients needed in class pneumonia"
+    refused = dataclasses.replace(
+        base.trials[3], key="x", recipe="onnxruntime[int8] guarded", status=Status.FAILED, reason=reason, verdict=None
+    )
+    final = {**base.final, winner.key: timings(3.5, 9.0), "openvino-int8": fast}
+    return dataclasses.replace(
+        base, winner=winner, trials=(*base.trials, winner, refused), guard=guard, final=final,
+        verdict_recipe=winner.recipe, confirmations=(Confirmation(winner.key, winner.recipe, base.verdict),),
+        declared=(winner.key,),
+    )  # fmt: skip
+
+
 MAKERS: dict[str, Callable[[], StudyResult]] = {
     "proven": make_proven,
     "inconclusive": make_inconclusive,
@@ -279,6 +328,7 @@ MAKERS: dict[str, Callable[[], StudyResult]] = {
     "hostile": make_hostile,
     "bare": make_bare,
     "unassessed": make_unassessed,
+    "guarded": make_guarded,
 }
 
 
