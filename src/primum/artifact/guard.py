@@ -13,7 +13,7 @@ from primum.artifact.manifest import Manifest
 from primum.artifact.predictor import Input, Predictor, Proven, Session
 from primum.errors import IntegrityError
 from primum.models.signature import Signature
-from primum.validation.conformal import defers
+from primum.validation.leads import defers
 from primum.validation.decisions import Rule
 
 

@@ -18,10 +18,11 @@ from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.result import GuardPoint, GuardResult
 from primum.study.runner import Runner
 from primum.study.trial import Guarded, Status, Trial
-from primum.validation.conformal import Band, defers, fit_band
+from primum.validation.conformal import Band, fit_band
 from primum.validation.decisions import Rule
 from primum.validation.gate import judge
 from primum.validation.guard_curve import assess_guard, guard_curve
+from primum.validation.leads import defers
 
 _GAIN = 1.02
 """A fast model must beat the best lossless one by this much for a guard to be worth its deferrals."""

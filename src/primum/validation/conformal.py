@@ -131,7 +131,7 @@ def rank(n: int, epsilon: float, delta: float | None) -> int | None:
         # ceil((n + 1)(1 - epsilon)), in the form that loses nothing to 1 - epsilon.
         left_over = floor((n + 1) * epsilon * (1 + _ROUNDING))
         return n + 1 - left_over if n and left_over else None
-    allowed = bdtr(np.arange(n, dtype=np.float64), n, epsilon) <= delta * (1 + _ROUNDING)
+    allowed = bdtr(np.arange(n, dtype=np.float64), n, epsilon) <= delta
     return n + 1 - int(np.count_nonzero(allowed)) if allowed.any() else None
 
 
