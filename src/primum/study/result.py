@@ -15,8 +15,10 @@ from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
 from primum.study.planner import LeftOut
 from primum.study.trial import Trial, trial_to_json, verdict_to_data
+from primum.task import Task
 from primum.validation.conformal import Band
 from primum.validation.guard_curve import CurvePoint, GuardOutcome
+from primum.validation.operating import FrozenThreshold
 from primum.validation.planning import Plan
 from primum.validation.verdict import Outcome, Verdict
 
@@ -32,7 +34,9 @@ class ModelSummary:
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     positive: str
+    """"" but for a binary model."""
     notes: tuple[str, ...]
+    task: Task = Task.BINARY
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class PartSummary:
     name: str
     cases: int
     patients: int
-    positives: int
-    negatives: int
+    counts: dict[str, int]
+    """Cases by class; of several labels those that have each; empty where there are no classes."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,10 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Judged:
-    """Scores behind the ROC curves: P(positive) of original and delivered artifact on one part."""
+    """Labels and scores of original and delivered artifact on one part, as the gate takes them for the task."""
 
     part: str
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     reference: NDArray[np.float64]
     candidate: NDArray[np.float64]
 
@@ -118,7 +122,8 @@ class StudyResult:
     policy: ClinicalPolicy
     model: ModelSummary
     data: DataSummary
-    power: Plan
+    power: dict[str, Plan]
+    """By binary question, "" for a binary model; none for regression and segmentation."""
     baseline: Trial
     trials: tuple[Trial, ...]
     left_out: tuple[LeftOut, ...]
@@ -142,6 +147,8 @@ class StudyResult:
     judged: Judged
     harmed: tuple[tuple[str, Verdict], ...] = ()
     """(recipe, verdict) of the candidates found INFERIOR."""
+    frozen: FrozenThreshold | None = None
+    """How the threshold was set on the original, where a rate to hold was asked for."""
     guard: GuardResult | None = None
     """None: the delivered artifact is not guarded."""
 

@@ -31,6 +31,7 @@ from primum.study.runner import Runner
 from primum.study.select import Declared, best_lossless, pareto
 from primum.study.store import Store
 from primum.study.trial import Status, Trial
+from primum.task import Task
 from primum.validation.verdict import Outcome
 from primum.version import VERSION
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed
@@ -64,7 +65,7 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
     Raises InputError on anything that cannot be used, StorageError where nothing can be written.
     """
     progress = progress or Silent()
-    resolved = request.config.resolve()
+    resolved = request.config.resolve(request.options.task or Task.BINARY)
     for name in resolved.config.runtimes:
         get_runtime(name)
     store = Store(request.out / "study")
@@ -81,30 +82,39 @@ def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepa
     """Steps 1 to 3 alone: what the data at hand could show, before any trial."""
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
-        return prepare(request, request.config.resolve(), store.folder, progress or Silent())
+        return prepare(
+            request, request.config.resolve(request.options.task or Task.BINARY), store.folder, progress or Silent()
+        )
 
 
 def describe_plan(prepared: Prepared) -> list[str]:
     """Parts and planned power, as lines."""
-    lines = [f"{'part':<13}{'share':>6}{'cases':>7}{'patients':>10}{'positive':>10}{'negative':>10}"]
+    classes = [name[:14] for name in prepared.data.parts[0].counts]
+    lines = [f"{'part':<13}{'share':>6}{'cases':>8}{'patients':>10}" + "".join(f"{name:>16}" for name in classes)]
     for part in prepared.data.parts:
-        counts = f"{part.cases:>7}{part.patients:>10}{part.positives:>10}{part.negatives:>10}"
+        counts = f"{part.cases:>8}{part.patients:>10}" + "".join(f"{size:>16}" for size in part.counts.values())
         lines.append(f"{part.name:<13}{FRACTIONS[part.name]:>6.0%}{counts}")
-    power = prepared.power
-    for end in (power.sensitivity, power.specificity):
-        margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
-        lines.append(
-            f"{end.name}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation patients, if "
-            f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
-        )
+    for name, power in prepared.power.items():
+        for end in (power.sensitivity, power.specificity):
+            margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
+            called = f"{end.name}[{name}]" if name else end.name
+            lines.append(
+                f"{called}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation patients, if "
+                f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
+            )
     return lines
 
 
 def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progress: Progress) -> None:
     for line in describe_plan(prepared):
         progress.say(line)
-    other = next(c for c in prepared.model.classes if c != prepared.model.positive)
-    progress.say(f"positive class: {prepared.model.positive}; negative: {other}")
+    if prepared.model.positive:
+        other = next(c for c in prepared.model.classes if c != prepared.model.positive)
+        progress.say(f"positive class: {prepared.model.positive}; negative: {other}")
+    else:
+        progress.say(f"task: {prepared.model.task.value}: {', '.join(prepared.model.classes)}")
+    if prepared.frozen is not None:
+        progress.say(f"threshold {prepared.frozen.threshold:.4g}, frozen on the original's selection cases")
     for line in (*resolved.adjustments, *prepared.model.notes, *prepared.data.notes):
         progress.say(f"note: {line}")
     if prepared.data.excluded:
@@ -162,7 +172,7 @@ class _Study:
             machine=self.machine,
             level=self.config.level,
             adjustments=self.resolved.adjustments,
-            policy=self.config.policy,
+            policy=self.prepared.judging.policy,
             model=self.prepared.model,
             data=self.prepared.data,
             power=self.prepared.power,
@@ -184,6 +194,7 @@ class _Study:
             stages=stages,
             judged=judged,
             harmed=harmed(trials, confirmations),
+            frozen=self.prepared.frozen,
             guard=guarded,
         )
         return self._seal(result)
@@ -270,12 +281,11 @@ class _Study:
         }
 
     def _judged(self, baseline: Trial, winner: Trial, part: str) -> Judged:
-        judging = self.prepared.judging
-        rows = judging.split.parts()[part]
         reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)
         assert reference is not None and candidate is not None
-        labels = (judging.data.cases.labels[rows] == self.prepared.original.signature.positive).astype(np.int64)
-        return Judged(part, labels, reference, candidate)
+        judging = self.prepared.judging
+        cases = judging.cases(judging.split.parts()[part], self.prepared.original.signature)
+        return Judged(part, cases.labels, reference, candidate)
 
     def _seal(self, result: StudyResult) -> Delivery:
         self.progress.stage("Report and seal")
