@@ -92,8 +92,8 @@ def test_a_listed_path_cannot_leave_the_artifact(artifact, tmp_path, name):
         (lambda m: m.update(schema_version=0), "schema_version"),
         (lambda m: m.update(guard={"band": 0.1}), "guard"),
         (lambda m: m.pop("threshold"), "threshold"),
-        (lambda m: m["signature"].update(task="segmentation"), "signature.task"),
-        (lambda m: m["preprocessing"].update(blur=3), "preprocessing.blur"),
+        (lambda m: m["signature"].update(task="dream"), "signature.task"),
+        (lambda m: m["preprocessing"].update(blur=3), r"preprocessing\.image\.blur"),
         (lambda m: m.update(threshold="high"), "threshold"),
     ],
 )

@@ -15,13 +15,13 @@ def test_each_source_gives_the_same_bytes_back(tree, zipped, png):
     for i, name in enumerate(files):
         assert folder.content(i) == archive.content(i) == files[name]
         assert folder.name(i) == archive.name(i) == name
-        assert np.array_equal(np.asarray(folder.image(i)), np.asarray(archive.image(i)))
+        assert np.array_equal(np.asarray(folder.item(i)), np.asarray(archive.item(i)))
 
 
 def test_an_array_source_is_read_by_position():
     images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
     source = ArraySource(images)
-    assert source.content(1) == images[1].tobytes() and np.array_equal(source.image(1), images[1])
+    assert source.content(1) == images[1].tobytes() and np.array_equal(source.item(1), images[1])
     assert source.name(1) == "image 1"
 
 

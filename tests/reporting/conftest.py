@@ -168,10 +168,10 @@ def study(
         ),
         "data": DataSummary(
             "pneumonia-2026.csv", 2 * n + 400, 2 * n + 400, "patient",
-            tuple(PartSummary(p, n, n, positives, n - positives) for p in PARTS),
+            tuple(PartSummary(p, n, n, {"normal": n - positives, "pneumonia": positives}) for p in PARTS),
             {"sex": {"F": 610, "M": 655}}, (Exclusion("case-00017", "truncated PNG"),), (),
         ),
-        "power": plan(positives, n - positives, policy.margins),
+        "power": {"": plan(positives, n - positives, policy.margins)},
         "baseline": baseline,
         "trials": trials,
         "left_out": (LeftOut("torch[bf16, channels_last]", "this CPU has no BF16 arithmetic: it would be slower"),),

@@ -6,16 +6,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from studies import RUNTIMES, config, run
+from studies import config, run
 
 import primum
-from primum.config import GuardPolicy
+from primum.config import GuardPolicy, OptimizationConfig, OptimizationLevel
 from primum.errors import IntegrityError
 from primum.runtimes.base import Target
 from primum.study.recipe import Recipe
 from primum.techniques.registry import make
 
 HARMFUL = Recipe(Target(runtime="onnxruntime", threads=1), (make("round_weights", {"bits": 2}),))
+
+
+def alone(guard: GuardPolicy) -> OptimizationConfig:
+    """Lossless runtimes and the harmful recipe, nothing else."""
+    return config(guard=guard, runtimes=("onnxruntime",), level=OptimizationLevel.MINIMAL)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +41,7 @@ def delivery(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
         patch.setenv("PRIMUM_STATE", str(tmp_path_factory.mktemp("state")))
         guard = GuardPolicy(epsilon=0.02, delta=None)
         out = tmp_path_factory.mktemp("guarded")
-        yield run(workshop, out, config=config(guard=guard, runtimes=("onnxruntime",)), recipes=(HARMFUL,))
+        yield run(workshop, out, config=alone(guard), recipes=(HARMFUL,))
 
 
 def test_a_harmful_model_is_delivered_guarded_and_proven(delivery):
@@ -83,7 +88,7 @@ def test_a_changed_reference_is_refused(delivery, tmp_path):
 
 def test_too_few_guard_patients_say_how_many_are_needed_and_nothing_unguarded_is_delivered(workshop, tmp_path):
     guard = GuardPolicy(epsilon=0.001, delta=0.05)
-    found = run(workshop, tmp_path / "out", config=config(guard=guard, runtimes=("onnxruntime",)), recipes=(HARMFUL,))
+    found = run(workshop, tmp_path / "out", config=alone(guard), recipes=(HARMFUL,))
     refused = next(t for t in found.result.trials if t.recipe == f"{HARMFUL} guarded")
     assert refused.status == "failed" and "2995" in refused.reason.replace(",", "")
     assert found.result.winner.lossless and found.result.guard is None
@@ -94,7 +99,7 @@ def test_too_few_guard_patients_say_how_many_are_needed_and_nothing_unguarded_is
 def test_the_smallest_epsilon_is_found_from_the_number_of_patients(workshop, tmp_path):
     guard = GuardPolicy(epsilon=None, delta=0.05)
     out = tmp_path / "out"
-    result = run(workshop, out, config=config(guard=guard, runtimes=RUNTIMES[:1]), recipes=(HARMFUL,)).result
+    result = run(workshop, out, config=alone(guard), recipes=(HARMFUL,)).result
     band = next(t for t in result.trials if t.guard is not None).guard.band
     smallest = min(c.n_patients for c in band.classes)
     assert band.epsilon == pytest.approx(1 - 0.05 ** (1 / smallest), rel=1e-6)

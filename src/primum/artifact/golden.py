@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from primum.artifact.predictor import Predictor
 from primum.errors import IntegrityError
@@ -34,20 +33,9 @@ class Replay:
     passed: bool
 
 
-def golden_inputs(shape: tuple[int, ...], low: float, high: float, seed: int = 0) -> NDArray[np.float32]:
-    """Smooth random fields and noise between `low` and `high`, float32 (8, *shape)."""
-    generator = np.random.default_rng(seed)
-    noise = generator.random((_COUNT, *shape), dtype=np.float32)
-    ramps = np.linspace(0.0, 1.0, shape[-1], dtype=np.float32)
-    waves = 0.5 + 0.5 * np.sin(ramps * generator.uniform(1, 12, (_COUNT, *([1] * len(shape)))).astype(np.float32))
-    share = np.linspace(0.1, 0.9, _COUNT, dtype=np.float32).reshape(-1, *([1] * len(shape)))
-    return np.asarray(low + (high - low) * (share * noise + (1 - share) * waves), dtype=np.float32)
-
-
 def write_golden(folder: Path, predictor: Predictor) -> None:
     """Record the predictor's own answers in `folder`/golden.npz."""
-    low, high = predictor.manifest.preprocessing.value_range()
-    inputs = golden_inputs(predictor.manifest.signature.input_shape, low, high)
+    inputs = predictor.manifest.preprocessing.synthetic(_COUNT, predictor.manifest.signature.input_shape)
     raw = predictor.raw(inputs)
     probabilities = predictor.manifest.signature.probabilities(raw)
     np.savez_compressed(folder / NAME, inputs=inputs, raw=raw, probabilities=probabilities)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from primum.artifact.manifest import Manifest
-from primum.artifact.predictor import Input, Predictor, Proven, Session
+from primum.artifact.predictor import Input, Predictor, Proven, Session, run_rows
 from primum.errors import IntegrityError
 from primum.models.signature import Signature
-from primum.validation.leads import defers
 from primum.validation.decisions import Rule
+from primum.validation.leads import defers
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,3 @@ def guarded(manifest: Manifest, fast: Session, reference: Session) -> GuardedSes
     if manifest.guard is None or manifest.rule is None:
         raise IntegrityError("the manifest names no guard, or a model that decides nothing cannot be guarded")
     return GuardedSession(fast, reference, manifest.signature, manifest.rule, manifest.guard.band)
-
-
-def run_rows(session: Session, batch: NDArray[np.float32]) -> NDArray[Any]:
-    """Raw outputs; one by one where an answer would depend on its batch."""
-    if session.batch_invariant or len(batch) == 1:
-        return session.run(batch)
-    return np.concatenate([session.run(batch[i : i + 1]) for i in range(len(batch))])

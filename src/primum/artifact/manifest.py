@@ -8,10 +8,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from primum.config import explain
-from primum.data.preprocessing import Preprocessing
+from primum.data.preprocessing_any import AnyPreprocessing
 from primum.errors import InputError, IntegrityError
 from primum.files import sha256, write_bytes
 from primum.models.signature import Signature
+from primum.task import Task
+from primum.validation.decisions import Rule
 
 SCHEMA_VERSION: Literal[1] = 1
 NAME = "manifest.json"
@@ -47,6 +49,8 @@ class Manifest(BaseModel):
     signature: Signature
     threshold: float
     """Decision threshold on P(positive)."""
+    thresholds: tuple[float, ...] = ()
+    """MULTILABEL: one a label, in the order of the classes; empty: `threshold` for each."""
     units: str = "probability"
     target: dict[str, Any]
     """Runtime, precision asked, threads, layout."""
@@ -59,7 +63,7 @@ class Manifest(BaseModel):
     """The recipe as one line."""
     parent_hash: str
     """SHA-256 of the original model."""
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     factory: str | None = None
     """module:callable that builds the network, for runtimes that keep weights only."""
     verdict: str = "NOT_ASSESSED"
@@ -72,6 +76,16 @@ class Manifest(BaseModel):
     """Present: reference/ holds the original, which answers near the decision boundary."""
     files: dict[str, str] = {}
     """Path inside the artifact -> SHA-256."""
+
+    @property
+    def rule(self) -> Rule | None:
+        """How scores become decisions; None where the model decides nothing (regression, segmentation)."""
+        task, labels = self.signature.task, len(self.signature.classes)
+        if task in (Task.REGRESSION, Task.SEGMENTATION):
+            return None
+        if task is Task.MULTILABEL:
+            return Rule(task, self.thresholds or (self.threshold,) * labels)
+        return Rule(task, (self.threshold,) if task is Task.BINARY else ())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from PIL import Image
 from primum.artifact.manifest import Manifest
 from primum.data.images import decode
 from primum.errors import InputError, PrimumError
+from primum.task import Task
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,21 @@ class Session(Protocol):
     """False: an item's answer depends on its batch (dynamic quantization), so items are run one by one."""
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 (N, *input_shape) to float32 (N, outputs)."""
+        """float32 (N, *input_shape) to float32 (N, outputs), or (N, outputs * pixels) of a segmentation model."""
 
     def close(self) -> None:
         """Release the graph."""
 
 
-Input = str | Path | Image.Image | NDArray[Any]
+def run_rows(session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Raw outputs (N, ...); one row at a time where an answer would depend on its batch."""
+    if session.batch_invariant or len(batch) == 1:
+        return session.run(batch)
+    return np.concatenate([session.run(batch[i : i + 1]) for i in range(len(batch))])
+
+
+Input = str | Path | Image.Image | NDArray[Any] | Mapping[str, Any]
+"""What a data loader yields: a path, a picture, a raw array, a row of a table (column -> cell)."""
 
 
 class Predictor:
@@ -56,49 +65,69 @@ class Predictor:
         return self.manifest.signature.classes
 
     def preprocess(self, inputs: Input | Sequence[Input]) -> NDArray[np.float32]:
-        """Paths, PIL images or raw image arrays to float32 (N, *input_shape)."""
-        if isinstance(inputs, str | Path | Image.Image | np.ndarray):
-            inputs = [inputs]
-        batch = [self.manifest.preprocessing(_open(item)) for item in inputs]
+        """Paths, PIL images, raw arrays or table rows to float32 (N, *input_shape)."""
+        batch = [self.manifest.preprocessing(_open(item)) for item in self._items(inputs)]
         if not batch:
             raise InputError("predict was given no inputs")
         for array in batch:
             if array.shape != self.manifest.signature.input_shape:
                 raise InputError(
-                    f"an image is {array.shape} after preprocessing, the model takes "
+                    f"an input is {array.shape} after preprocessing, the model takes "
                     f"{self.manifest.signature.input_shape}"
                 )
         return np.stack(batch)
 
     def predict(self, inputs: Input | Sequence[Input]) -> NDArray[np.float64]:
-        """Probabilities (N, classes) for one input or a sequence of inputs."""
+        """Answers for one input or a sequence of inputs, as `predict_tensor` gives them."""
         return self.predict_tensor(self.preprocess(inputs))
 
     def predict_tensor(self, batch: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities (N, classes) for a preprocessed batch, float32 (N, *input_shape)."""
+        """Answers for a preprocessed batch, float32 (N, *input_shape).
+
+        Probabilities (N, classes); values (N, outputs) of a regression; (N, classes, *spatial) of a segmentation.
+        """
+        return self.manifest.signature.probabilities(self.raw(self.checked(batch)))
+
+    def checked(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`batch` as contiguous float32 (N, *input_shape); InputError where it has another shape or no rows."""
         batch = np.ascontiguousarray(batch, dtype=np.float32)
         expected = self.manifest.signature.input_shape
         if batch.shape[1:] != expected:
             raise InputError(f"expected a batch of shape (N, {', '.join(map(str, expected))}), got {batch.shape}")
         if not len(batch):
             raise InputError("predict_tensor was given no inputs")
-        return self.manifest.signature.probabilities(self.raw(batch))
+        return batch
 
     def raw(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw outputs (N, outputs) for a preprocessed batch."""
-        if self.session.batch_invariant or len(batch) == 1:
-            return self.session.run(batch)
-        return np.concatenate([self.session.run(batch[i : i + 1]) for i in range(len(batch))])
+        """Raw outputs (N, ...) for a preprocessed batch."""
+        return run_rows(self.session, batch)
 
-    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """True where P(positive) reaches the artifact's decision threshold, shape (N,).
+    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[Any]:
+        """Decisions from what `predict` gave.
 
-        Raises PrimumError where a probability is NaN: no answer is not a negative one.
+        BINARY: True where P(positive) reaches the artifact's threshold, (N,); MULTILABEL the same of each label,
+        (N, L); MULTICLASS and ORDINAL: index of the class, (N,) int64; SEGMENTATION: class of each pixel,
+        (N, *spatial) int64. Raises PrimumError where a probability is NaN (no answer is not a negative one), and for
+        a REGRESSION, which decides nothing.
         """
-        missing = int(np.isnan(probabilities).any(axis=1).sum())
+        signature, rule = self.manifest.signature, self.manifest.rule
+        missing = int(np.isnan(probabilities).reshape(len(probabilities), -1).any(axis=1).sum())
         if missing:
             raise PrimumError(f"the model gave no finite answer for {missing} of {len(probabilities)} inputs")
-        return np.asarray(probabilities[:, self.manifest.signature.positive] >= self.manifest.threshold)
+        if signature.task is Task.SEGMENTATION:
+            return np.asarray(probabilities.argmax(axis=1))
+        if rule is None:
+            raise PrimumError("a regression model gives values, not decisions")
+        scores = probabilities[:, signature.positive] if signature.task is Task.BINARY else probabilities
+        decisions = rule.decisions(scores)
+        return decisions == 1 if signature.task in (Task.BINARY, Task.MULTILABEL) else decisions
+
+    def _items(self, inputs: Input | Sequence[Input]) -> Sequence[Input]:
+        """One input as a sequence of one; an array is one input, or a batch where it has one axis more."""
+        if isinstance(inputs, np.ndarray) and self.manifest.preprocessing.kind == "array":
+            axes = len(self.manifest.signature.input_shape) - self.manifest.preprocessing.add_channel
+            return [inputs] if inputs.ndim <= axes else list(inputs)
+        return [inputs] if isinstance(inputs, str | Path | Image.Image | np.ndarray | Mapping) else inputs
 
     def close(self) -> None:
         """Release the graph."""
@@ -115,7 +144,7 @@ class Predictor:
         self.close()
 
 
-def _open(item: Input) -> Image.Image | NDArray[Any]:
+def _open(item: Input) -> Any:
     if not isinstance(item, str | Path):
         return item
     path = Path(item)

@@ -25,11 +25,17 @@ def run(
     out: o.Out,
     checkpoint: o.Checkpoint = None,
     train_data: Annotated[Path | None, typer.Option(help="Training data; checked to share no patient.")] = None,
+    task: o.TaskName = None,
+    classes: o.Classes = "",
     label_column: o.LabelColumn = "label",
+    label_columns: o.LabelColumns = "",
     path_column: o.PathColumn = "path",
+    feature_columns: o.FeatureColumns = "",
+    id_column: o.IdColumn = None,
     patient_column: o.PatientColumn = None,
     group_columns: o.GroupColumns = "",
     image_root: o.ImageRoot = None,
+    mask_root: o.MaskRoot = None,
     preprocessing: o.PreprocessingFile = None,
     config: Annotated[Path | None, typer.Option(help="YAML or TOML with the whole configuration; flags win.")] = None,
     level: Annotated[OptimizationLevel | None, typer.Option(help="How far the search may go.")] = None,
@@ -70,8 +76,8 @@ def run(
     from dataclasses import asdict
 
     from primum.cli.console import Terminal, print_json
-    from primum.data.preprocessing import Preprocessing
-    from primum.data.readers import DataOptions
+    from primum.data.options import DataOptions
+    from primum.data.preprocessing_any import read_preprocessing
     from primum.errors import InputError
     from primum.models.reference import parse_model
     from primum.models.signature import Activation
@@ -86,8 +92,20 @@ def run(
         data=data,
         out=out,
         train_data=train_data,
-        options=DataOptions(label_column, path_column, patient_column, o.listed(group_columns), image_root),
-        preprocessing=Preprocessing.from_file(preprocessing) if preprocessing else None,
+        options=DataOptions(
+            label_column=label_column,
+            path_column=path_column,
+            patient_column=patient_column,
+            group_columns=o.listed(group_columns),
+            image_root=image_root,
+            task=task,
+            classes=o.listed(classes),
+            label_columns=o.listed(label_columns),
+            feature_columns=o.listed(feature_columns),
+            id_column=id_column,
+            mask_root=mask_root,
+        ),
+        preprocessing=read_preprocessing(preprocessing) if preprocessing else None,
         positive_class=positive_class,
         activation=Activation(activation) if activation else None,
         config=_configure(
@@ -113,7 +131,8 @@ def run(
         if plan:
             prepared = planned(request, terminal)
             if json:
-                print_json({"parts": [asdict(p) for p in prepared.data.parts], "power": asdict(prepared.power)})
+                power = {name or "all": asdict(found) for name, found in prepared.power.items()}
+                print_json({"parts": [asdict(p) for p in prepared.data.parts], "power": power})
             else:
                 typer.echo("\n".join(describe_plan(prepared)))
             return

@@ -8,20 +8,41 @@ from typing import Annotated, Any
 import typer
 
 from primum.errors import InputError
+from primum.task import Task
 
 Model = Annotated[str, typer.Option("--model", "-m", help="module:factory (with --checkpoint) or FILE.onnx.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .safetensors, .pt, .pth, or a Lightning .ckpt.")]
 Data = Annotated[
-    Path, typer.Option("--data", "-d", help="Folder of class folders (or .zip), CSV manifest, MedMNIST .npz.")
+    Path,
+    typer.Option(
+        "--data",
+        "-d",
+        help="Folder of class folders (or .zip), CSV manifest of images, CSV or Parquet table of cases, .npz.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result; an unfinished study there goes on.")]
-LabelColumn = Annotated[str, typer.Option(help="Manifest column with the label.")]
-PathColumn = Annotated[str, typer.Option(help="Manifest column with the image path.")]
-PatientColumn = Annotated[str | None, typer.Option(help="Manifest column that names the patient.")]
-GroupColumns = Annotated[str, typer.Option(help="Manifest columns of subgroups, separated by commas.")]
+TaskName = Annotated[
+    Task | None,
+    typer.Option("--task", help="What the model decides; default: told from the labels (classes or findings only)."),
+]
+Classes = Annotated[
+    str, typer.Option(help="Names in the order of the model's outputs, separated by commas; default: sorted labels.")
+]
+LabelColumn = Annotated[str, typer.Option(help="Column (or .npz key) with the label, or with the path of the mask.")]
+LabelColumns = Annotated[str, typer.Option(help="Columns of several findings or numbers a case, separated by commas.")]
+FeatureColumns = Annotated[
+    str,
+    typer.Option(help="Numeric columns of a table whose rows are the cases; a preprocessing of kind table names them."),
+]
+PathColumn = Annotated[str, typer.Option(help="Manifest column with the image path, or .npz key of the inputs.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column that names the case; default: its path, or row number.")]
+PatientColumn = Annotated[str | None, typer.Option(help="Column that names the patient.")]
+GroupColumns = Annotated[str, typer.Option(help="Columns of subgroups, separated by commas.")]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that manifest paths are relative to.")]
+MaskRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that mask paths are relative to.")]
 PreprocessingFile = Annotated[
-    Path | None, typer.Option("--preprocessing", help="YAML: color, size, crop, scale, mean, std.")
+    Path | None,
+    typer.Option("--preprocessing", help="YAML: kind image (color, size, crop, scale, mean, std), table or array."),
 ]
 Threshold = Annotated[float, typer.Option(help="Decision threshold on P(positive).")]
 PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased class; default: the second.")]

@@ -45,7 +45,7 @@ class DatasetLoader:
         """The images at `paths`, which lie below `image_dir`. InputError as `load_images`."""
         names = tuple(path.relative_to(self.image_dir).as_posix() for path in paths)
         source = FolderSource(self.image_dir, names)
-        return [source.image(i) for i in range(len(names))]
+        return [source.item(i) for i in range(len(names))]
 
 
 def _check_count(count: int | None, name: str) -> None:

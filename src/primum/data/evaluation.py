@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from primum.data.masks import class_map, indexed, nearest
+from primum.data.npy import reserve, shorten
 from primum.data.preprocessing import Preprocessing
-from primum.data.sources import Source
+from primum.data.preprocessing_any import AnyPreprocessing
+from primum.data.sources import Item, Source
 from primum.errors import InputError
 from primum.files import storage
+from primum.task import Task
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,22 @@ class Exclusion:
 class EvaluationSet:
     """Labelled cases, aligned by position.
 
-    `labels` (N,) int64 index into `classes`; `patients` (N,) str, None where the data name no patient;
-    `groups` column -> (N,) str; `index` (N,) int64 position in `source`.
+    `labels`: (N,) int64 index into `classes` (BINARY, MULTICLASS, ORDINAL); (N, L) int64 0, 1 or -1 unknown
+    (MULTILABEL); (N, D) float64 (REGRESSION); (N, 0) (SEGMENTATION, whose truth is in `masks`). `classes`: names of
+    the model's outputs in their order; empty for SEGMENTATION where nobody named the structures. `patients` (N,) str,
+    None where the data name no patient; `groups` column -> (N,) str; `index` (N,) int64 position in `source` (and
+    `masks`).
     """
 
     source: Source
     index: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     classes: tuple[str, ...]
     case_ids: NDArray[np.str_]
     patients: NDArray[np.str_] | None
     groups: dict[str, NDArray[np.str_]]
+    task: Task = Task.BINARY
+    masks: Source | None = None
     excluded: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -59,6 +68,10 @@ class EvaluationSet:
             groups={k: v[rows] for k, v in self.groups.items()},
         )
 
+    def with_masks(self, masks: Source) -> EvaluationSet:
+        """The set with the masks that are its truth, one for each position in `source`."""
+        return replace(self, masks=masks)
+
     def without(self, rows: Sequence[int], reasons: Sequence[str]) -> EvaluationSet:
         """The set less some cases, each listed in `excluded` with its reason."""
         gone = [Exclusion(str(self.case_ids[r]), why) for r, why in zip(rows, reasons, strict=True)]
@@ -72,28 +85,37 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class Materialized:
-    """Every case preprocessed once: `inputs` float32 (N, C, H, W), memory-mapped; `digests` (N,) of raw content."""
+    """Every case preprocessed once: `inputs` float32 (N, *shape), memory-mapped; `digests` (N,) of raw content."""
 
     cases: EvaluationSet
     path: Path
     digests: tuple[str, ...]
+    mask_path: Path | None = None
 
     @property
     def inputs(self) -> NDArray[np.float32]:
         """The preprocessed inputs, memory-mapped read-only."""
         return np.load(self.path, mmap_mode="r")  # type: ignore[no-any-return]
 
+    @property
+    def masks(self) -> NDArray[np.uint8]:
+        """The true class of every pixel, (N, *spatial) of the network's output, memory-mapped read-only."""
+        if self.mask_path is None:
+            raise InputError("the masks were not materialized")
+        return np.load(self.mask_path, mmap_mode="r")  # type: ignore[no-any-return]
+
 
 def materialize(
     cases: EvaluationSet,
-    preprocessing: Preprocessing,
+    preprocessing: AnyPreprocessing,
     path: Path,
     skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Materialized:
-    """Preprocess every case into `path` (.npy). A file that cannot be read stops (or, `skip_bad`, is excluded).
+    """Preprocess every case into `path` (.npy). A case that cannot be read stops (or, `skip_bad`, is excluded).
 
-    Raises InputError on a bad file, on images that end up in different sizes, and on an empty set.
+    Masks are decoded too, and checked against the size of their image. Raises InputError on a bad case, on inputs
+    that end up in different shapes, and on an empty set.
     """
     if not len(cases):
         raise InputError("the data hold no cases")
@@ -109,9 +131,38 @@ def materialize(
     return Materialized(remaining, path, tuple(digests))
 
 
+def materialize_masks(
+    data: Materialized, preprocessing: AnyPreprocessing, spatial: tuple[int, ...], classes: int
+) -> Materialized:
+    """Write the masks beside the inputs (masks.npy), placed as the inputs are and (nearest) at the output's size.
+
+    `spatial` and `classes` are the shape and number of classes of the network's output. Raises InputError where a
+    mask holds a class that the network does not give.
+    """
+    cases, path = data.cases, data.path.with_name("masks.npy")
+    assert cases.masks is not None
+    temporary = path.with_name("." + path.name)
+    try:
+        with storage(path):
+            out = reserve(temporary, (len(cases), *spatial), np.uint8)
+            for row in range(len(cases)):
+                position = int(cases.index[row])
+                name = cases.masks.name(position)
+                mask = indexed(class_map(cases.masks.item(position), name), classes, name)
+                placed = preprocessing.mask(mask) if isinstance(preprocessing, Preprocessing) else mask
+                if placed.ndim != len(spatial):
+                    raise InputError(f"{name}: has {placed.ndim} axes, the network's output {len(spatial)}")
+                out[row] = nearest(placed, spatial)
+            out.flush()
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return replace(data, mask_path=path)
+
+
 def _fill(
     cases: EvaluationSet,
-    preprocessing: Preprocessing,
+    preprocessing: AnyPreprocessing,
     path: Path,
     skip_bad: bool,
     progress: Callable[[int, int], None] | None,
@@ -120,21 +171,19 @@ def _fill(
     digests: list[str] = []
     out: np.memmap[Any, np.dtype[np.float32]] | None = None
     for row in range(len(cases)):
-        position = int(cases.index[row])
         try:
-            array = preprocessing(cases.source.image(position))
+            array = _preprocessed(cases, row, preprocessing)
         except InputError as error:
             if not skip_bad:
                 raise
             bad[row] = str(error)
             continue
         if out is None:
-            out = _reserve(path, (len(cases), *array.shape))
+            out = reserve(path, (len(cases), *array.shape), np.float32)
         elif array.shape != out.shape[1:]:
-            raise InputError(
-                f"{cases.source.name(position)}: is {array.shape} after preprocessing, others are "
-                f"{out.shape[1:]}; set size: [height, width] in the preprocessing"
-            )
+            hint = "; set size: [height, width] in the preprocessing" if preprocessing.kind == "image" else ""
+            name = cases.source.name(int(cases.index[row]))
+            raise InputError(f"{name}: is {array.shape} after preprocessing, others are {out.shape[1:]}{hint}")
         out[len(digests)] = array
         digests.append(cases.digest(row))
         if progress is not None and row % 50 == 0:
@@ -143,30 +192,32 @@ def _fill(
         raise InputError("none of the cases can be read")
     out.flush()
     if bad:
-        _shorten(path, (len(digests), *out.shape[1:]))
+        shorten(path, (len(digests), *out.shape[1:]), np.float32)
     return bad, digests
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
-    """An .npy file mapped for writing, its disk space claimed at once.
-
-    A full disk found later, under the memory map, would kill the process instead of raising.
-    """
-    with path.open("wb") as file:
-        offset = _write_header(file, shape)
-        file.flush()
-        os.posix_fallocate(file.fileno(), 0, offset + int(np.prod(shape)) * 4)
-    return np.memmap(path, np.float32, mode="r+", offset=offset, shape=shape)
-
-
-def _shorten(path: Path, shape: tuple[int, ...]) -> None:
-    """Keep the first rows alone. numpy pads the header for any number of rows, so its length stays."""
-    with path.open("r+b") as file:
-        offset = _write_header(file, shape)
-        file.truncate(offset + int(np.prod(shape)) * 4)
+def _preprocessed(cases: EvaluationSet, row: int, preprocessing: AnyPreprocessing) -> NDArray[np.float32]:
+    """The network's input of one case. InputError naming it."""
+    position = int(cases.index[row])
+    name = cases.source.name(position)
+    try:
+        item = cases.source.item(position)
+        array: NDArray[np.float32] = preprocessing(item)  # type: ignore[arg-type]
+    except InputError as error:
+        raise error if name in str(error) else InputError(f"{name}: {error}") from error
+    if cases.masks is not None:
+        _check_mask(cases.masks, position, item)
+    return array
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-    return file.tell()
+def _check_mask(masks: Source, position: int, item: Item) -> None:
+    """A mask has the size of its image (or, of an array, its last axes)."""
+    shape = class_map(masks.item(position), masks.name(position)).shape
+    if isinstance(item, Image.Image):
+        size: tuple[int, ...] = item.size[::-1]
+        fits = shape == size
+    else:
+        size = np.asarray(item).shape
+        fits = shape in (size[: len(shape)], size[-len(shape) :])
+    if not fits:
+        raise InputError(f"{masks.name(position)}: the mask is {shape}, its image {size}")

@@ -1,4 +1,4 @@
-"""Declarative preprocessing, stored in the artifact: decode, colour, resize, crop, scale, normalise.
+"""Declarative preprocessing of images, stored in the artifact: decode, colour, resize, crop, scale, normalise.
 
 Resizing is Pillow's own (antialiased), so numbers are those of a training pipeline built on Pillow or torchvision.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from primum.config import explain, read_mapping
+from primum.data.synthetic import smooth_fields
 from primum.errors import InputError
 
 _FILTERS = {
@@ -23,6 +24,8 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+Numbers = Annotated[tuple[float, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int | float) else v)]
+"""One number, or several."""
 _WIDE = ("I;16", "I;16L", "I;16B", "I", "F")
 
 
@@ -42,6 +45,7 @@ class Preprocessing(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: Literal["image"] = "image"
     color: Color = Color.GREY
     size: tuple[int, int] | None = None
     """(height, width) to resize to; None keeps the image's own."""
@@ -49,15 +53,8 @@ class Preprocessing(BaseModel):
     crop: tuple[int, int] | None = None
     """(height, width) of a centre crop after resizing."""
     scale: float | None = Field(None, gt=0)
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_are_tuples(cls, raw: Any) -> Any:
-        if isinstance(raw, dict):
-            return {k: (v,) if k in ("mean", "std") and isinstance(v, int | float) else v for k, v in raw.items()}
-        return raw
+    mean: Numbers = (0.0,)
+    std: Numbers = (1.0,)
 
     @model_validator(mode="after")
     def _check(self) -> Preprocessing:
@@ -88,17 +85,27 @@ class Preprocessing(BaseModel):
         picture, top = _as_picture(image, self.color)
         if top is None and self.scale is None:
             raise InputError("a floating-point image has no largest value: set scale in the preprocessing")
-        if self.size is not None:
-            height, width = self.size
-            picture = picture.resize((width, height), _FILTERS[self.interpolation])
-        if self.crop is not None:
-            picture = _centre_crop(picture, self.crop)
+        picture = self._placed(picture, _FILTERS[self.interpolation])
         scale = self.scale if self.scale is not None else 1.0 / (top or 1.0)
         pixels = np.asarray(picture, dtype=np.float32)
         chw = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         mean = np.asarray(self.mean, np.float32).reshape(-1, 1, 1)
         std = np.asarray(self.std, np.float32).reshape(-1, 1, 1)
         return np.ascontiguousarray((chw * np.float32(scale) - mean) / std, dtype=np.float32)
+
+    def mask(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The classes (H, W) of an image's pixels, resized (nearest) and cropped as the image is."""
+        return np.asarray(self._placed(Image.fromarray(classes), Image.Resampling.NEAREST))
+
+    def synthetic(self, count: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
+        """Network inputs that are no patient's, float32 (count, *shape), within `value_range`."""
+        return smooth_fields(count, shape, *self.value_range(), seed)
+
+    def _placed(self, picture: Image.Image, resampling: Image.Resampling) -> Image.Image:
+        if self.size is not None:
+            height, width = self.size
+            picture = picture.resize((width, height), resampling)
+        return picture if self.crop is None else _centre_crop(picture, self.crop)
 
     def value_range(self) -> tuple[float, float]:
         """Smallest and largest value that an 8-bit (or `scale`d) image can become."""

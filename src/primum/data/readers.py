@@ -1,88 +1,101 @@
-"""Data references: a folder of class folders (also zipped), a CSV manifest, a MedMNIST .npz."""
+"""Data references: class folders (also zipped), a manifest of images, a table of cases, an .npz of arrays."""
 
 from __future__ import annotations
 
-import csv
-import re
-import tokenize
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from primum.data.arrays import read_arrays
 from primum.data.evaluation import EvaluationSet, Exclusion
-from primum.data.sources import ZIP_ERRORS, ArraySource, FolderSource, Source, ZipSource, zip_members
+from primum.data.labels import Labels, read_labels
+from primum.data.medmnist import is_medmnist, read_medmnist
+from primum.data.options import DataOptions
+from primum.data.preprocessing_any import AnyPreprocessing
+from primum.data.preprocessing_table import TablePreprocessing
+from primum.data.sources import FolderSource, Source, TableSource, ZipSource, zip_members
+from primum.data.tables import Table, is_table, read_table
 from primum.errors import InputError
+from primum.task import Task
+
+__all__ = ["DataOptions", "read_data"]
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+_ROWS_ARE_CASES = (
+    "; where its rows are the cases, name the features with --preprocessing (kind: table) or --feature-columns"
+)
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """How to read a data reference. Column names concern manifests only."""
+def read_data(
+    reference: str | Path, options: DataOptions | None = None, preprocessing: AnyPreprocessing | None = None
+) -> EvaluationSet:
+    """Read labelled cases. Raises InputError saying what is wrong and where; nothing is decoded yet.
 
-    label_column: str = "label"
-    path_column: str = "path"
-    patient_column: str | None = None
-    group_columns: tuple[str, ...] = ()
-    image_root: Path | None = None
-    """Folder or zip file that a manifest's paths are relative to; default: the manifest's own folder."""
-
-
-def read_data(reference: str | Path, options: DataOptions | None = None) -> EvaluationSet:
-    """Read labelled cases. Raises InputError saying what is wrong and where; nothing is decoded yet."""
+    A table preprocessing names the feature columns of a CSV or Parquet file whose rows are the cases.
+    """
     path, options = Path(reference), options or DataOptions()
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    features = _features(options, preprocessing)
+    if features and not is_table(path):
+        raise InputError(f"{path}: a table preprocessing needs a .csv, .csv.gz or .parquet file")
     if path.is_dir():
         names = sorted(str(p.relative_to(path).as_posix()) for p in path.rglob("*") if p.is_file())
         return _class_folders(names, str(path), lambda kept: FolderSource(path, kept), options)
-    readers = {".csv": _manifest, ".npz": _medmnist, ".zip": _zip}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"{path}: cannot tell what this is; give a folder of class folders (or a .zip of one), a .csv manifest "
-            "or a MedMNIST .npz"
-        )
-    return reader(path, options)
+    if is_table(path):
+        return _table(path, features, options) if features else _manifest(path, options)
+    if path.suffix.lower() == ".npz":
+        return read_medmnist(path, options) if is_medmnist(path) else read_arrays(path, options)
+    if path.suffix.lower() == ".zip":
+        return _class_folders(sorted(zip_members(path)), str(path), lambda kept: ZipSource(path, kept), options)
+    raise InputError(
+        f"{path}: cannot tell what this is; give a folder of class folders (or a .zip of one), a .csv, .csv.gz or "
+        ".parquet table, or an .npz"
+    )
 
 
-def _zip(path: Path, options: DataOptions) -> EvaluationSet:
-    return _class_folders(sorted(zip_members(path)), str(path), lambda kept: ZipSource(path, kept), options)
+def _features(options: DataOptions, preprocessing: AnyPreprocessing | None) -> tuple[str, ...]:
+    if not isinstance(preprocessing, TablePreprocessing):
+        return options.feature_columns
+    if options.feature_columns:
+        raise InputError("the preprocessing names the feature columns already: leave out --feature-columns")
+    return preprocessing.names
 
 
 def _class_folders(
     names: list[str], where: str, source: Callable[[tuple[str, ...]], Source], options: DataOptions
 ) -> EvaluationSet:
-    if options.patient_column or options.group_columns:
-        raise InputError(f"{where}: patient and group columns need a .csv manifest")
+    if options.patient_column or options.group_columns or options.label_columns:
+        raise InputError(f"{where}: patient, group and label columns need a .csv manifest")
+    if options.task in (Task.MULTILABEL, Task.REGRESSION, Task.SEGMENTATION):
+        raise InputError(f"{where}: class folders give classes; {options.task.value} needs a .csv manifest")
     images = [n for n in names if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES and not _is_junk(n)]
     for name in images:
         if name != name.encode(errors="replace").decode():
             raise InputError(f"{where}: the file name {name!a} is not UTF-8; rename it")
     in_classes = [n for n in images if len(PurePosixPath(n).parts) >= 2]
-    labels = [PurePosixPath(n).parts[-2] for n in in_classes]
-    classes = tuple(sorted(set(labels)))
-    if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if classes else f"no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-        raise InputError(f"{where}: {found}; expected one folder of images for each of at least two classes")
+    folders = [PurePosixPath(n).parts[-2] for n in in_classes]
+    found = set(folders)
+    if len(found) < 2:
+        what = f"only the class {folders[0]!r}" if found else f"no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        raise InputError(f"{where}: {what}; expected one folder of images for each of at least two classes")
+    labels = read_labels({"folder": folders}, where, options.task, options.classes)
     notes = [f"{len(images) - len(in_classes)} image(s) outside class folders left out"] * (
         len(images) > len(in_classes)
     )
     return EvaluationSet(
         source=source(tuple(in_classes)),
         index=np.arange(len(in_classes)),
-        labels=np.array([classes.index(x) for x in labels], np.int64),
-        classes=classes,
+        labels=labels.values,
+        classes=labels.classes,
         case_ids=np.array(in_classes, dtype=np.str_),
         patients=None,
         groups={},
-        notes=tuple(notes),
+        task=labels.task,
+        notes=(*notes, *labels.notes),
     )
 
 
@@ -94,66 +107,96 @@ def _is_junk(name: str) -> bool:
 
 
 def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
-    rows, columns = _rows(path)
-    wanted = [options.path_column, options.label_column, *options.group_columns]
-    wanted += [options.patient_column] if options.patient_column else []
-    for column in wanted:
-        if column not in columns:
-            raise InputError(f"{path}: no column {column!r}; it has {', '.join(columns)}")
-        if columns.count(column) > 1:
-            raise InputError(f"{path}: the column {column!r} is there more than once")
-    labelled = [r for r in rows if r[options.label_column].strip()]
-    excluded = tuple(Exclusion(r[options.path_column], "no label") for r in rows if not r[options.label_column].strip())
-    patients = None
-    if options.patient_column:
-        patients = np.array([r[options.patient_column].strip() for r in labelled], dtype=np.str_)
-        if (patients == "").any():
-            line = int(np.flatnonzero(patients == "")[0])
-            raise InputError(f"{path}: case {labelled[line][options.path_column]} has no {options.patient_column}")
-    names = [r[options.path_column].strip() for r in labelled]
-    name, times = Counter(str(PurePosixPath(n)) for n in names).most_common(1)[0] if names else ("", 0)
+    """Rows that name an image each."""
+    keys = [options.path_column, *([options.id_column] if options.id_column else [])]
+    table = read_table(path, [*keys, *_described(options)], _ROWS_ARE_CASES)
+    names = table.columns[options.path_column]
+    labels = _labels(table, options)
+    kept = [names[row] for row in labels.rows]
+    name, times = Counter(str(PurePosixPath(n)) for n in kept).most_common(1)[0] if kept else ("", 0)
     if times > 1:
         raise InputError(f"{path}: {name} is listed more than once")
-    labels = [r[options.label_column].strip() for r in labelled]
-    classes = _class_names(labels)
-    if len(classes) < 2:
-        raise InputError(f"{path}: column {options.label_column!r} holds {len(classes)} class(es); two are needed")
+    ids = _ids(table, options.id_column) if options.id_column else names
+    root = options.image_root or path.parent
+    cases = _assemble(table, ids, labels, _files(path, kept, root, "--image-root"), options)
+    if labels.task is not Task.SEGMENTATION:
+        return cases
+    masks = [table.columns[options.labels[0]][row] for row in labels.rows]
+    return cases.with_masks(_files(path, masks, options.mask_root or root, "--mask-root"))
+
+
+def _table(path: Path, features: tuple[str, ...], options: DataOptions) -> EvaluationSet:
+    """Rows that are the cases themselves."""
+    if options.task is Task.SEGMENTATION:
+        raise InputError(f"{path}: the rows of a table have no masks; segmentation needs images or arrays")
+    told = [name for name in features if name in options.labels]
+    if told:
+        raise InputError(f"{path}: the column {told[0]!r} is a feature and the label; a model must not see the answer")
+    keys = [options.id_column] if options.id_column else []
+    table = read_table(path, list(dict.fromkeys([*keys, *features, *_described(options)])))
+    labels = _labels(table, options)
+    ids = _ids(table, options.id_column) if options.id_column else [f"row {row + 1}" for row in range(len(table))]
+    columns = {name: [table.columns[name][row] for row in labels.rows] for name in features}
+    source = TableSource(columns, [f"{path.name} {table.at(int(row))}" for row in labels.rows])
+    return _assemble(table, ids, labels, source, options)
+
+
+def _described(options: DataOptions) -> list[str]:
+    """Columns besides the inputs."""
+    wanted = [*options.labels, *options.group_columns]
+    return [*wanted, *([options.patient_column] if options.patient_column else [])]
+
+
+def _labels(table: Table, options: DataOptions) -> Labels:
+    columns = {name: table.columns[name] for name in options.labels}
+    if len(columns) < len(options.labels):
+        raise InputError("a label column is named more than once")
+    return read_labels(columns, str(table.path), options.task, options.classes, table.at)
+
+
+def _ids(table: Table, column: str) -> list[str]:
+    """The case ids. InputError on a line without one, and on one that another line has."""
+    ids = table.columns[column]
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if not name:
+            raise InputError(f"{table.path}: {table.at(row)} has no {column}")
+        if name in first:
+            raise InputError(f"{table.path}: {table.at(row)} and {table.at(first[name])} have one {column}")
+        first[name] = row
+    return ids
+
+
+def _assemble(table: Table, ids: list[str], labels: Labels, source: Source, options: DataOptions) -> EvaluationSet:
+    """The labelled rows as cases; the others are listed as excluded."""
+    labelled = {int(row) for row in labels.rows}
+    patients = None
+    if options.patient_column:
+        cells = table.columns[options.patient_column]
+        blank = next((row for row in labels.rows if not cells[row]), None)
+        if blank is not None:
+            raise InputError(f"{table.path}: case {ids[blank]} has no {options.patient_column}")
+        patients = np.array([cells[row] for row in labels.rows], dtype=np.str_)
+    groups = {
+        name: np.array([table.columns[name][row] for row in labels.rows], dtype=np.str_)
+        for name in options.group_columns
+    }
     return EvaluationSet(
-        source=_manifest_source(path, names, options),
-        index=np.arange(len(names)),
-        labels=np.array([classes.index(x) for x in labels], np.int64),
-        classes=classes,
-        case_ids=np.array(names, dtype=np.str_),
+        source=source,
+        index=np.arange(len(labels.rows)),
+        labels=labels.values,
+        classes=labels.classes,
+        case_ids=np.array([ids[row] for row in labels.rows], dtype=np.str_),
         patients=patients,
-        groups={c: np.array([r[c].strip() for r in labelled], dtype=np.str_) for c in options.group_columns},
-        excluded=excluded,
+        groups=groups,
+        task=labels.task,
+        excluded=tuple(Exclusion(ids[row], "no label") for row in range(len(table)) if row not in labelled),
+        notes=labels.notes,
     )
 
 
-def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="", strict=True)
-            rows = []
-            for row in reader:
-                if any(cell.strip() for cell in row.pop(None, ())):
-                    raise InputError(f"{path}: line {reader.line_num} has more cells than the header has columns")
-                rows.append({k: v or "" for k, v in row.items()})
-            return rows, list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error})") from error
-
-
-def _class_names(labels: list[str]) -> tuple[str, ...]:
-    """Distinct labels in the order of a model's outputs: numbers by value, names by alphabet."""
-    distinct = set(labels)
-    if all(re.fullmatch("-?[0-9]+", x) for x in distinct):
-        return tuple(sorted(distinct, key=lambda x: (int(x), x)))
-    return tuple(sorted(distinct))
-
-
-def _manifest_source(path: Path, names: list[str], options: DataOptions) -> Source:
-    root = options.image_root or path.parent
+def _files(path: Path, names: list[str], root: Path, flag: str) -> Source:
+    """The named files below a folder or in a zip."""
     if root.is_file() and zipfile.is_zipfile(root):
         return ZipSource(root, tuple(names))
     if not root.is_dir():
@@ -162,49 +205,6 @@ def _manifest_source(path: Path, names: list[str], options: DataOptions) -> Sour
     if missing:
         raise InputError(
             f"{path}: {len(missing)} of {len(names)} files are not below {root}, the first is {missing[0]} "
-            "(name their folder or zip file with --image-root)"
+            f"(name their folder or zip file with {flag})"
         )
     return FolderSource(root, tuple(names))
-
-
-def _medmnist(path: Path, options: DataOptions) -> EvaluationSet:
-    if options.patient_column or options.group_columns:
-        raise InputError(f"{path}: patient and group columns need a .csv manifest")
-    images, labels, names, splits = _arrays(path)
-    if images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or images.dtype != np.uint8:
-        raise InputError(f"{path}: expected uint8 images (N, H, W[, 3]), found {images.shape} of {images.dtype}")
-    whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all()))
-    if labels.ndim != 1 or not whole:
-        raise InputError(f"{path}: expected one whole number as the label of each image")
-    values = [str(int(x)) for x in labels]
-    classes = _class_names(values)
-    if len(classes) < 2:
-        raise InputError(f"{path}: only one class; two are needed")
-    return EvaluationSet(
-        source=ArraySource(images),
-        index=np.arange(len(images)),
-        labels=np.array([classes.index(x) for x in values], np.int64),
-        classes=classes,
-        case_ids=np.array(names, dtype=np.str_),
-        patients=None,
-        groups={},
-        notes=(f"splits read: {', '.join(splits)}",),
-    )
-
-
-def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str], list[str]]:
-    """Images, labels, names and splits of a MedMNIST .npz, the splits one after the other."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            splits = [s for s in ("train", "val", "test") if f"{s}_images" in arrays and f"{s}_labels" in arrays]
-            if not splits:
-                raise InputError(f"{path}: holds no <split>_images with <split>_labels (MedMNIST's names)")
-            read = [(arrays[f"{s}_images"], arrays[f"{s}_labels"]) for s in splits]
-            for split, (images, labels) in zip(splits, read):
-                if images.ndim == 0 or labels.shape not in ((len(images),), (len(images), 1)):
-                    raise InputError(f"{path}: {split}_labels must hold one label for each of {split}_images")
-            names = [f"{s}-{i}" for s, (images, _) in zip(splits, read) for i in range(len(images))]
-            return np.concatenate([i for i, _ in read]), np.concatenate([x.ravel() for _, x in read]), names, splits
-    # SyntaxError, TokenError: numpy evaluates an array's header as a literal. TypeError: a lone .npy is no archive.
-    except (*ZIP_ERRORS, MemoryError, TypeError, SyntaxError, tokenize.TokenError) as error:
-        raise InputError(f"{path}: not a MedMNIST .npz that can be read safely ({error})") from error

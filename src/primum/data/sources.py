@@ -1,12 +1,14 @@
-"""Where the raw bytes of cases lie: a folder, a zip file or an array in memory. Each is read by position."""
+"""Where the raw inputs of cases lie: a folder, a zip file, an array or a table in memory. Each is read by position."""
 
 from __future__ import annotations
 
+import json
 import lzma
 import struct
 import threading
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -26,13 +28,17 @@ ZIP_ERRORS = (
 """What the standard library raises on damaged, encrypted or unknown zip content (NotImplementedError is Runtime's)."""
 
 
+Item = Image.Image | NDArray[Any] | Mapping[str, Any]
+"""One raw input: an image, an array, or a row of a table (column -> cell)."""
+
+
 class Source(Protocol):
     """Raw inputs by position."""
 
     def content(self, index: int) -> bytes:
         """The bytes that identify the input (what its digest is taken over)."""
 
-    def image(self, index: int) -> Image.Image | NDArray[Any]:
+    def item(self, index: int) -> Item:
         """The decoded input."""
 
     def name(self, index: int) -> str:
@@ -61,7 +67,7 @@ class FolderSource:
         except OSError as error:
             raise InputError(f"{self.names[index]}: cannot be read ({error.strerror})") from error
 
-    def image(self, index: int) -> Image.Image:
+    def item(self, index: int) -> Image.Image:
         """The decoded image."""
         return decode(self.content(index), self.names[index])
 
@@ -99,7 +105,7 @@ class ZipSource:
         except ZIP_ERRORS as error:
             raise InputError(f"{name}: cannot be read from {self.path} ({error})") from error
 
-    def image(self, index: int) -> Image.Image:
+    def item(self, index: int) -> Image.Image:
         """The decoded image."""
         return decode(self.content(index), self.names[index])
 
@@ -108,24 +114,44 @@ class ZipSource:
         return self.names[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArraySource:
-    """Images (N, H, W) or (N, H, W, 3) of uint8 in memory (MedMNIST)."""
+    """Arrays (N, ...) in memory: images, signals, volumes, masks."""
 
-    images: NDArray[np.uint8]
+    arrays: NDArray[Any]
     label: str = "image"
 
     def content(self, index: int) -> bytes:
-        """The pixel bytes."""
-        return bytes(self.images[index].tobytes())
+        """The bytes of one array."""
+        return bytes(self.arrays[index].tobytes())
 
-    def image(self, index: int) -> NDArray[Any]:
-        """One image as an array."""
-        return np.asarray(self.images[index])
+    def item(self, index: int) -> NDArray[Any]:
+        """One array."""
+        return np.asarray(self.arrays[index])
 
     def name(self, index: int) -> str:
         """Its position."""
         return f"{self.label} {index}"
+
+
+@dataclass(frozen=True, eq=False)
+class TableSource:
+    """Rows of a table, by column; `names` says where each stands in its file."""
+
+    columns: Mapping[str, Sequence[str]]
+    names: Sequence[str]
+
+    def content(self, index: int) -> bytes:
+        """The row's columns and cells as JSON."""
+        return json.dumps(self.item(index), sort_keys=True).encode()
+
+    def item(self, index: int) -> dict[str, str]:
+        """One row, column -> cell."""
+        return {name: cells[index] for name, cells in self.columns.items()}
+
+    def name(self, index: int) -> str:
+        """Where it stands."""
+        return self.names[index]
 
 
 def zip_members(path: Path) -> list[str]:

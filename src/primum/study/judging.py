@@ -13,7 +13,6 @@ from primum.data.split import Split
 from primum.models.signature import Signature
 from primum.task import Task
 from primum.validation.cases import Cases
-from primum.validation.segmentation import dice_scores
 
 
 @dataclass(frozen=True)
@@ -55,4 +54,6 @@ def judged_scores(
     """Probabilities or values from raw outputs at `rows`; of masks, Dice (N, structures) against the true ones."""
     if signature.task is not Task.SEGMENTATION:
         return signature.scores(raw)
+    from primum.validation.segmentation import dice_scores
+
     return dice_scores(signature.probabilities(raw), data.masks[rows], signature.classes)

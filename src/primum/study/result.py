@@ -73,6 +73,10 @@ class Confirmation:
     key: str
     recipe: str
     verdict: Verdict
+    opened: str = ""
+    """When the ledger recorded the opening, before the cases were looked at."""
+    frozen: str = ""
+    """Digest of what was frozen (original, recipe, preprocessing, policy), as the ledger names it."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class StudyResult:
     """How the threshold was set on the original, where a rate to hold was asked for."""
     guard: GuardResult | None = None
     """None: the delivered artifact is not guarded."""
+    declared_at: str = ""
+    """When sequence and policy were fixed on disk, before the confirmation set was opened."""
 
     @property
     def outcome(self) -> Outcome:

@@ -58,7 +58,7 @@ __all__ = [
 
 OVERALL = "all"
 """The name of the band of all patients together."""
-_ROUNDING = 1e-12
+_ROUNDING = 1e-9
 """Relative slack, so that a figure that is exact in decimals does not fail by its last bit."""
 _LARGEST_EPSILON = 0.5
 """A bound that only says "fewer than half" is none."""
@@ -131,7 +131,7 @@ def rank(n: int, epsilon: float, delta: float | None) -> int | None:
         # ceil((n + 1)(1 - epsilon)), in the form that loses nothing to 1 - epsilon.
         left_over = floor((n + 1) * epsilon * (1 + _ROUNDING))
         return n + 1 - left_over if n and left_over else None
-    allowed = bdtr(np.arange(n, dtype=np.float64), n, epsilon) <= delta
+    allowed = bdtr(np.arange(n, dtype=np.float64), n, epsilon) <= delta * (1 + _ROUNDING)
     return n + 1 - int(np.count_nonzero(allowed)) if allowed.any() else None
 
 

@@ -65,13 +65,13 @@ def confirm(
     for number, key in enumerate(declared.keys):
         others = [(o, share) for o, share in ledger.prior(cases, frozen[key]) if o.candidate not in frozen.values()]
         prior |= dict.fromkeys(_prior(opening.when, share) for opening, share in others)
-        ledger.record(cases, frozen[key])
+        opening = ledger.record(cases, frozen[key])
         # Judged anew from the scores even where it was before: a record that somebody edited decides nothing.
         verdict = runner.confirm(by_key[key])
         if key not in kept:
             kept[key] = verdict_to_data(verdict)
             store.keep("confirmation", kept)
-        done.append(Confirmation(key, by_key[key].recipe, verdict))
+        done.append(Confirmation(key, by_key[key].recipe, verdict, opening.when, opening.candidate))
         progress.advance(number + 1)
         progress.say(f"confirmation: {by_key[key].recipe}: {done[-1].verdict.outcome.value}")
         if done[-1].verdict.outcome is not Outcome.NON_INFERIOR:

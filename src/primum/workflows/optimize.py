@@ -196,6 +196,7 @@ class _Study:
             harmed=harmed(trials, confirmations),
             frozen=self.prepared.frozen,
             guard=guarded,
+            declared_at=str((self.store.record("declared") or {}).get("when", "")),
         )
         return self._seal(result)
 
@@ -309,10 +310,11 @@ class _Study:
 
 
 def _raw_image(cases: Any, row: int) -> Any:
-    from primum.data.sources import ArraySource
+    from primum.data.sources import FolderSource, ZipSource
 
     position = int(cases.index[row])
-    return cases.source.image(position) if isinstance(cases.source, ArraySource) else cases.source.content(position)
+    encoded = isinstance(cases.source, FolderSource | ZipSource)
+    return cases.source.content(position) if encoded else cases.source.item(position)
 
 
 def _skipped(proposal: Proposal) -> Trial:

@@ -75,7 +75,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
     if original.signature.task is Task.SEGMENTATION:
         data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
-    policy, frozen = _freeze(request, resolved.config.policy, original.signature, data, parts)
+    policy, frozen = _freeze(request, resolved.config.policy, original.signature, data, parts, units)
     original = replace(original, threshold=policy.threshold, thresholds=_thresholds(original.signature, policy))
     activation = original.signature.activation
     inferred = () if request.activation else (f"activation inferred from the outputs: {activation}",)
@@ -100,19 +100,20 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
 def _power(judging: Judging, units: NDArray[np.str_], signature: Signature) -> dict[str, Plan]:
     """Planned power of the confirmation part, in patients: several cases of one may be no more evidence than one."""
     rows, policy = judging.split.confirmation, judging.policy
-    own = units[rows]
-    return {
-        q.name: plan(
-            *(len(np.unique(own[q.rows][q.labels == answer])) for answer in (1, 0)),
-            policy.margins,
-            confidence=policy.confidence,
-        )
-        for q in questions(judging.cases(rows, signature))
-    }
+    own, found = units[rows], {}
+    for asked in questions(judging.cases(rows, signature)):
+        sick, well = (len(np.unique(own[asked.rows][asked.labels == answer])) for answer in (1, 0))
+        found[asked.name] = plan(sick, well, policy.margins, confidence=policy.confidence)
+    return found
 
 
 def _freeze(
-    request: OptimizeRequest, policy: ClinicalPolicy, signature: Signature, data: Materialized, parts: Split
+    request: OptimizeRequest,
+    policy: ClinicalPolicy,
+    signature: Signature,
+    data: Materialized,
+    parts: Split,
+    units: NDArray[np.str_],
 ) -> tuple[ClinicalPolicy, FrozenThreshold | None]:
     """The policy with the threshold that holds the rate asked for, on the original's selection cases."""
     rule_for(signature.task, signature.classes, policy)
@@ -125,7 +126,9 @@ def _freeze(
     blocks = [rows[i : i + _CHECKED_CASES] for i in range(0, len(rows), _CHECKED_CASES)]
     raw = np.concatenate([_forward(request, np.asarray(data.inputs[block])) for block in blocks])
     labels = (data.cases.labels[rows] == signature.positive).astype(np.int64)
-    frozen = freeze_threshold(labels, signature.scores(raw), point)
+    frozen = freeze_threshold(
+        labels, signature.scores(raw), point, units[rows], policy.confidence, "the selection part"
+    )
     return policy.model_copy(update={"threshold": frozen.threshold}), frozen
 
 
@@ -173,7 +176,7 @@ def _preprocessing(
     if isinstance(cases.source, TableSource):
         columns = tuple(NumericColumn(name=name) for name in request.options.feature_columns)
         return TablePreprocessing(columns=columns), ("no --preprocessing given: feature columns are taken as they are",)
-    if isinstance(cases.source, ArraySource) and cases.source.raw:
+    if isinstance(cases.source, ArraySource) and cases.source.label != "image":
         return ArrayPreprocessing(), ("no --preprocessing given: arrays are taken as they are",)
     if shape is None or len(shape) != 3:
         raise InputError("what the network takes cannot be told from it: give --preprocessing FILE.yaml")
