@@ -136,7 +136,8 @@ class TablePreprocessing(BaseModel):
         if absent:
             raise InputError(f"a row has no column {absent[0]!r}")
         values = [value for column in self.columns for value in column.encode(row[column.name])]
-        result = np.array(values, dtype=np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):
+            result = np.array(values, dtype=np.float64).astype(np.float32)
         if not np.isfinite(result).all():
             worst = self.features[int(np.flatnonzero(~np.isfinite(result))[0])]
             raise InputError(f"column {worst!r} holds a number beyond what float32 can hold")

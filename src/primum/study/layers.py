@@ -253,9 +253,8 @@ class _Judge:
         )
 
     def _scores_of(self, raw: Raw) -> NDArray[np.float64]:
-        if self._signature.task is Task.BINARY:
-            return self._signature.positive_probability(raw)
-        return self._signature.probabilities(raw)
+        masks = self._signature.task is Task.SEGMENTATION
+        return self._signature.probabilities(raw) if masks else self._signature.scores(raw)
 
     def _decided(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.zeros(0, np.int64) if self._rule is None else self._rule.decisions(scores)

@@ -151,7 +151,7 @@ class Network:
         return Layer(name, str(self.nodes[largest].op_type), tuple(places), sum(parameters.values()))
 
 
-def layer_name(node: onnx.NodeProto, constants: Mapping[str, Any] = {}) -> str:
+def layer_name(node: onnx.NodeProto, constants: Mapping[str, Any]) -> str:
     """The module's path in the network ("layer1.0.conv1") as far as the exporter kept it, else the node's own name."""
     for name in node.input[1:]:
         path, dot, _ = name.rpartition(".")
