@@ -6,7 +6,7 @@ import tomllib
 from enum import StrEnum
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -191,8 +191,8 @@ class OptimizationConfig(BaseModel):
     quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
     reduction: ReductionConfig = Field(default_factory=ReductionConfig)
-    guard: GuardPolicy | None = None
-    """Guarded prediction; None: off, but on with the smallest epsilon supported at MEDICAL_CRITICAL."""
+    guard: GuardPolicy | Literal["off"] | None = None
+    """Guarded prediction; None: off, but at MEDICAL_CRITICAL on, with the smallest epsilon that the data support."""
     accept_inconclusive: bool = False
     budget_minutes: float | None = Field(None, gt=0)
     threads: int | None = Field(None, ge=1)
@@ -211,6 +211,9 @@ class OptimizationConfig(BaseModel):
         if critical:
             _demand_explicit(config, task)
             config.policy = config.policy.model_copy(update={"block_on_insufficient": True})
+            if config.guard is None and task not in (Task.REGRESSION, Task.SEGMENTATION):
+                config.guard = GuardPolicy()
+                notes.append("guarded prediction is on, with the smallest epsilon that the guard part supports")
         if critical or (config.preserve_medical_accuracy and config.auto_adjust_for_medical):
             _adjust(config, notes)
         return ResolvedConfig(config=config, adjustments=tuple(notes))
@@ -236,6 +239,11 @@ class ResolvedConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
     config: OptimizationConfig
     adjustments: tuple[str, ...]
+
+    @property
+    def guard(self) -> GuardPolicy | None:
+        """The guard in force; None where predictions are not guarded."""
+        return self.config.guard if isinstance(self.config.guard, GuardPolicy) else None
 
 
 def read_mapping(path: Path) -> Any:

@@ -68,6 +68,40 @@ def test_prior_finds_other_candidates_by_shared_content(three):
     assert three.prior(["nobody"], "new") == () and three.prior([], "new") == ()
 
 
+def cut_off(three):
+    lines = three.path.read_text().splitlines(keepends=True)
+    three.path.write_text("".join(lines[:-1]))
+
+
+def remove(three):
+    three.path.unlink()
+
+
+def lose_head(three):
+    three.head.unlink()
+
+
+@pytest.mark.parametrize("tamper", [cut_off, remove, lose_head])
+def test_a_removed_end_is_detected(three, tamper):
+    tamper(three)
+    for use in (three.openings, lambda: three.prior(["a"], "new"), lambda: three.record(["a"], "new")):
+        with pytest.raises(IntegrityError, match="removed"):
+            use()
+
+
+def test_a_crash_between_record_and_head_is_no_tampering(three):
+    behind = three.openings()[-2].hash
+    three.head.write_text(behind)
+    assert len(three.openings()) == 3
+    three.record(["new"], "four")
+    assert three.head.read_text() == three.openings()[-1].hash
+
+
+def test_the_hash_of_an_opening_is_the_chain_so_far(three):
+    opening = three.record(["q"], "four")
+    assert opening == three.openings()[-1] and opening.hash == three.head.read_text()
+
+
 def edit(lines):
     lines[1] = lines[1].replace('"two"', '"ten"')
 
@@ -139,6 +173,7 @@ def test_no_single_changed_byte_passes(tmp_path_factory, data):
 def test_a_line_cut_short_by_a_crash_is_an_opening_that_never_happened(three, share):
     """`record` returns only when the whole line is on the disk, and cases are looked at only then."""
     *first, last = three.path.read_bytes().splitlines(keepends=True)
+    three.head.write_text(three.openings()[-2].hash)  # it is written after the line
     three.path.write_bytes(b"".join(first) + last[: max(1, int(len(last) * share) - 2)])
     assert [o.candidate for o in three.openings()] == ["one", "two"]
     three.record(["x", "y", "z"], "three")

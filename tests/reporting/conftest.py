@@ -11,14 +11,27 @@ import numpy as np
 import pytest
 
 from primum.benchmark.timing import Timings
-from primum.config import ClinicalPolicy, Margins, OptimizationLevel
+from primum.config import ClinicalPolicy, GuardPolicy, Margins, OptimizationLevel
 from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
 from primum.study.planner import LeftOut
-from primum.study.result import Confirmation, DataSummary, Judged, ModelSummary, PartSummary, StudyResult
-from primum.study.trial import Parity, Status, Trial
+from primum.study.result import (
+    Confirmation,
+    DataSummary,
+    GuardPoint,
+    GuardResult,
+    Judged,
+    ModelSummary,
+    PartSummary,
+    StudyResult,
+)
+from primum.study.trial import Guarded, Parity, Status, Trial
+from primum.task import Task
 from primum.validation.cases import Cases
+from primum.validation.conformal import fit_band
+from primum.validation.decisions import Rule
 from primum.validation.gate import judge
+from primum.validation.guard_curve import assess_guard, guard_curve
 from primum.validation.planning import plan
 from primum.validation.verdict import Outcome, Verdict
 
@@ -65,6 +78,7 @@ def timings(ms: float, ratio: float, p99: float = nan, ratio_upper: float | None
         calls=480,
         mean=ms * 1.04, median=ms, p50=ms, p95=ms * 1.2, p99=p99, min=ms * 0.9, max=ms * 2, stddev=ms / 8,
         ratio=ratio, ratio_lower=ratio * 0.96, ratio_upper=ratio_upper or ratio * 1.05,
+        effective=ratio * 0.98, effective_lower=ratio * 0.93, effective_upper=ratio * 1.02,
         ratio_unhindered=ratio, contended=False,
         load_ms=ms * 20, first_ms=ms * 3,
         peak_memory_bytes=int(3.1e8),
@@ -154,10 +168,10 @@ def study(
         ),
         "data": DataSummary(
             "pneumonia-2026.csv", 2 * n + 400, 2 * n + 400, "patient",
-            tuple(PartSummary(p, n, n, positives, n - positives) for p in PARTS),
+            tuple(PartSummary(p, n, n, {"normal": n - positives, "pneumonia": positives}) for p in PARTS),
             {"sex": {"F": 610, "M": 655}}, (Exclusion("case-00017", "truncated PNG"),), (),
         ),
-        "power": plan(positives, n - positives, policy.margins),
+        "power": {"": plan(positives, n - positives, policy.margins)},
         "baseline": baseline,
         "trials": trials,
         "left_out": (LeftOut("torch[bf16, channels_last]", "this CPU has no BF16 arithmetic: it would be slower"),),
@@ -271,6 +285,42 @@ def make_unassessed() -> StudyResult:
     return dataclasses.replace(base, verdict=verdict, judged=judged, confirmations=(), reasons=verdict.reasons)
 
 
+def make_guarded() -> StudyResult:
+    """An INT8 candidate whose eight changed decisions a guard catches; the refused one was set by too few patients."""
+    policy, asked = ClinicalPolicy(margins=STATED), GuardPolicy(epsilon=0.01, by_class=False)
+    rule = Rule(Task.BINARY, (policy.threshold,))
+    set_on, fresh = scores(900, 30, seed=11), scores(2400, 60)
+    classes = ("normal", "pneumonia")
+    units, others = (np.array([f"p{i}" for i in range(k)]) for k in (900, 2400))
+    band = fit_band(rule, classes, set_on.candidate, set_on.reference, units, asked)
+    outcome = assess_guard(rule, classes, fresh.candidate, fresh.reference, others, band.value)
+    kept = np.abs(fresh.candidate - 0.5) > band.value
+    made = Scores(fresh.labels, fresh.reference, np.where(kept, fresh.candidate, fresh.reference))
+    base = study(made, policy, levels(2400))
+    curve = guard_curve(
+        rule, classes, set_on.candidate, set_on.reference, units, fresh.candidate, fresh.reference, others,
+        (0.002, 0.005, 0.01, 0.02, 0.05), asked,
+    )  # fmt: skip
+    fast, slow = timings(3.39, 9.2), timings(9.2, 3.4)
+    guard = GuardResult(
+        "confirmation", band, outcome, tuple(GuardPoint(p, 1 / (1 / 9.2 + p.deferred / 3.4)) for p in curve), fast, slow
+    )
+    held = Guarded(base.winner.key, "openvino-fp32", band, outcome.deferred, int(44.6e6), 7.4)
+    winner = dataclasses.replace(
+        base.winner, key="openvino-int8-guarded", recipe=f"{base.winner.recipe} guarded", guard=held
+    )
+    reason = "no band: 40 of 299 patients needed in class pneumonia"
+    refused = dataclasses.replace(
+        base.trials[3], key="x", recipe="onnxruntime[int8] guarded", status=Status.FAILED, reason=reason, verdict=None
+    )
+    final = {**base.final, winner.key: timings(3.5, 9.0), "openvino-int8": fast}
+    return dataclasses.replace(
+        base, winner=winner, trials=(*base.trials, winner, refused), guard=guard, final=final,
+        verdict_recipe=winner.recipe, confirmations=(Confirmation(winner.key, winner.recipe, base.verdict),),
+        declared=(winner.key,),
+    )  # fmt: skip
+
+
 MAKERS: dict[str, Callable[[], StudyResult]] = {
     "proven": make_proven,
     "inconclusive": make_inconclusive,
@@ -278,6 +328,7 @@ MAKERS: dict[str, Callable[[], StudyResult]] = {
     "hostile": make_hostile,
     "bare": make_bare,
     "unassessed": make_unassessed,
+    "guarded": make_guarded,
 }
 
 

@@ -20,7 +20,7 @@ from primum.validation.verdict import Outcome
 from .conftest import HOSTILE
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
-NAMES = ("proven", "inconclusive", "unproven", "hostile", "bare", "unassessed")
+NAMES = ("proven", "inconclusive", "unproven", "hostile", "bare", "unassessed", "guarded")
 SYNTHETIC, UNPROVEN = "SYNTHETIC DATA", "UNPROVEN"
 DEFAULT = "default, not confirmed by a clinician"
 

@@ -14,35 +14,14 @@ import numpy as np
 import pytest
 from shell import command, environ
 from shell import primum as primum_cli
+from studies import config, run
 
 import primum
-from primum.config import ClinicalPolicy, Margins, OptimizationConfig, OptimizationLevel
+from primum.config import ClinicalPolicy, OptimizationLevel
 from primum.errors import InputError
 from primum.runtimes.base import Target
 from primum.study.recipe import Recipe, write_recipes
 from primum.techniques.registry import make
-
-WIDE = Margins(sensitivity=0.08, specificity=0.08, auroc=0.05, brier=0.05)
-RUNTIMES = ("onnxruntime", "openvino")
-
-
-def config(**changes: object) -> OptimizationConfig:
-    policy = ClinicalPolicy(margins=WIDE)
-    return OptimizationConfig(**{"runtimes": RUNTIMES, "policy": policy, "threads": 1, **changes})
-
-
-def run(workshop: SimpleNamespace, out: Path, data: str = "many", **changes: object):
-    manifest: Path = getattr(workshop, data)
-    return primum.optimize(
-        "nets:build",
-        manifest,
-        out,
-        checkpoint=workshop.weights,
-        patient_column="patient_id",
-        group_columns=("sex",),
-        preprocessing=manifest.parent / "preprocessing.yaml",
-        **{"config": config(), **changes},
-    )
 
 
 def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tmp_path):

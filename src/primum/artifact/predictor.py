@@ -42,6 +42,13 @@ class Session(Protocol):
         """Release the graph."""
 
 
+def run_rows(session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Raw outputs (N, ...); one row at a time where an answer would depend on its batch."""
+    if session.batch_invariant or len(batch) == 1:
+        return session.run(batch)
+    return np.concatenate([session.run(batch[i : i + 1]) for i in range(len(batch))])
+
+
 Input = str | Path | Image.Image | NDArray[Any] | Mapping[str, Any]
 """What a data loader yields: a path, a picture, a raw array, a row of a table (column -> cell)."""
 
@@ -79,19 +86,21 @@ class Predictor:
 
         Probabilities (N, classes); values (N, outputs) of a regression; (N, classes, *spatial) of a segmentation.
         """
+        return self.manifest.signature.probabilities(self.raw(self.checked(batch)))
+
+    def checked(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`batch` as contiguous float32 (N, *input_shape); InputError where it has another shape or no rows."""
         batch = np.ascontiguousarray(batch, dtype=np.float32)
         expected = self.manifest.signature.input_shape
         if batch.shape[1:] != expected:
             raise InputError(f"expected a batch of shape (N, {', '.join(map(str, expected))}), got {batch.shape}")
         if not len(batch):
             raise InputError("predict_tensor was given no inputs")
-        return self.manifest.signature.probabilities(self.raw(batch))
+        return batch
 
     def raw(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Raw outputs (N, ...) for a preprocessed batch."""
-        if self.session.batch_invariant or len(batch) == 1:
-            return self.session.run(batch)
-        return np.concatenate([self.session.run(batch[i : i + 1]) for i in range(len(batch))])
+        return run_rows(self.session, batch)
 
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[Any]:
         """Decisions from what `predict` gave.

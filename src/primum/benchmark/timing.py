@@ -24,9 +24,10 @@ class Timings:
     """Latency of one call at batch 1, in ms. A percentile that the sample cannot support is NaN ("n too small").
 
     `ratio` is baseline median / this median (above 1 is faster), from the same interleaved rounds, with a bootstrap
-    interval over rounds. `ratio_unhindered` is the same of the 10th percentiles: what holds when nothing else runs.
-    `contended` says that other work slowed either of them, so that these figures should be taken again.
-    `load_ms` and `first_ms` are the fresh process's loading and first call.
+    interval over rounds. `effective` is the same of each round's mean: what is saved in the long run by a model whose
+    calls cost differently, as a guarded one's do. `ratio_unhindered` is the same of the 10th percentiles: what holds
+    when nothing else runs. `contended` says that other work slowed either of them, so that these figures should be
+    taken again. `load_ms` and `first_ms` are the fresh process's loading and first call.
     """
 
     calls: int
@@ -41,6 +42,9 @@ class Timings:
     ratio: float
     ratio_lower: float
     ratio_upper: float
+    effective: float
+    effective_lower: float
+    effective_upper: float
     ratio_unhindered: float
     contended: bool
     load_ms: float
@@ -81,6 +85,9 @@ def summarize(
     """Statistics of one candidate's rounds (rounds, calls), paired with the baseline's of the same run."""
     stats = calculate_stage_statistics(own.ravel())
     ratio, lower, upper = bootstrap_ratio(baseline, own)
+    effective, effective_lower, effective_upper = bootstrap_ratio(
+        baseline.mean(axis=1, keepdims=True), own.mean(axis=1, keepdims=True)
+    )
     fast, fast_baseline = float(np.percentile(own, 10)), float(np.percentile(baseline, 10))
     return Timings(
         calls=int(own.size),
@@ -95,6 +102,9 @@ def summarize(
         ratio=ratio,
         ratio_lower=lower,
         ratio_upper=upper,
+        effective=effective,
+        effective_lower=effective_lower,
+        effective_upper=effective_upper,
         ratio_unhindered=fast_baseline / fast,
         contended=bool(
             np.median(own) > _CONTENDED * fast

@@ -12,6 +12,7 @@ from primum.level import OptimizationLevel
 
 if TYPE_CHECKING:
     from primum.config import OptimizationConfig
+    from primum.study.result import GuardResult
     from primum.workflows.optimize import Delivery
 
 NAME = "optimize"
@@ -24,11 +25,17 @@ def run(
     out: o.Out,
     checkpoint: o.Checkpoint = None,
     train_data: Annotated[Path | None, typer.Option(help="Training data; checked to share no patient.")] = None,
+    task: o.TaskName = None,
+    classes: o.Classes = "",
     label_column: o.LabelColumn = "label",
+    label_columns: o.LabelColumns = "",
     path_column: o.PathColumn = "path",
+    feature_columns: o.FeatureColumns = "",
+    id_column: o.IdColumn = None,
     patient_column: o.PatientColumn = None,
     group_columns: o.GroupColumns = "",
     image_root: o.ImageRoot = None,
+    mask_root: o.MaskRoot = None,
     preprocessing: o.PreprocessingFile = None,
     config: Annotated[Path | None, typer.Option(help="YAML or TOML with the whole configuration; flags win.")] = None,
     level: Annotated[OptimizationLevel | None, typer.Option(help="How far the search may go.")] = None,
@@ -38,6 +45,10 @@ def run(
     threshold: Annotated[float | None, typer.Option(help="Decision threshold on P(positive); default 0.5.")] = None,
     positive_class: o.PositiveClass = None,
     waive_subgroups: Annotated[str, typer.Option(help="Subgroups (column=value,...) allowed to be too small.")] = "",
+    guard: o.Guard = None,
+    guard_delta: o.GuardDelta = None,
+    guard_overall: o.GuardOverall = False,
+    guard_strict: o.GuardStrict = False,
     accept_inconclusive: Annotated[
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
@@ -65,8 +76,8 @@ def run(
     from dataclasses import asdict
 
     from primum.cli.console import Terminal, print_json
-    from primum.data.preprocessing import Preprocessing
-    from primum.data.readers import DataOptions
+    from primum.data.options import DataOptions
+    from primum.data.preprocessing_any import read_preprocessing
     from primum.errors import InputError
     from primum.models.reference import parse_model
     from primum.models.signature import Activation
@@ -81,8 +92,20 @@ def run(
         data=data,
         out=out,
         train_data=train_data,
-        options=DataOptions(label_column, path_column, patient_column, o.listed(group_columns), image_root),
-        preprocessing=Preprocessing.from_file(preprocessing) if preprocessing else None,
+        options=DataOptions(
+            label_column=label_column,
+            path_column=path_column,
+            patient_column=patient_column,
+            group_columns=o.listed(group_columns),
+            image_root=image_root,
+            task=task,
+            classes=o.listed(classes),
+            label_columns=o.listed(label_columns),
+            feature_columns=o.listed(feature_columns),
+            id_column=id_column,
+            mask_root=mask_root,
+        ),
+        preprocessing=read_preprocessing(preprocessing) if preprocessing else None,
         positive_class=positive_class,
         activation=Activation(activation) if activation else None,
         config=_configure(
@@ -94,6 +117,7 @@ def run(
                 "runtimes": o.listed(target) or None,
                 "seed": seed,
                 "accept_inconclusive": accept_inconclusive or None,
+                "guard": o.guard_policy(guard, guard_delta, guard_overall, guard_strict),
             },
             {"sensitivity": margin, "specificity": margin, "auroc": auroc_margin, "brier": brier_margin},
             {"threshold": threshold, "waived_subgroups": o.listed(waive_subgroups) or None},
@@ -107,7 +131,8 @@ def run(
         if plan:
             prepared = planned(request, terminal)
             if json:
-                print_json({"parts": [asdict(p) for p in prepared.data.parts], "power": asdict(prepared.power)})
+                power = {name or "all": asdict(found) for name, found in prepared.power.items()}
+                print_json({"parts": [asdict(p) for p in prepared.data.parts], "power": power})
             else:
                 typer.echo("\n".join(describe_plan(prepared)))
             return
@@ -156,12 +181,24 @@ def show(delivery: Delivery) -> None:
     typer.echo(f"verdict: {result.outcome.value} ({result.verdict_recipe})")
     for reason in result.reasons:
         typer.echo(f"  {reason}")
-    typer.echo(
-        f"delivered: {result.winner.recipe}, {final.ratio:.2f}x faster "
-        f"({final.ratio_lower:.2f} to {final.ratio_upper:.2f}), {result.size_ratio:.2f}x smaller"
-    )
+    lower, upper = result.speedup_interval
+    size = f"{result.size_ratio:.2f}x smaller"
+    if result.guard is not None:
+        size += f" ({result.size_ratio_with_reference:.2f}x with the original that it carries)"
+    typer.echo(f"delivered: {result.winner.recipe}, {result.speedup:.2f}x faster ({lower:.2f} to {upper:.2f}), {size}")
+    if result.guard is not None:
+        typer.echo(_guard_line(result.guard))
     if final.contended:
         typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
     typer.echo(f"artifact: {delivery.artifact}")
     typer.echo(f"digest:   {delivery.digest} (primum verify --expect)")
     typer.echo(f"report:   {delivery.report}")
+
+
+def _guard_line(guard: GuardResult) -> str:
+    found, band = guard.outcome, guard.band
+    value = band.value or 0.0
+    return (
+        f"guard:    band {value:.4g} (epsilon {band.epsilon:.4g}), {found.deferred:.1%} of {guard.part} cases deferred"
+        f"; decisions changed without it {found.flips_unguarded}, with it {found.flips_left}, of {found.n} cases"
+    )

@@ -49,6 +49,17 @@ PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased c
 Margin = Annotated[float | None, typer.Option("--margin", help="Margin for sensitivity and specificity.")]
 AurocMargin = Annotated[float | None, typer.Option(help="Margin for the AUROC.")]
 BrierMargin = Annotated[float | None, typer.Option(help="Margin for the Brier score.")]
+Guard = Annotated[
+    str | None,
+    typer.Option(help="Guarded prediction: the bound EPSILON on changed decisions a patient, 'smallest', or 'off'."),
+]
+GuardDelta = Annotated[
+    str | None, typer.Option(help="The bound holds with confidence 1 - DELTA (default 0.05), or on 'average'.")
+]
+GuardOverall = Annotated[bool, typer.Option("--guard-overall", help="Hold the bound overall, not within each class.")]
+GuardStrict = Annotated[
+    bool, typer.Option("--guard-strict", help="Bound the change of the score, not of the decision.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -74,3 +85,28 @@ def policy(
 def listed(text: str) -> tuple[str, ...]:
     """Comma-separated names."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def guard_policy(epsilon: str | None, delta: str | None, overall: bool, strict: bool) -> dict[str, Any] | str | None:
+    """What the guard flags ask, as the configuration takes it; None where none was given. InputError on nonsense."""
+    if epsilon is None and (delta is not None or overall or strict):
+        raise InputError("--guard-delta, --guard-overall and --guard-strict belong to --guard: give an EPSILON")
+    if epsilon is None or epsilon == "off":
+        return epsilon
+    return {
+        "epsilon": None if epsilon == "smallest" else _number("--guard", epsilon, "'smallest' or 'off'"),
+        "delta": None
+        if delta == "average"
+        else 0.05
+        if delta is None
+        else _number("--guard-delta", delta, "'average'"),
+        "by_class": not overall,
+        "strict": strict,
+    }
+
+
+def _number(flag: str, text: str, others: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"{flag} {text}: give a number, or {others}") from error

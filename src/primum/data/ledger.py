@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from primum.errors import IntegrityError
-from primum.files import storage
+from primum.files import storage, write_bytes
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Opening:
     """Digest of the frozen candidate (recipe, parent model and judging policy)."""
     cases: tuple[str, ...]
     """Digests of the cases' raw content."""
+    hash: str
+    """Of this record and, through it, of all before: written into evidence, it shows later that none was removed."""
 
 
 def state_folder() -> Path:
@@ -45,11 +47,21 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or state_folder() / "confirmation-ledger.jsonl"
 
+    @property
+    def head(self) -> Path:
+        """Holds the hash of the last record: a chain alone does not show that its end was cut off."""
+        return self.path.with_suffix(".head")
+
     def openings(self) -> tuple[Opening, ...]:
-        """All openings, oldest first, after the chain is checked."""
+        """All openings, oldest first, after the chain and its end are checked."""
         if not self.path.exists():
+            self._check_end([])
             return ()
-        return tuple(_opening(record) for record in self._checked(self.path.read_bytes())[0])
+        with self.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            records, _ = self._checked(file.read())
+            self._check_end(records)
+        return tuple(_opening(record) for record in records)
 
     def prior(self, cases: Sequence[str], candidate: str) -> tuple[tuple[Opening, float], ...]:
         """Openings for *other* candidates that share cases, each with the share of `cases` it had seen."""
@@ -59,7 +71,7 @@ class Ledger:
 
     def record(self, cases: Sequence[str], candidate: str) -> Opening:
         """Append an opening, before the cases are looked at; once for one candidate on the same cases."""
-        opening = Opening(datetime.now(UTC).isoformat(timespec="seconds"), candidate, tuple(sorted(cases)))
+        when, listed = datetime.now(UTC).isoformat(timespec="seconds"), tuple(sorted(cases))
         with storage(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b", buffering=0) as file:
@@ -67,19 +79,37 @@ class Ledger:
                 file.seek(0)
                 content = file.read()
                 records, torn = self._checked(content)
+                self._check_end(records)
+                previous = records[-1]["hash"] if records else ""
+                if previous:
+                    self._keep_head(previous)  # a crash may have left it one record behind
                 for known in map(_opening, records):
-                    if (known.candidate, known.cases) == (opening.candidate, opening.cases):
+                    if (known.candidate, known.cases) == (candidate, listed):
                         return known
-                body = {
-                    "when": opening.when,
-                    "candidate": candidate,
-                    "cases": list(opening.cases),
-                    "previous": records[-1]["hash"] if records else "",
-                }
-                line = json.dumps({**body, "hash": _hash(body)}).encode() + b"\n"
+                body = {"when": when, "candidate": candidate, "cases": list(listed), "previous": previous}
+                digest = _hash(body)
+                line = json.dumps({**body, "hash": digest}).encode() + b"\n"
                 end = len(content) - torn
                 _append(file, end, line if content[:end].endswith(b"\n") or not end else b"\n" + line)
-        return opening
+                self._keep_head(digest)
+        return Opening(when, candidate, listed, digest)
+
+    def _keep_head(self, digest: str) -> None:
+        if not self.head.is_file() or self.head.read_text() != digest:
+            write_bytes(self.head, digest.encode())
+
+    def _check_end(self, records: list[dict[str, Any]]) -> None:
+        """A ledger may be one record ahead of its head, where a crash fell between the two, but never behind it."""
+        try:
+            head = self.head.read_text()
+        except FileNotFoundError:
+            head = ""
+        known = ["", *(record["hash"] for record in records)]
+        if head not in known[-2:]:
+            raise IntegrityError(
+                f"{self.path}: its end is not the one that was written last, so openings of confirmation sets were "
+                "removed. Restore the file, or judge new patients with a new PRIMUM_STATE"
+            )
 
     def _checked(self, content: bytes) -> tuple[list[dict[str, Any]], int]:
         """The records, and the number of bytes of a last line that a crash cut short.
@@ -125,7 +155,7 @@ def _append(file: FileIO, end: int, line: bytes) -> None:
 
 
 def _opening(record: dict[str, Any]) -> Opening:
-    return Opening(record["when"], record["candidate"], tuple(record["cases"]))
+    return Opening(record["when"], record["candidate"], tuple(record["cases"]), record["hash"])
 
 
 def _hash(body: dict[str, Any]) -> str:

@@ -51,11 +51,11 @@ def _data(result: StudyResult) -> list[Block]:
         ),
         Table(
             "Parts of the data. A patient is in one part only, whatever the seed.",
-            columns("Part", "#Cases", "#Patients", "#Positives", "#Negatives", "Use"),
+            columns("Part", "#Cases", "#Patients", *(f"#{name}" for name in data.parts[0].counts), "Use"),
             tuple(
                 row(
                     p.name,
-                    *(n.count(v) for v in (p.cases, p.patients, p.positives, p.negatives)),
+                    *(n.count(v) for v in (p.cases, p.patients, *p.counts.values())),
                     _USES.get(p.name, ""),
                 )
                 for p in data.parts
@@ -73,8 +73,10 @@ def _data(result: StudyResult) -> list[Block]:
     return blocks
 
 
-def _power(result: StudyResult) -> Table:
-    plan = result.power
+def _power(result: StudyResult) -> Block:
+    if not result.power:
+        return Paragraph("Power is not foretold for a model that gives values: their spread is not known before.")
+    plan = next(iter(result.power.values()))
     caption = (
         f"What the patients of the confirmation part could show, worked out before the first trial, assuming that "
         f"{n.percent(plan.loss)} of decisions are lost and {n.percent(plan.gain)} won. "
@@ -89,15 +91,16 @@ def _power(result: StudyResult) -> Table:
         "#Smallest margin, no flip",
         "#Margin at 80% power",
     )
-    return Table(caption, titles, tuple(_plan_row(p) for p in (plan.sensitivity, plan.specificity)))
+    rows = [_plan_row(name, part) for name, p in result.power.items() for part in (p.sensitivity, p.specificity)]
+    return Table(caption, titles, tuple(rows))
 
 
-def _plan_row(part: EndpointPlan) -> tuple[Cell, ...]:
+def _plan_row(question: str, part: EndpointPlan) -> tuple[Cell, ...]:
     def points(value: float | None) -> str:
         return "none below 1" if value is None else f"{value * 100:.1f} pp"
 
     return row(
-        w.endpoint(part.name),
+        w.endpoint(f"{part.name}[{question}]" if question else part.name),
         n.count(part.n),
         n.margin(part.name, part.margin),
         n.probability(part.power),

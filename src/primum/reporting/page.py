@@ -6,6 +6,7 @@ from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Page
 from primum.reporting.flips import flips_section
+from primum.reporting.guard import guard_section
 from primum.reporting.method import method_section
 from primum.reporting.quality import decisions_section, endpoints_section, subgroups_section
 from primum.reporting.speed import cards, front_section, latency_section, trials_section
@@ -34,6 +35,7 @@ def compose(result: StudyResult) -> Page:
             subgroups_section(result),
             decisions_section(result),
             flips_section(result),
+            *([guard] if (guard := guard_section(result)) else []),
             latency_section(result),
             front_section(result),
             trials_section(result),

@@ -41,15 +41,15 @@ def cards(result: StudyResult) -> tuple[Card, ...]:
         else ""
     )
     speed = (
-        Card("Speed-up", n.ratio(new.ratio), f"interval {n.span(new.ratio_lower, new.ratio_upper)}{busy}")
-        if new
-        else None
+        Card("Speed-up", n.ratio(result.speedup), f"interval {n.span(*result.speedup_interval)}{busy}") if new else None
     )
     p95 = p50 = n.NOTHING
     if new and old:
         p50 = f"{n.milliseconds(old.p50, unit=False)} → {n.milliseconds(new.p50)}"
         p95 = f"{n.milliseconds(old.p95, n.TOO_FEW, False)} → {n.milliseconds(new.p95, n.TOO_FEW)}"
     sizes = f"{n.size(result.baseline.size_bytes)} → {n.size(result.winner.size_bytes)}"
+    if result.winner.guard and result.winner.guard.reference_bytes:
+        sizes += f"; {n.ratio(result.size_ratio_with_reference)} with the original that it carries"
     return (
         speed or Card("Speed-up", n.NOTHING, "not measured"),
         Card("Size", w.sentence(w.times(result.size_ratio, "smaller", "larger", "the same")), sizes),

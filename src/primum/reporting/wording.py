@@ -60,8 +60,10 @@ def basis_word(basis: Basis) -> str:
 
 
 def endpoint(name: str) -> str:
-    """An endpoint's name in a heading."""
-    return ENDPOINTS.get(name, n.clean(name))
+    """An endpoint's name in a heading: "Sensitivity, melanoma" of "sensitivity[melanoma]"."""
+    kind, _, about = name.partition("[")
+    word = ENDPOINTS.get(kind, kind)
+    return n.clean(f"{word}, {about.removesuffix(']')}" if about else word)
 
 
 def readable(trial: Trial) -> str:
@@ -75,6 +77,8 @@ def readable(trial: Trial) -> str:
     if target.get("threads"):
         words += f", {n.plural(int(target['threads']), 'thread')}"
     steps = [next(iter(t)) for t in trial.recipe_data.get("techniques", ()) if t]
+    if trial.recipe.endswith(" guarded"):
+        words += ", guarded"
     return n.clean(" + ".join([*(str(s).replace("_", " ") for s in steps), words.strip()]))
 
 

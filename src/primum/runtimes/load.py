@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from primum.artifact.guard import GuardedPredictor, GuardedSession, guarded
 from primum.artifact.manifest import Manifest, read_manifest
 from primum.artifact.predictor import Predictor, Session
 from primum.errors import InputError
@@ -14,7 +15,7 @@ from primum.runtimes.base import Target, get_runtime
 if TYPE_CHECKING:
     import torch
 
-MODEL = "model"
+MODEL, REFERENCE = "model", "reference"
 
 
 def load(path: str | Path, factory: Callable[[], torch.nn.Module] | None = None) -> Predictor:
@@ -25,13 +26,21 @@ def load(path: str | Path, factory: Callable[[], torch.nn.Module] | None = None)
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    return Predictor(manifest, open_session(folder, manifest, factory))
+    session = open_session(folder, manifest, factory)
+    return GuardedPredictor(manifest, session) if isinstance(session, GuardedSession) else Predictor(manifest, session)
 
 
 def open_session(folder: Path, manifest: Manifest, factory: Callable[[], torch.nn.Module] | None = None) -> Session:
-    """The session of an artifact whose manifest is already read and checked."""
-    target = Target.model_validate(manifest.target)
+    """The session of an artifact whose manifest is already read and checked; of a guarded one, both models."""
+    fast = _open(folder / MODEL, manifest.target, factory)
+    if manifest.guard is None:
+        return fast
+    return guarded(manifest, fast, _open(folder / REFERENCE, manifest.guard.reference, factory))
+
+
+def _open(folder: Path, data: dict[str, Any], factory: Callable[[], torch.nn.Module] | None) -> Session:
+    target = Target.model_validate(data)
     runtime = get_runtime(target.runtime)
     if target.runtime != "onnxruntime" and (why := runtime.missing()):
         raise InputError(f"this artifact runs on {target.runtime}, which is not installed here: {why}")
-    return runtime.open(folder / MODEL, target, factory)
+    return runtime.open(folder, target, factory)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.artifact.manifest import Manifest, write_manifest
-from primum.data.preprocessing import Preprocessing
+from primum.data.preprocessing_any import AnyPreprocessing
 from primum.files import folder
 from primum.models.reference import ModelReference, find_factory
 from primum.models.signature import Signature
@@ -43,10 +43,12 @@ class Original:
     reference: ModelReference
     digest: str
     signature: Signature
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     threshold: float
     onnx: Path | None
     onnx_notes: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    """One a label where the task is multi-label; else none."""
 
     @property
     def factory(self) -> Callable[[], torch.nn.Module] | None:
@@ -95,6 +97,7 @@ def build_candidate(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 signature=original.signature,
                 threshold=original.threshold,
+                thresholds=original.thresholds,
                 target=recipe.target.model_dump(mode="json"),
                 runtime_version=runtime.version(),
                 precision_proven="not yet run",

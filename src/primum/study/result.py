@@ -15,6 +15,10 @@ from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
 from primum.study.planner import LeftOut
 from primum.study.trial import Trial, trial_to_json, verdict_to_data
+from primum.task import Task
+from primum.validation.conformal import Band
+from primum.validation.guard_curve import CurvePoint, GuardOutcome
+from primum.validation.operating import FrozenThreshold
 from primum.validation.planning import Plan
 from primum.validation.verdict import Outcome, Verdict
 
@@ -30,7 +34,9 @@ class ModelSummary:
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     positive: str
+    """"" but for a binary model."""
     notes: tuple[str, ...]
+    task: Task = Task.BINARY
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class PartSummary:
     name: str
     cases: int
     patients: int
-    positives: int
-    negatives: int
+    counts: dict[str, int]
+    """Cases by class; of several labels those that have each; empty where there are no classes."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,37 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Judged:
-    """Scores behind the ROC curves: P(positive) of original and delivered artifact on one part."""
+    """Labels and scores of original and delivered artifact on one part, as the gate takes them for the task."""
 
     part: str
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     reference: NDArray[np.float64]
     candidate: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GuardPoint:
+    """One epsilon: its band, what it defers and leaves on fresh cases, and the speed that is left.
+
+    `speed` is the speed-up over the baseline if that share of cases pays for both models; NaN without a band.
+    """
+
+    point: CurvePoint
+    speed: float
+
+
+@dataclass(frozen=True)
+class GuardResult:
+    """The guard of the delivered artifact, on cases that the band was not set on."""
+
+    part: str
+    band: Band
+    outcome: GuardOutcome
+    curve: tuple[GuardPoint, ...]
+    fast: Timings
+    """Of the fast model alone."""
+    reference: Timings
+    """Of the original in the runtime that the guard asks."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +126,8 @@ class StudyResult:
     policy: ClinicalPolicy
     model: ModelSummary
     data: DataSummary
-    power: Plan
+    power: dict[str, Plan]
+    """By binary question, "" for a binary model; none for regression and segmentation."""
     baseline: Trial
     trials: tuple[Trial, ...]
     left_out: tuple[LeftOut, ...]
@@ -119,6 +151,10 @@ class StudyResult:
     judged: Judged
     harmed: tuple[tuple[str, Verdict], ...] = ()
     """(recipe, verdict) of the candidates found INFERIOR."""
+    frozen: FrozenThreshold | None = None
+    """How the threshold was set on the original, where a rate to hold was asked for."""
+    guard: GuardResult | None = None
+    """None: the delivered artifact is not guarded."""
     declared_at: str = ""
     """When sequence and policy were fixed on disk, before the confirmation set was opened."""
 
@@ -129,20 +165,34 @@ class StudyResult:
 
     @property
     def speedup(self) -> float:
-        """Original's median / delivered artifact's, batch 1, last interleaved run."""
-        return self.final[self.winner.key].ratio
+        """Original's median / delivered artifact's, batch 1, last interleaved run; of a guarded artifact the ratio of
+        mean latencies, for its deferred cases pay for both models."""
+        timings = self.final[self.winner.key]
+        return timings.effective if self.winner.guard else timings.ratio
+
+    @property
+    def speedup_interval(self) -> tuple[float, float]:
+        """Bootstrap interval of `speedup`."""
+        timings = self.final[self.winner.key]
+        guarded = (timings.effective_lower, timings.effective_upper)
+        return guarded if self.winner.guard else (timings.ratio_lower, timings.ratio_upper)
 
     @property
     def size_ratio(self) -> float:
         """Bytes of the original's weights / bytes of the delivered model files."""
         return self.baseline.size_bytes / max(self.winner.size_bytes, 1)
 
+    @property
+    def size_ratio_with_reference(self) -> float:
+        """The same with the original that a guarded artifact carries."""
+        held = self.winner.guard.reference_bytes if self.winner.guard else 0
+        return self.baseline.size_bytes / max(self.winner.size_bytes + held, 1)
+
 
 def summary(result: StudyResult, artifact: Path, report: Path) -> dict[str, Any]:
     """The object that `primum optimize --json` prints."""
     import json
 
-    timings = result.final[result.winner.key]
     return {
         "accepted": result.accepted,
         "artifact": str(artifact),
@@ -156,8 +206,9 @@ def summary(result: StudyResult, artifact: Path, report: Path) -> dict[str, Any]
             "basis": result.winner.verdict.basis.value if result.winner.verdict else None,
         },
         "speedup": result.speedup,
-        "speedup_interval": [timings.ratio_lower, timings.ratio_upper],
+        "speedup_interval": list(result.speedup_interval),
         "size_ratio": result.size_ratio,
+        "size_ratio_with_reference": result.size_ratio_with_reference,
         "reasons": list(result.reasons),
         "declared": list(result.declared),
         "verdict_detail": verdict_to_data(result.verdict),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -12,21 +11,22 @@ from numpy.typing import NDArray
 
 from primum.artifact.manifest import NAME
 from primum.artifact.predictor import Proven
-from primum.benchmark.timing import interleave, summarize
-from primum.config import ClinicalPolicy
-from primum.data.evaluation import EvaluationSet, Materialized
-from primum.data.split import Split
+from primum.benchmark.timing import Timings, interleave, summarize
 from primum.errors import InputError, TrialError
 from primum.files import size_of
 from primum.runtimes.base import get_runtime
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.load import MODEL
 from primum.study.build import Built, Original
+from primum.study.judging import Judging
 from primum.study.planner import Proposal
 from primum.study.recipe import Recipe
 from primum.study.store import Store
 from primum.study.trial import Parity, Status, Trial
-from primum.validation.gate import Cases, judge
+from primum.task import Task
+from primum.validation.cases import Cases
+from primum.validation.decisions import Rule, rule_for
+from primum.validation.gate import judge
 from primum.validation.metrics import auroc
 from primum.validation.verdict import Verdict
 
@@ -35,29 +35,6 @@ PARITY = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.15, "int8": 0.6, "int8-dynamic":
 BACKWARDS = 0.35
 """An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
-TIMED_CASES = 64
-
-
-@dataclass(frozen=True)
-class Judging:
-    """The cases, their parts, and the policy."""
-
-    data: Materialized
-    split: Split
-    policy: ClinicalPolicy
-    case_ids: NDArray[np.str_]
-    """What evidence calls the cases (pseudonyms)."""
-
-    def cases(self, rows: NDArray[np.int64], positive: int) -> Cases:
-        """The judged cases at `rows`; label 1 is the positive class."""
-        part: EvaluationSet = self.data.cases.take(rows)
-        return Cases(
-            labels=(part.labels == positive).astype(np.int64),
-            patients=part.patients if part.patients is not None else np.full(len(part), "", dtype=np.str_),
-            groups=dict(part.groups),
-            case_ids=self.case_ids[rows],
-            independent=part.patients is None,
-        )
 
 
 class Runner:
@@ -92,7 +69,7 @@ class Runner:
     def baseline(self) -> Trial:
         """The trial of the original as it stands; InputError where it cannot run, for then nothing can be judged."""
         proposal = self._baseline_proposal
-        trial = self._known(proposal)
+        trial = self.known(proposal.recipe.key)
         if trial is None or not trial.ok:
             trial = self._attempt(proposal)
             self.store.save(trial)
@@ -102,27 +79,41 @@ class Runner:
 
     def trial(self, proposal: Proposal) -> Trial:
         """The trial of one recipe: the record of an earlier run, or a new one."""
-        known = self._known(proposal)
+        known = self.known(proposal.recipe.key)
         if known is not None:
             return known
         trial = self._attempt(proposal)
         self.store.save(trial)
         return trial
 
-    def _known(self, proposal: Proposal) -> Trial | None:
+    def known(self, key: str) -> Trial | None:
         """The record of an earlier run; None where there is none, or where the files it speaks of are gone."""
-        trial = self.store.trial(proposal.recipe.key)
+        trial = self.store.trial(key)
         if trial is None or trial.status is Status.SKIPPED:
             return None
-        key, whole = trial.key, trial.status is Status.FAILED or (self.store.candidate(trial.key) / NAME).is_file()
+        whole = trial.status is Status.FAILED or (self.store.candidate(key) / NAME).is_file()
         return trial if whole and (not trial.ok or self.store.scores(key, "selection") is not None) else None
 
     def confirm(self, trial: Trial) -> Verdict:
         """Judge a candidate on the locked part. The ledger must have been written before."""
-        rows = self.judging.split.confirmation
-        reference = self._scores(self._baseline_proposal.recipe.key, "confirmation", rows)
-        candidate = self._scores(trial.key, "confirmation", rows)
-        return judge(self.judging.cases(rows, self._positive), reference, candidate, self.judging.policy)
+        part = "confirmation"
+        reference, candidate = self.scores(self.baseline_key, part), self.scores(trial.key, part)
+        return judge(self.cases(part), reference, candidate, self.judging.policy)
+
+    @property
+    def baseline_key(self) -> str:
+        """Key of the original's own trial."""
+        return self._baseline_proposal.recipe.key
+
+    @property
+    def rule(self) -> Rule | None:
+        """How scores become decisions; None where the model gives values."""
+        signature = self.original.signature
+        return rule_for(signature.task, signature.classes, self.judging.policy)
+
+    def cases(self, part: str) -> Cases:
+        """The judged cases of a part."""
+        return self.judging.cases(self.judging.split.parts()[part], self.original.signature)
 
     def session(self, key: str) -> tuple[Isolated, dict[str, Any]]:
         """A fresh process with a built candidate loaded; the caller closes it."""
@@ -163,17 +154,14 @@ class Runner:
                 self._check_labels(raw)
             if not parity.passed:
                 return Trial(**head, status=Status.FAILED, reason=_broken(parity), parity=parity, notes=built.notes)
-            scores = self.original.signature.positive_probability(raw)
+            signature = self.original.signature
+            scores = self.judging.scores(raw, selection, signature)
             self.store.keep_scores(recipe.key, "selection", scores)
-            verdict = judge(
-                self.judging.cases(selection, self._positive),
-                self.original.signature.positive_probability(reference),
-                scores,
-                self.judging.policy,
-            )
+            before = self.judging.scores(reference, selection, signature)
+            verdict = judge(self.cases("selection"), before, scores, self.judging.policy)
             if is_baseline:
                 self._baseline, self._baseline_opened = process, opened
-            timings = self._time(recipe.key, process, opened)
+            timings = self.time(process, opened)
             if is_baseline:
                 self._baseline = None
         proven: Proven = opened["proven"]
@@ -195,7 +183,7 @@ class Runner:
         """A model that ranks its cases backwards was given the wrong labels; judging against it would reward harm."""
         signature = self.original.signature
         labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
-        if len(set(labels.tolist())) < 2:
+        if signature.task is not Task.BINARY or len(set(labels.tolist())) < 2:
             return
         area = auroc(labels, signature.positive_probability(raw))
         if area < BACKWARDS:
@@ -234,12 +222,17 @@ class Runner:
             )
         return built
 
-    def _time(self, key: str, process: Isolated, opened: dict[str, Any]) -> Any:
+    def time(self, process: Isolated, opened: dict[str, Any]) -> Timings:
+        """Time a loaded candidate beside the baseline, interleaved, on cases as they come."""
         baseline, _ = self._baseline_process()
-        rows = self.judging.split.selection[:TIMED_CASES]
+        rows = self.timed_rows()
         sessions = {"candidate": process} if process is baseline else {"baseline": baseline, "candidate": process}
         taken = interleave(sessions, self.judging.data.path, rows, TIMED_ROUNDS, self._seed)
         return summarize(taken["candidate"], taken.get("baseline", taken["candidate"]), opened, process, baseline)
+
+    def timed_rows(self) -> NDArray[np.int64]:
+        """Selection cases in a fixed random order: deferrals must come as often as they do."""
+        return np.random.default_rng(self._seed).permutation(self.judging.split.selection)
 
     def _baseline_process(self) -> tuple[Isolated, dict[str, Any]]:
         if self._baseline is None:
@@ -253,13 +246,15 @@ class Runner:
             self._raw = self._baseline_process()[0].predict(self.judging.data.path, rows)
         return self._raw
 
-    def _scores(self, key: str, part: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def scores(self, key: str, part: str) -> NDArray[np.float64]:
+        """What a candidate gives on a part, as the gate takes it; run once, then kept."""
+        rows = self.judging.split.parts()[part]
         known = self.store.scores(key, part)
         if known is None:
             process, _ = self.session(key)
             with process:
                 raw = process.predict(self.judging.data.path, rows)
-            known = self.original.signature.positive_probability(raw)
+            known = self.judging.scores(raw, rows, self.original.signature)
             self.store.keep_scores(key, part, known)
         return known
 
@@ -269,10 +264,6 @@ class Runner:
 
     def _example(self) -> NDArray[np.float32]:
         return np.asarray(self.judging.data.inputs[self.judging.split.calibration[:1]], dtype=np.float32)
-
-    @property
-    def _positive(self) -> int:
-        return self.original.signature.positive
 
 
 def _parity(raw: NDArray[np.float32], reference: NDArray[np.float32], tolerance: float) -> Parity:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from primum.benchmark.timing import Timings
+from primum.validation.conformal import Band
 from primum.validation.verdict import Basis, Outcome, Verdict
 
 
@@ -35,6 +36,22 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Guarded:
+    """A fast model, the original beside it, and the band within which the original answers."""
+
+    of: str
+    """Key of the fast model's own trial."""
+    reference: str
+    """Key of the lossless trial whose runtime the original runs in."""
+    band: Band
+    deferred: float
+    """Share of selection cases deferred."""
+    reference_bytes: int
+    speed: float
+    """Speed-up over the baseline, unhindered, with that share paying for both."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """Recipe + artifact + verdict + timings. A failed trial is a result with its reason."""
 
@@ -56,6 +73,7 @@ class Trial:
     notes: tuple[str, ...] = ()
     self_contained: bool = True
     """False: the artifact holds weights only and needs the user's factory to load."""
+    guard: Guarded | None = None
 
     @property
     def ok(self) -> bool:
@@ -65,7 +83,7 @@ class Trial:
     @property
     def lossless(self) -> bool:
         """Whether it is the original in another runtime: accepted on numeric basis."""
-        return self.verdict is not None and self.verdict.basis is Basis.NUMERIC
+        return self.verdict is not None and self.verdict.basis is Basis.NUMERIC and self.guard is None
 
     @property
     def outcome(self) -> Outcome:
@@ -76,8 +94,11 @@ class Trial:
     def speed(self) -> float:
         """Paired speed-up over the baseline by which candidates are ranked, 0 where it was not timed.
 
-        Of the 10th percentiles: on a busy machine medians measure the neighbours.
+        Of the 10th percentiles: on a busy machine medians measure the neighbours. A guarded model's counts what its
+        deferrals cost.
         """
+        if self.guard is not None:
+            return self.guard.speed
         return self.timings.ratio_unhindered if self.timings is not None else 0.0
 
 

@@ -45,34 +45,55 @@ class View:
         return np.asarray(self.candidate_calls == self.labels)
 
 
-def views(cases: Cases, reference: Floats, candidate: Floats, rule: Rule) -> tuple[View, ...]:
-    """The binary questions of a classification; scores as `Rule` takes them."""
-    calls = rule.decisions(reference), rule.decisions(candidate)
-    labels = cases.labels
-    everyone = np.arange(len(cases))
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One binary question and its truth, before any model is asked."""
+
+    name: str
+    rows: Ints
+    labels: Ints
+    column: int
+    """Class, grade or label that it is about."""
+
+
+def questions(cases: Cases) -> tuple[Question, ...]:
+    """The binary questions of a classification; none for regression and segmentation."""
+    labels, everyone = cases.labels, np.arange(len(cases))
     if cases.task is Task.BINARY:
-        return (View("", everyone, labels, reference, candidate, *calls),)
+        return (Question("", everyone, labels, 0),)
     found = []
     for k, name in enumerate(cases.classes):
-        if cases.task is Task.MULTILABEL:
+        if cases.task is Task.MULTICLASS:
+            found.append(Question(name, everyone, (labels == k).astype(np.int64), k))
+        elif cases.task is Task.ORDINAL and k:  # every grade is at least the lowest: no question
+            found.append(Question(f">= {name}", everyone, (labels >= k).astype(np.int64), k))
+        elif cases.task is Task.MULTILABEL:
             rows = np.flatnonzero(labels[:, k] >= 0)
-            truth = labels[rows, k]
-            scores = reference[rows, k], candidate[rows, k]
-            said = calls[0][rows, k], calls[1][rows, k]
-        elif cases.task is Task.MULTICLASS:
-            rows, truth = everyone, (labels == k).astype(np.int64)
-            scores = reference[:, k], candidate[:, k]
-            said = _calls(calls[0], calls[0] == k), _calls(calls[1], calls[1] == k)
-        elif k:
-            rows, truth = everyone, (labels >= k).astype(np.int64)
-            scores = reference[:, k:].sum(axis=1), candidate[:, k:].sum(axis=1)
-            said = _calls(calls[0], calls[0] >= k), _calls(calls[1], calls[1] >= k)
-            name = f">= {name}"
-        else:
-            continue  # every grade is at least the lowest: no question
-        found.append(View(name, rows.astype(np.int64), truth, *scores, *said))
+            found.append(Question(name, rows, labels[rows, k], k))
     return tuple(found)
 
 
-def _calls(decisions: Ints, yes: NDArray[np.bool_]) -> Ints:
+def views(cases: Cases, reference: Floats, candidate: Floats, rule: Rule) -> tuple[View, ...]:
+    """The binary questions of a classification, answered; scores as `Rule` takes them."""
+    answers = tuple((scores, rule.decisions(scores)) for scores in (reference, candidate))
+    found = []
+    for asked in questions(cases):
+        (old, old_calls), (new, new_calls) = (_answer(asked, cases.task, *pair) for pair in answers)
+        found.append(View(asked.name, asked.rows, asked.labels, old, new, old_calls, new_calls))
+    return tuple(found)
+
+
+def _answer(asked: Question, task: Task, scores: Floats, calls: Ints) -> tuple[Floats, Ints]:
+    """Score and call for "yes" on the question's rows."""
+    k, rows = asked.column, asked.rows
+    if task is Task.BINARY:
+        return scores, calls
+    if task is Task.MULTILABEL:
+        return scores[rows, k], calls[rows, k]
+    if task is Task.MULTICLASS:
+        return scores[:, k], _yes(calls, calls == k)
+    return scores[:, k:].sum(axis=1), _yes(calls, calls >= k)
+
+
+def _yes(decisions: Ints, yes: NDArray[np.bool_]) -> Ints:
     return np.where(decisions == NO_DECISION, NO_DECISION, yes).astype(np.int64)

@@ -120,6 +120,7 @@ def _frozen(runner: Runner, trial: Trial) -> str:
         json.dumps(trial.recipe_data, sort_keys=True),
         runner.original.preprocessing.model_dump_json(),
         runner.judging.policy.model_dump_json(),
+        *([f"band {trial.guard.band.value}"] if trial.guard else []),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

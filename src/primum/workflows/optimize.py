@@ -23,13 +23,15 @@ from primum.progress import Progress, Silent
 from primum.reporting import render
 from primum.reporting.evidence import write_evidence
 from primum.runtimes.base import get_runtime
+from primum.study.guard import guard_result, guard_trial, guardable, in_play
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
 from primum.study.recipe import Recipe
 from primum.study.result import Judged, StudyResult, summary
-from primum.study.runner import TIMED_CASES, Runner
+from primum.study.runner import Runner
 from primum.study.select import Declared, best_lossless, pareto
 from primum.study.store import Store
 from primum.study.trial import Status, Trial
+from primum.task import Task
 from primum.validation.verdict import Outcome
 from primum.version import VERSION
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed
@@ -63,7 +65,7 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
     Raises InputError on anything that cannot be used, StorageError where nothing can be written.
     """
     progress = progress or Silent()
-    resolved = request.config.resolve()
+    resolved = request.config.resolve(request.options.task or Task.BINARY)
     for name in resolved.config.runtimes:
         get_runtime(name)
     store = Store(request.out / "study")
@@ -80,30 +82,39 @@ def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepa
     """Steps 1 to 3 alone: what the data at hand could show, before any trial."""
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
-        return prepare(request, request.config.resolve(), store.folder, progress or Silent())
+        return prepare(
+            request, request.config.resolve(request.options.task or Task.BINARY), store.folder, progress or Silent()
+        )
 
 
 def describe_plan(prepared: Prepared) -> list[str]:
     """Parts and planned power, as lines."""
-    lines = [f"{'part':<13}{'share':>6}{'cases':>7}{'patients':>10}{'positive':>10}{'negative':>10}"]
+    classes = [name[:14] for name in prepared.data.parts[0].counts]
+    lines = [f"{'part':<13}{'share':>6}{'cases':>8}{'patients':>10}" + "".join(f"{name:>16}" for name in classes)]
     for part in prepared.data.parts:
-        counts = f"{part.cases:>7}{part.patients:>10}{part.positives:>10}{part.negatives:>10}"
+        counts = f"{part.cases:>8}{part.patients:>10}" + "".join(f"{size:>16}" for size in part.counts.values())
         lines.append(f"{part.name:<13}{FRACTIONS[part.name]:>6.0%}{counts}")
-    power = prepared.power
-    for end in (power.sensitivity, power.specificity):
-        margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
-        lines.append(
-            f"{end.name}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation patients, if "
-            f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
-        )
+    for name, power in prepared.power.items():
+        for end in (power.sensitivity, power.specificity):
+            margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
+            called = f"{end.name}[{name}]" if name else end.name
+            lines.append(
+                f"{called}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation patients, if "
+                f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
+            )
     return lines
 
 
 def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progress: Progress) -> None:
     for line in describe_plan(prepared):
         progress.say(line)
-    other = next(c for c in prepared.model.classes if c != prepared.model.positive)
-    progress.say(f"positive class: {prepared.model.positive}; negative: {other}")
+    if prepared.model.positive:
+        other = next(c for c in prepared.model.classes if c != prepared.model.positive)
+        progress.say(f"positive class: {prepared.model.positive}; negative: {other}")
+    else:
+        progress.say(f"task: {prepared.model.task.value}: {', '.join(prepared.model.classes)}")
+    if prepared.frozen is not None:
+        progress.say(f"threshold {prepared.frozen.threshold:.4g}, frozen on the original's selection cases")
     for line in (*resolved.adjustments, *prepared.model.notes, *prepared.data.notes):
         progress.say(f"note: {line}")
     if prepared.data.excluded:
@@ -143,13 +154,17 @@ class _Study:
             baseline = runner.baseline()
             chosen = self._plan(baseline)
             trials = [baseline, *self._trials(runner, chosen.proposals)]
-            declared = declare_once(self.store, self.prepared, trials)
+            trials += self._guarded(runner, trials)
+            eligible = in_play(trials, self.resolved.guard)
+            declared = declare_once(self.store, self.prepared, eligible)
             confirmations, prior = confirm(runner, self.store, trials, declared, self.progress)
-            choice = choose(trials, declared, confirmations, self.config)
+            choice = choose(eligible, declared, confirmations, self.config)
             winner, verdict = choice.winner, choice.verdict
             final = self._final(runner, trials, winner, declared)
             stages = self._stages(runner, baseline, winner)
-        judged = self._judged(baseline, winner, opened=any(c.key == winner.key for c in confirmations))
+            part = "confirmation" if any(c.key == winner.key for c in confirmations) else "selection"
+            guarded = guard_result(runner, winner, final, part) if winner.guard else None
+        judged = self._judged(baseline, winner, part)
         lossy_chosen = not winner.lossless and winner.key != baseline.key
         result = StudyResult(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,7 +172,7 @@ class _Study:
             machine=self.machine,
             level=self.config.level,
             adjustments=self.resolved.adjustments,
-            policy=self.config.policy,
+            policy=self.prepared.judging.policy,
             model=self.prepared.model,
             data=self.prepared.data,
             power=self.prepared.power,
@@ -179,6 +194,8 @@ class _Study:
             stages=stages,
             judged=judged,
             harmed=harmed(trials, confirmations),
+            frozen=self.prepared.frozen,
+            guard=guarded,
             declared_at=str((self.store.record("declared") or {}).get("when", "")),
         )
         return self._seal(result)
@@ -211,12 +228,28 @@ class _Study:
             self.progress.advance(number + 1)
         return done
 
+    def _guarded(self, runner: Runner, trials: list[Trial]) -> list[Trial]:
+        """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
+        policy, lossless = self.resolved.guard, best_lossless(trials)
+        if policy is None or lossless is None:
+            return []
+        fast = guardable(trials, lossless)
+        self.progress.stage("Guarded candidates", len(fast))
+        done = []
+        for number, trial in enumerate(fast):
+            done.append(guard_trial(runner, trial, lossless, policy))
+            self.progress.say(_one_line(done[-1]))
+            self.progress.advance(number + 1)
+        return done
+
     def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
         """Original and finalists once more, interleaved in one run: the figures that are quoted."""
         baseline, lossless = trials[0], best_lossless(trials)
-        finalists = dict.fromkeys([baseline.key, winner.key, *declared.keys, *([lossless.key] if lossless else [])])
+        parts = [winner.guard.of, winner.guard.reference] if winner.guard else []
+        floor = [lossless.key] if lossless else []
+        finalists = dict.fromkeys([baseline.key, winner.key, *parts, *declared.keys, *floor])
         self.progress.stage("Final timing, interleaved")
-        data, rows = self.prepared.judging.data, self.prepared.judging.split.selection[:TIMED_CASES]
+        data, rows = self.prepared.judging.data, runner.timed_rows()
         with contextlib.ExitStack() as stack:
             opened = {key: runner.session(key) for key in finalists}
             for process, _ in opened.values():
@@ -248,14 +281,12 @@ class _Study:
             for name, blocks in taken.items()
         }
 
-    def _judged(self, baseline: Trial, winner: Trial, opened: bool) -> Judged:
-        part = "confirmation" if opened else "selection"
-        judging = self.prepared.judging
-        rows = judging.split.parts()[part]
+    def _judged(self, baseline: Trial, winner: Trial, part: str) -> Judged:
         reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)
         assert reference is not None and candidate is not None
-        labels = (judging.data.cases.labels[rows] == self.prepared.original.signature.positive).astype(np.int64)
-        return Judged(part, labels, reference, candidate)
+        judging = self.prepared.judging
+        cases = judging.cases(judging.split.parts()[part], self.prepared.original.signature)
+        return Judged(part, cases.labels, reference, candidate)
 
     def _seal(self, result: StudyResult) -> Delivery:
         self.progress.stage("Report and seal")
@@ -272,6 +303,7 @@ class _Study:
             out / "artifact",
             lambda place: write_evidence(result, place),
             self.prepared.original.factory if needs_factory else None,
+            result.guard.outcome.deferred if result.guard else None,
         )
         render(result, out)
         return Delivery(result, out / "artifact", out / "report.html", artifact_digest(out / "artifact"))
@@ -301,4 +333,5 @@ def _one_line(trial: Trial) -> str:
     if not trial.ok or trial.timings is None:
         return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
     size = trial.size_bytes / 1e6
-    return f"{trial.recipe}: {trial.timings.ratio:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"
+    speed = trial.timings.effective if trial.guard else trial.timings.ratio
+    return f"{trial.recipe}: {speed:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"

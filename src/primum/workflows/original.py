@@ -30,7 +30,13 @@ def original_beside(reference: ModelReference, manifest: Manifest, inputs: Path,
             "name the original model and checkpoint"
         )
     original = Original(
-        reference, found, manifest.signature, manifest.preprocessing, manifest.threshold, reference.onnx
+        reference,
+        found,
+        manifest.signature,
+        manifest.preprocessing,
+        manifest.threshold,
+        reference.onnx,
+        thresholds=manifest.thresholds,
     )
     recipe = baseline_recipe(reference.onnx is None, manifest.target.get("threads"))
     build_candidate(original, recipe, inputs, np.arange(1), 0, out)

@@ -5,31 +5,40 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.config import OptimizationLevel, ResolvedConfig
-from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize
+from primum.config import ClinicalPolicy, OptimizationLevel, ResolvedConfig
+from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize, materialize_masks
 from primum.data.preprocessing import Color, Preprocessing
+from primum.data.preprocessing_any import AnyPreprocessing
+from primum.data.preprocessing_array import ArrayPreprocessing
+from primum.data.preprocessing_table import NumericColumn, TablePreprocessing
 from primum.data.pseudonym import local_key, pseudonyms
 from primum.data.readers import read_data
+from primum.data.sources import ArraySource, TableSource
 from primum.data.split import FRACTIONS, Split, split
 from primum.errors import InputError, TrialError
 from primum.files import size_of, write_bytes
 from primum.hardware.machine import this_machine
 from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
-from primum.models.signature import far_inputs, infer_signature
+from primum.models.signature import Signature, far_inputs, infer_signature
 from primum.models.torch_module import build
 from primum.progress import Progress
 from primum.runtimes.isolated import Isolated
 from primum.study.build import Original
+from primum.study.judging import Judging
 from primum.study.result import DataSummary, ModelSummary, PartSummary
-from primum.study.runner import Judging
+from primum.task import Task
+from primum.validation.decisions import rule_for
+from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.planning import Plan, plan
+from primum.validation.views import questions
 from primum.version import VERSION
 from primum.workflows.request import OptimizeRequest
 
@@ -44,25 +53,33 @@ class Prepared:
     judging: Judging
     model: ModelSummary
     data: DataSummary
-    power: Plan
+    power: dict[str, Plan]
+    """Planned power by binary question ("" for a binary model); none for regression and segmentation."""
     answers: NDArray[np.float32]
     """Raw outputs of the original on a few cases: a network whose code was changed answers differently."""
+    frozen: FrozenThreshold | None
+    """How the threshold was set, where a rate to hold was asked for."""
 
 
 def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress) -> Prepared:
     """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
-    cases = read_data(request.data, request.options)
+    cases = read_data(request.data, request.options, request.preprocessing)
     _check_unit(request, cases, resolved)
     shape, weight_bytes, parameters, notes = _inspect(request)
-    preprocessing, more = _preprocessing(request, shape)
+    preprocessing, more = _preprocessing(request, cases, shape)
     data = _materialize(request, cases, preprocessing, work, progress)
     units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
     parts = split(units)
     _check_parts(data.cases, parts)
     leaked = _check_training(request, data) if request.train_data else ()
     original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
+    if original.signature.task is Task.SEGMENTATION:
+        data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
+    policy, frozen = _freeze(request, resolved.config.policy, original.signature, data, parts, units)
+    original = replace(original, threshold=policy.threshold, thresholds=_thresholds(original.signature, policy))
     activation = original.signature.activation
     inferred = () if request.activation else (f"activation inferred from the outputs: {activation}",)
+    binary = original.signature.task is Task.BINARY
     model = ModelSummary(
         name=str(request.model),
         digest=original.digest,
@@ -70,23 +87,54 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
         weight_bytes=weight_bytes,
         input_shape=original.signature.input_shape,
         classes=original.signature.classes,
-        positive=original.signature.classes[original.signature.positive],
+        positive=original.signature.classes[original.signature.positive] if binary else "",
+        task=original.signature.task,
         notes=(*notes, *more, *inferred, *original.onnx_notes),
     )
-    judging = Judging(data, parts, resolved.config.policy, _case_names(request, data.cases, work))
-    described = _describe(request, data.cases, parts, units, original.signature.positive, leaked)
-    power = _power(data.cases, parts, units, original.signature.positive, resolved)
-    return Prepared(original, judging, model, described, power, answers)
+    judging = Judging(data, parts, policy, _case_names(request, data.cases, work))
+    described = _describe(request, data.cases, parts, units, original.signature, leaked)
+    power = _power(judging, units, original.signature)
+    return Prepared(original, judging, model, described, power, answers, frozen)
 
 
-def _power(
-    cases: EvaluationSet, parts: Split, units: NDArray[np.str_], positive: int, resolved: ResolvedConfig
-) -> Plan:
+def _power(judging: Judging, units: NDArray[np.str_], signature: Signature) -> dict[str, Plan]:
     """Planned power of the confirmation part, in patients: several cases of one may be no more evidence than one."""
-    rows, policy = parts.confirmation, resolved.config.policy
-    sick = cases.labels[rows] == positive
-    diseased, healthy = (len(np.unique(units[rows][mask])) for mask in (sick, ~sick))
-    return plan(diseased, healthy, policy.margins, confidence=policy.confidence)
+    rows, policy = judging.split.confirmation, judging.policy
+    own, found = units[rows], {}
+    for asked in questions(judging.cases(rows, signature)):
+        sick, well = (len(np.unique(own[asked.rows][asked.labels == answer])) for answer in (1, 0))
+        found[asked.name] = plan(sick, well, policy.margins, confidence=policy.confidence)
+    return found
+
+
+def _freeze(
+    request: OptimizeRequest,
+    policy: ClinicalPolicy,
+    signature: Signature,
+    data: Materialized,
+    parts: Split,
+    units: NDArray[np.str_],
+) -> tuple[ClinicalPolicy, FrozenThreshold | None]:
+    """The policy with the threshold that holds the rate asked for, on the original's selection cases."""
+    rule_for(signature.task, signature.classes, policy)
+    point = policy.operating_point
+    if point is None:
+        return policy, None
+    if signature.task is not Task.BINARY:
+        raise InputError("a sensitivity or specificity can be held by the threshold of a binary model alone")
+    rows = parts.selection
+    blocks = [rows[i : i + _CHECKED_CASES] for i in range(0, len(rows), _CHECKED_CASES)]
+    raw = np.concatenate([_forward(request, np.asarray(data.inputs[block])) for block in blocks])
+    labels = (data.cases.labels[rows] == signature.positive).astype(np.int64)
+    frozen = freeze_threshold(
+        labels, signature.scores(raw), point, units[rows], policy.confidence, "the selection part"
+    )
+    return policy.model_copy(update={"threshold": frozen.threshold}), frozen
+
+
+def _thresholds(signature: Signature, policy: ClinicalPolicy) -> tuple[float, ...]:
+    rule = rule_for(signature.task, signature.classes, policy)
+    return rule.thresholds if rule is not None and signature.task is Task.MULTILABEL else ()
 
 
 def _check_unit(request: OptimizeRequest, cases: EvaluationSet, resolved: ResolvedConfig) -> None:
@@ -121,10 +169,15 @@ def _inspect(
 
 
 def _preprocessing(
-    request: OptimizeRequest, shape: tuple[int | None, ...] | None
-) -> tuple[Preprocessing, tuple[str, ...]]:
+    request: OptimizeRequest, cases: EvaluationSet, shape: tuple[int | None, ...] | None
+) -> tuple[AnyPreprocessing, tuple[str, ...]]:
     if request.preprocessing is not None:
         return request.preprocessing, ()
+    if isinstance(cases.source, TableSource):
+        columns = tuple(NumericColumn(name=name) for name in request.options.feature_columns)
+        return TablePreprocessing(columns=columns), ("no --preprocessing given: feature columns are taken as they are",)
+    if isinstance(cases.source, ArraySource) and cases.source.label != "image":
+        return ArrayPreprocessing(), ("no --preprocessing given: arrays are taken as they are",)
     if shape is None or len(shape) != 3:
         raise InputError("what the network takes cannot be told from it: give --preprocessing FILE.yaml")
     if shape[0] not in (1, 3):
@@ -139,7 +192,7 @@ def _preprocessing(
 def _materialize(
     request: OptimizeRequest,
     cases: EvaluationSet,
-    preprocessing: Preprocessing,
+    preprocessing: AnyPreprocessing,
     work: Path,
     progress: Progress,
 ) -> Materialized:
@@ -159,7 +212,7 @@ def _check_parts(cases: EvaluationSet, parts: Split) -> None:
 def _check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, ...]:
     """Refuse patients (or identical files) that are in both training and judging data."""
     assert request.train_data is not None
-    train = read_data(request.train_data, request.options)
+    train = read_data(request.train_data, request.options, request.preprocessing)
     if train.patients is not None and data.cases.patients is not None:
         shared = sorted(set(train.patients) & set(data.cases.patients))
         if shared:
@@ -179,7 +232,7 @@ def _original(
     resolved: ResolvedConfig,
     data: Materialized,
     parts: Split,
-    preprocessing: Preprocessing,
+    preprocessing: AnyPreprocessing,
     work: Path,
     progress: Progress,
 ) -> tuple[Original, NDArray[np.float32]]:
@@ -187,7 +240,8 @@ def _original(
     few = np.asarray(data.inputs[np.concatenate([parts.calibration, parts.selection])[:_CHECKED_CASES]])
     raw = _forward(request, few)
     far = _forward(request, far_inputs(few))
-    signature = infer_signature(raw, few.shape[1:], data.cases.classes, request.positive_class, request.activation, far)
+    found, task = data.cases.classes, data.cases.task
+    signature = infer_signature(raw, few.shape[1:], found, request.positive_class, request.activation, far, task)
     onnx, notes = _export(request, few.shape[1:], work)
     policy = resolved.config.policy
     original = Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
@@ -207,7 +261,7 @@ def _forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.f
             raise InputError(
                 f"the model does not take inputs of shape {few.shape[1:]}: {str(error).splitlines()[0]}"
             ) from error
-        return np.concatenate([np.asarray(o).reshape(1, -1) for o in outputs])
+        return np.concatenate([np.asarray(o, np.float32) for o in outputs])
     import torch
 
     module = build(request.model).module
@@ -219,7 +273,9 @@ def _forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.f
         raise InputError(f"the model does not take inputs of shape {few.shape[1:]}: {first}") from error
     if not isinstance(out, torch.Tensor):
         raise InputError(f"the model gives {type(out).__name__}, not one tensor; wrap it so that it gives its logits")
-    return np.asarray(out.float().numpy()).reshape(len(few), -1)
+    if not out.ndim or len(out) != len(few):
+        raise InputError(f"the model gives an output of shape {tuple(out.shape)} for {len(few)} cases")
+    return np.asarray(out.float().numpy()).reshape(len(few), *(out.shape[1:] or (1,)))
 
 
 def _export(request: OptimizeRequest, shape: tuple[int, ...], work: Path) -> tuple[Path | None, tuple[str, ...]]:
@@ -264,12 +320,11 @@ def _describe(
     cases: EvaluationSet,
     parts: Split,
     units: NDArray[np.str_],
-    positive: int,
+    signature: Signature,
     notes: tuple[str, ...],
 ) -> DataSummary:
     def part(name: str, rows: NDArray[np.int64]) -> PartSummary:
-        positives = int((cases.labels[rows] == positive).sum())
-        return PartSummary(name, len(rows), len(np.unique(units[rows])), positives, len(rows) - positives)
+        return PartSummary(name, len(rows), len(np.unique(units[rows])), _counts(cases.labels[rows], signature))
 
     named = "patient" if cases.patients is not None else "case (no patient column: each case is taken as a patient)"
     if request.independent and cases.patients is None:
@@ -287,12 +342,20 @@ def _describe(
     )
 
 
+def _counts(labels: NDArray[Any], signature: Signature) -> dict[str, int]:
+    """Cases by class; of several labels those that have each. Empty where there are no classes."""
+    if signature.task in (Task.REGRESSION, Task.SEGMENTATION):
+        return {}
+    column = labels if signature.task is Task.MULTILABEL else labels[:, None] == np.arange(len(signature.classes))
+    return {name: int((column[:, k] == 1).sum()) for k, name in enumerate(signature.classes)}
+
+
 def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, object]:
     """What binds a study to its inputs."""
     data = prepared.judging.data
     content = hashlib.sha256()
     for item, label in zip(data.digests, data.cases.labels):
-        content.update(f"{item}{label}".encode())
+        content.update(f"{item}{label.tolist()}".encode())
     for column in [data.cases.patients, *data.cases.groups.values()]:
         content.update(b"" if column is None else "\n".join(map(str, column)).encode())
     return {
@@ -302,8 +365,9 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "data": content.hexdigest(),
         "preprocessing": prepared.original.preprocessing.model_dump(mode="json"),
         "signature": prepared.original.signature.model_dump(mode="json"),
-        "policy": resolved.config.policy.model_dump(mode="json"),
+        "policy": prepared.judging.policy.model_dump(mode="json"),
         "level": resolved.config.level.value,
+        "guard": resolved.guard.model_dump(mode="json") if resolved.guard else None,
         "threads": resolved.config.threads,
         "runtimes": list(resolved.config.runtimes),
         "seed": resolved.config.seed,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from primum.config import OptimizationConfig
-from primum.data.preprocessing import Preprocessing
-from primum.data.readers import DataOptions
+from primum.data.options import DataOptions
+from primum.data.preprocessing_any import AnyPreprocessing
 from primum.models.reference import ModelReference
 from primum.models.signature import Activation
 from primum.study.recipe import Recipe
@@ -22,7 +22,7 @@ class OptimizeRequest:
     out: Path
     train_data: Path | None = None
     options: DataOptions = field(default_factory=DataOptions)
-    preprocessing: Preprocessing | None = None
+    preprocessing: AnyPreprocessing | None = None
     positive_class: str | None = None
     activation: Activation | None = None
     config: OptimizationConfig = field(default_factory=OptimizationConfig)

@@ -28,8 +28,10 @@ def seal(
     out: Path,
     evidence: Callable[[Path], None],
     factory: Callable[[], torch.nn.Module] | None = None,
+    deferred: float | None = None,
 ) -> None:
-    """Write the artifact `out` whole or not at all. `evidence` fills its evidence/ folder.
+    """Write the artifact `out` whole or not at all. `evidence` fills its evidence/ folder; `deferred` is the share of
+    cases that a guarded artifact deferred where it was judged.
 
     Raises IntegrityError where the candidate's files are not as they were built, StorageError where `out` cannot be
     written.
@@ -45,6 +47,8 @@ def seal(
             "notes": trial.notes,
         }
     )
+    if manifest.guard is not None and deferred is not None:
+        manifest = manifest.model_copy(update={"guard": manifest.guard.model_copy(update={"deferred": deferred})})
     with folder(out) as place:
         for item in candidate.iterdir():
             if item.name != NAME:

@@ -16,7 +16,8 @@ from primum.data.readers import DataOptions, read_data
 from primum.errors import InputError
 from primum.models.reference import ModelReference
 from primum.progress import Progress, Silent
-from primum.validation.gate import Cases, judge
+from primum.study.judging import judged_cases, judged_scores
+from primum.validation.gate import judge
 from primum.validation.verdict import Verdict
 from primum.workflows.original import open_isolated, original_beside
 
@@ -64,21 +65,16 @@ def validate(
             skip_bad_files,
             lambda done, _: progress.advance(done),
         )
+        everything = np.arange(len(ready.cases))
         original = original_beside(model, manifest, ready.path, work / "original")
         scores = []
         for name, folder in (("original", work / "original"), ("artifact", artifact)):
             progress.stage(f"Running the {name}")
             process, _ = open_isolated(folder, ready.path, original)
             with process:
-                raw = process.predict(ready.path, np.arange(len(ready.cases)))
-            scores.append(manifest.signature.positive_probability(raw))
+                raw = process.predict(ready.path, everything)
+            scores.append(judged_scores(raw, ready, everything, manifest.signature))
     kept = ready.cases
     names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
-    judged = Cases(
-        labels=(kept.labels == manifest.signature.positive).astype(np.int64),
-        patients=kept.patients if kept.patients is not None else np.full(len(kept), "", dtype=np.str_),
-        groups=dict(kept.groups),
-        case_ids=names,
-        independent=kept.patients is None,
-    )
+    judged = judged_cases(kept, names, manifest.signature)
     return Validation(manifest, judge(judged, scores[0], scores[1], policy), kept.excluded)

@@ -1,0 +1,59 @@
+"""The judged cases and their scores, as the gate takes them, whatever the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.config import ClinicalPolicy
+from primum.data.evaluation import EvaluationSet, Materialized
+from primum.data.split import Split
+from primum.models.signature import Signature
+from primum.task import Task
+from primum.validation.cases import Cases
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The cases, their parts, and the policy."""
+
+    data: Materialized
+    split: Split
+    policy: ClinicalPolicy
+    case_ids: NDArray[np.str_]
+    """What evidence calls the cases (pseudonyms)."""
+
+    def cases(self, rows: NDArray[np.int64], signature: Signature) -> Cases:
+        """The judged cases at `rows`."""
+        return judged_cases(self.data.cases.take(rows), self.case_ids[rows], signature)
+
+    def scores(self, raw: NDArray[np.float32], rows: NDArray[np.int64], signature: Signature) -> NDArray[np.float64]:
+        """What is judged, from the raw outputs at `rows`."""
+        return judged_scores(raw, self.data, rows, signature)
+
+
+def judged_cases(data: EvaluationSet, case_ids: NDArray[np.str_], signature: Signature) -> Cases:
+    """`data` as the gate takes it; of a binary task label 1 is the positive class."""
+    binary = signature.task is Task.BINARY
+    return Cases(
+        labels=(data.labels == signature.positive).astype(np.int64) if binary else data.labels,
+        patients=data.patients if data.patients is not None else np.full(len(data), "", dtype=np.str_),
+        groups=dict(data.groups),
+        case_ids=case_ids,
+        independent=data.patients is None,
+        task=signature.task,
+        classes=signature.classes,
+    )
+
+
+def judged_scores(
+    raw: NDArray[np.float32], data: Materialized, rows: NDArray[np.int64], signature: Signature
+) -> NDArray[np.float64]:
+    """Probabilities or values from raw outputs at `rows`; of masks, Dice (N, structures) against the true ones."""
+    if signature.task is not Task.SEGMENTATION:
+        return signature.scores(raw)
+    from primum.validation.segmentation import dice_scores
+
+    return dice_scores(signature.probabilities(raw), data.masks[rows], signature.classes)
