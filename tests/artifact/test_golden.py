@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from primum.artifact.golden import NAME, TOLERANCE, replay, write_golden
+from primum.data.preprocessing_array import ArrayPreprocessing
+from primum.data.preprocessing_table import TablePreprocessing
 from primum.errors import IntegrityError
+from primum.models.signature import Signature
+from primum.task import Task
 
 
 def test_replay_passes_on_the_same_graph(tmp_path, predictor):
@@ -68,3 +72,19 @@ def test_saturated_probabilities_do_not_hide_changed_logits(tmp_path, predictor)
     other.session.run = lambda batch: run(batch) * 0 + np.float32(14)
     got = replay(tmp_path, other)
     assert got.max_difference < TOLERANCE["fp32"] and got.raw_difference == pytest.approx(0.3) and not got.passed
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "shape"),
+    [
+        (TablePreprocessing.model_validate({"columns": [{"name": "s", "levels": ["F", "M"]}, {"name": "x"}]}), (3,)),
+        (ArrayPreprocessing(add_channel=True), (1, 40)),
+    ],
+)
+def test_golden_inputs_of_tables_and_arrays(tmp_path, predictor, preprocessing, shape):
+    signature = Signature(input_shape=shape, outputs=1, classes=("v",), task=Task.REGRESSION, activation="identity")
+    chosen = predictor(preprocessing=preprocessing, signature=signature)
+    write_golden(tmp_path, chosen)
+    assert replay(tmp_path, chosen).passed
+    with np.load(tmp_path / NAME) as arrays:
+        assert arrays["inputs"].shape == (8, *shape) and len(np.unique(arrays["inputs"], axis=0)) > 1

@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from primum.data.preprocessing import Preprocessing
-from primum.errors import InputError
+from primum.data.preprocessing_array import ArrayPreprocessing
+from primum.data.preprocessing_table import TablePreprocessing
+from primum.errors import InputError, PrimumError
 from primum.models.signature import Activation, Signature
+from primum.task import Task
+from primum.validation.decisions import Rule
 
 
 def pictures(n, shape=(8, 8), seed=0):
@@ -137,3 +141,91 @@ def test_threads_share_a_predictor(predictor):
     for thread in threads:
         thread.join()
     assert not wrong and len(chosen.session.batches) == 40
+
+
+TABLE = TablePreprocessing.model_validate(
+    {"columns": [{"name": "BMI", "mean": 28, "std": 6}, {"name": "Sex", "levels": ["F", "M"]}]}
+)
+
+
+def row(bmi, sex):
+    return {"BMI": bmi, "Sex": sex, "name": "ignored"}
+
+
+def of_rows(predictor):
+    return predictor(
+        preprocessing=TABLE,
+        signature=Signature(
+            input_shape=(3,), outputs=1, classes=("LVEF",), task=Task.REGRESSION, activation="identity"
+        ),
+    )
+
+
+def test_rows_of_a_table_are_predicted(predictor):
+    chosen = of_rows(predictor)
+    one, two = row("34", "M"), row(22.0, "F")
+    np.testing.assert_allclose(chosen.predict([one, two]), [[2 / 3 * 10], [0.0]], atol=1e-5)
+    np.testing.assert_allclose(chosen.predict(one), [[2 / 3 * 10]], atol=1e-5)
+    with pytest.raises(InputError, match="no column 'Sex'"):
+        chosen.predict([{"BMI": 3}])
+    with pytest.raises(InputError, match="maps columns"):
+        chosen.predict([np.zeros(3)])
+
+
+@pytest.mark.parametrize("add_channel", [False, True])
+def test_arrays_are_predicted_one_or_a_batch(predictor, add_channel):
+    shape = (1, 6) if add_channel else (6,)
+    chosen = predictor(
+        preprocessing=ArrayPreprocessing(add_channel=add_channel, scale=0.5),
+        signature=Signature(input_shape=shape, outputs=1, classes=("no", "yes"), activation=Activation.IDENTITY),
+    )
+    batch = np.random.default_rng(0).random((4, 6)) / 10
+    expected = (batch * 0.5).mean(axis=1) * 10
+    for form in (batch, list(batch), tuple(batch), batch.tolist()):
+        np.testing.assert_allclose(chosen.predict(form)[:, 1], expected, atol=1e-5)
+    np.testing.assert_allclose(chosen.predict(batch[2])[:, 1], expected[2:3], atol=1e-5)
+    for wrong in (batch[:, :5], [batch[0], batch[1][:5]], batch[None], np.array(0.5)):
+        with pytest.raises(InputError):
+            chosen.predict(wrong)
+
+
+def deciding(predictor, task, classes, **more):
+    signature = Signature(input_shape=(1, 8, 8), outputs=len(classes), classes=classes, task=task)
+    return predictor(signature=signature, **more)
+
+
+@pytest.mark.parametrize("task", [Task.MULTICLASS, Task.ORDINAL])
+def test_of_many_classes_the_most_probable_is_decided(predictor, task):
+    chosen = deciding(predictor, task, ("a", "b", "c"))
+    got = chosen.decide(np.array([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2]]))
+    assert got.tolist() == [2, 0] and got.dtype == np.int64
+    assert chosen.manifest.rule == Rule(task, ())
+
+
+def test_each_finding_has_its_own_threshold(predictor):
+    probabilities = np.array([[0.3, 0.7], [0.29, 0.69]])
+    chosen = deciding(predictor, Task.MULTILABEL, ("a", "b"), thresholds=(0.3, 0.7))
+    got = chosen.decide(probabilities)
+    assert got.tolist() == [[True, True], [False, False]] and got.dtype == bool
+    shared = deciding(predictor, Task.MULTILABEL, ("a", "b"), threshold=0.5)
+    assert shared.decide(probabilities).tolist() == [[False, True]] * 2
+
+
+def test_every_pixel_is_decided(predictor):
+    signature = Signature(input_shape=(1, 8, 8), outputs=2, spatial=(2, 2), classes=("0", "1"), task=Task.SEGMENTATION)
+    chosen = predictor(signature=signature)
+    first = np.array([[[0.9, 0.2], [0.5, 0.1]]])
+    assert chosen.decide(np.stack([first, 1 - first], axis=1)).tolist() == [[[0, 1], [0, 1]]]
+    assert chosen.manifest.rule is None
+
+
+def test_a_value_is_no_decision_and_no_answer_is_none(predictor):
+    with pytest.raises(PrimumError, match="gives values, not decisions"):
+        of_rows(predictor).decide(np.array([[55.0]]))
+    for task, classes in ((Task.BINARY, ("a", "b")), (Task.MULTILABEL, ("a", "b")), (Task.MULTICLASS, ("a", "b"))):
+        with pytest.raises(PrimumError, match="no finite answer for 1 of 2"):
+            deciding(predictor, task, classes).decide(np.array([[0.5, 0.5], [np.nan, 0.5]]))
+
+
+def test_the_rule_of_a_binary_artifact_is_its_threshold(predictor):
+    assert predictor(threshold=0.3).manifest.rule == Rule(Task.BINARY, (0.3,))

@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 import zipfile
@@ -7,9 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from primum.data.evaluation import materialize, materialize_masks
+from primum.data.preprocessing import Preprocessing
+from primum.data.preprocessing_table import TablePreprocessing
 from primum.data.readers import DataOptions, read_data
 from primum.errors import InputError, UnsafeInput
+from primum.task import Task
 
 CHEST = {"NORMAL/a.png": 0, "NORMAL/b.png": 0, "PNEUMONIA/c.png": 1}
 HEAD = "path,label,patient,sex,site\n"
@@ -358,3 +364,172 @@ def test_a_file_name_that_is_no_text_is_refused(tree, png):
 def test_a_quote_that_never_closes_does_not_swallow_the_rows_after_it(manifest):
     with pytest.raises(InputError, match="CSV"):
         read_data(manifest('path,label\na.png,0\nb.png,1\n"c.png,0\nd.png,1\n'))
+
+
+def test_class_folders_in_the_order_of_the_outputs(tree, png):
+    root = tree(pictures(png, ["low/a.png", "mid/b.png", "high/c.png"]))
+    assert read_data(root).task is Task.MULTICLASS
+    got = read_data(root, DataOptions(task=Task.ORDINAL, classes=("low", "mid", "high")))
+    assert got.task is Task.ORDINAL and dict(zip(got.case_ids, got.labels)) == {
+        "low/a.png": 0,
+        "mid/b.png": 1,
+        "high/c.png": 2,
+    }
+    with pytest.raises(InputError, match="does not list: high"):
+        read_data(root, DataOptions(classes=("low", "mid")))
+    with pytest.raises(InputError, match=r"regression needs a \.csv"):
+        read_data(root, DataOptions(task=Task.REGRESSION))
+
+
+def test_images_with_many_findings_or_a_number(manifest):
+    path = manifest("path,mass,edema,lvef\na.png,1,,55.5\nb.png,0,1,40\nc.png,,,\n")
+    got = read_data(path, DataOptions(label_columns=("mass", "edema")))
+    assert got.task is Task.MULTILABEL and got.labels.tolist() == [[1, -1], [0, 1]]
+    assert [(e.case, e.reason) for e in got.excluded] == [("c.png", "no label")]
+    numbers = read_data(path, DataOptions(label_column="lvef", task=Task.REGRESSION))
+    assert numbers.labels.tolist() == [[55.5], [40.0]] and numbers.classes == ("lvef",)
+    assert numbers.take(np.array([1])).labels.tolist() == [[40.0]]
+    with pytest.raises(InputError, match="label column is named more than once"):
+        read_data(path, DataOptions(label_columns=("mass", "mass")))
+    with pytest.raises(InputError, match=r"line 2, column 'lvef': a finding"):
+        read_data(path, DataOptions(label_columns=("mass", "lvef")))
+
+
+def test_case_ids_of_a_column(manifest):
+    text = "path,label,study\na.png,0,s1\nb.png,1,{}\n"
+    assert list(read_data(manifest(text.format("s2")), DataOptions(id_column="study")).case_ids) == ["s1", "s2"]
+    with pytest.raises(InputError, match="line 3 and line 2 have one study") as caught:
+        read_data(manifest(text.format("s1")), DataOptions(id_column="study"))
+    assert "s1" not in str(caught.value)
+    with pytest.raises(InputError, match="line 3 has no study"):
+        read_data(manifest(text.format(" ")), DataOptions(id_column="study"))
+
+
+SURVEY = "id,BMI,Sex,who,ill\nx1,34,M,p1,Yes\nx2,22,F,p2,No\nx3,22,F,p2,\nx4,28,F,p3,Yes\n"
+FEATURES = TablePreprocessing.model_validate(
+    {"columns": [{"name": "BMI", "mean": 28, "std": 6}, {"name": "Sex", "levels": ["F", "M"]}]}
+)
+ILL = DataOptions(label_column="ill")
+
+
+def test_rows_that_are_the_cases(manifest, tmp_path):
+    options = DataOptions(label_column="ill", patient_column="who", group_columns=("Sex",), id_column="id")
+    got = read_data(manifest(SURVEY, ""), options, FEATURES)
+    assert got.task is Task.BINARY and got.classes == ("No", "Yes") and got.labels.tolist() == [1, 0, 1]
+    assert list(got.case_ids) == ["x1", "x2", "x4"] and list(got.patients) == ["p1", "p2", "p3"]
+    assert list(got.groups["Sex"]) == ["M", "F", "F"] and [e.case for e in got.excluded] == ["x3"]
+    assert got.source.item(2) == {"BMI": "28", "Sex": "F"}
+    done = materialize(got, FEATURES, tmp_path / "x.npy")
+    assert done.inputs.tolist() == [[1, 0, 1], [-1, 1, 0], [0, 1, 0]]
+
+
+def test_rows_without_an_id_are_called_by_their_number(manifest):
+    got = read_data(manifest(SURVEY, ""), ILL, FEATURES)
+    assert list(got.case_ids) == ["row 1", "row 2", "row 4"] and got.source.name(2) == "list.csv line 5"
+
+
+def test_digests_of_rows_follow_their_features_alone(manifest):
+    one = read_data(manifest(SURVEY, ""), ILL, FEATURES)
+    other = read_data(manifest("ill,Sex,BMI\nNo,F,28\nYes,M,34\nNo,F,28\n", ""), ILL, FEATURES)
+    assert [one.digest(2), one.digest(0), one.digest(2)] == [other.digest(i) for i in range(3)]
+    assert one.digest(0) != one.digest(1)
+
+
+def test_numeric_columns_may_be_named_without_a_file(manifest):
+    got = read_data(manifest(SURVEY, ""), DataOptions(label_column="ill", feature_columns=("BMI",)))
+    assert got.source.item(0) == {"BMI": "34"}
+    with pytest.raises(InputError, match="leave out --feature-columns"):
+        read_data(manifest(SURVEY, ""), DataOptions(label_column="ill", feature_columns=("BMI",)), FEATURES)
+
+
+def test_a_table_without_a_feature_column_or_with_the_answer_in_it(manifest, tree, npz):
+    with pytest.raises(InputError, match="no column 'BMI'; it has ill, Sex"):
+        read_data(manifest("ill,Sex\nNo,F\nYes,M\n", ""), ILL, FEATURES)
+    with pytest.raises(InputError, match="'Sex' is a feature and the label"):
+        read_data(manifest(SURVEY, ""), DataOptions(label_column="Sex"), FEATURES)
+    with pytest.raises(InputError, match="have no masks"):
+        read_data(manifest(SURVEY, ""), DataOptions(label_column="ill", task=Task.SEGMENTATION), FEATURES)
+    for other in (tree({"a/x.png": b""}), npz(x=np.zeros((2, 2)), y=np.array([0, 1]))):
+        with pytest.raises(InputError, match=r"needs a \.csv"):
+            read_data(other, None, FEATURES)
+    with pytest.raises(InputError, match="no column 'path'; it has id.*kind: table"):
+        read_data(manifest(SURVEY, ""), ILL)
+
+
+@pytest.mark.parametrize(("cell", "reason"), [("Other", "a level"), ("", "a level")])
+def test_a_row_that_cannot_be_encoded_is_named_or_left_out(manifest, tmp_path, cell, reason):
+    cases = read_data(manifest(SURVEY.replace("x2,22,F", f"x2,22,{cell}"), ""), ILL, FEATURES)
+    with pytest.raises(InputError, match=f"list.csv line 3: column 'Sex' holds {reason}"):
+        materialize(cases, FEATURES, tmp_path / "x.npy")
+    done = materialize(cases, FEATURES, tmp_path / "x.npy", skip_bad=True)
+    assert list(done.cases.case_ids) == ["row 1", "row 4"] and done.inputs.shape == (2, 3)
+    assert done.cases.labels.tolist() == [1, 1]
+
+
+def grey(array):
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(array, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+LUNG = np.zeros((6, 8), np.uint8)
+LUNG[:, 4:] = 1
+
+
+@pytest.fixture
+def scans(tree):
+    """Two images of 6x8 and their masks (the second's is given); returns the manifest."""
+
+    def write(second=LUNG * 255):
+        images = {f"{n}.png": grey(np.arange(48).reshape(6, 8) * 5) for n in "ab"}
+        masks = {"m/a.png": grey(LUNG), "m/b.png": grey(second)}
+        return tree(images | masks | {"list.csv": b"path,label\na.png,m/a.png\nb.png,m/b.png\nc.png,\n"}) / "list.csv"
+
+    return write
+
+
+SCANS = DataOptions(task=Task.SEGMENTATION, classes=("back", "lung"))
+
+
+def test_masks_follow_their_images(scans, tmp_path):
+    cases = read_data(scans(), SCANS)
+    assert cases.labels.shape == (2, 0) and cases.classes == ("back", "lung") and len(cases.excluded) == 1
+    sized = Preprocessing(size=(12, 16), crop=(12, 8))
+    done = materialize_masks(materialize(cases, sized, tmp_path / "x.npy"), sized, (6, 4), 2)
+    assert done.inputs.shape == (2, 1, 12, 8) and done.masks.shape == (2, 6, 4)
+    assert done.masks.tolist() == [[[0, 0, 1, 1]] * 6] * 2, "the crop keeps the middle, whose right half is lung"
+    assert sorted(p.name for p in tmp_path.glob("*.npy")) == ["masks.npy", "x.npy"]
+
+
+def test_masks_below_another_folder(scans, tmp_path):
+    path = scans()
+    (path.parent / "m").rename(tmp_path / "m")
+    with pytest.raises(InputError, match=r"2 of 2 files .*--mask-root"):
+        read_data(path, SCANS)
+    got = read_data(path, DataOptions(task=Task.SEGMENTATION, mask_root=tmp_path))
+    assert np.array_equal(np.asarray(got.masks.item(0)), LUNG)
+
+
+def test_a_mask_of_another_size_is_named_or_its_case_left_out(scans, tmp_path):
+    cases = read_data(scans(LUNG[:5]), SCANS)
+    with pytest.raises(InputError, match=r"m/b\.png: the mask is \(5, 8\), its image \(6, 8\)"):
+        materialize(cases, Preprocessing(), tmp_path / "x.npy")
+    done = materialize_masks(
+        materialize(cases, Preprocessing(), tmp_path / "x.npy", skip_bad=True), Preprocessing(), (6, 8), 2
+    )
+    assert list(done.cases.case_ids) == ["a.png"] and done.masks.shape == (1, 6, 8)
+
+
+def test_a_mask_with_a_class_that_the_network_does_not_give(scans, tmp_path):
+    done = materialize(read_data(scans(LUNG * 2), SCANS), Preprocessing(), tmp_path / "x.npy")
+    with pytest.raises(InputError, match=r"m/b\.png: holds the class 2, the model gives classes 0 to 1"):
+        materialize_masks(done, Preprocessing(), (6, 8), 2)
+    assert not (tmp_path / "masks.npy").exists() and not list(tmp_path.glob(".*npy"))
+    with pytest.raises(InputError, match="not materialized"):
+        done.masks  # noqa: B018
+
+
+def test_medmnist_with_many_findings(npz):
+    path = npz(test_images=small(3), test_labels=np.array([[0, 1], [1, 1], [0, 0]], np.uint8))
+    got = read_data(path, DataOptions(classes=()))
+    assert got.task is Task.MULTILABEL and got.labels.tolist() == [[0, 1], [1, 1], [0, 0]]

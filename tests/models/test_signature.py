@@ -7,6 +7,7 @@ from scipy.special import expit, softmax
 
 from primum.errors import InputError
 from primum.models.signature import Activation, Signature, infer_signature
+from primum.task import Task
 
 CLASSES = ("benign", "malignant")
 LARGEST = float(np.finfo(np.float32).max)
@@ -19,8 +20,8 @@ def signature(outputs, activation, positive=1):
     return Signature(input_shape=(1, 4, 4), outputs=outputs, classes=CLASSES, positive=positive, activation=activation)
 
 
-def infer(raw, classes=CLASSES, positive=None, activation=None):
-    return infer_signature(np.asarray(raw, np.float32), (1, 4, 4), classes, positive, activation)
+def infer(raw, classes=CLASSES, positive=None, activation=None, task=Task.BINARY, far=None):
+    return infer_signature(np.asarray(raw, np.float32), (1, 4, 4), classes, positive, activation, far, task)
 
 
 @given(one)
@@ -129,3 +130,113 @@ def test_outputs_and_classes_that_do_not_match(raw, more, message):
 def test_json_gives_back_an_equal_signature():
     chosen = infer([[0.1], [0.9]], positive="benign")
     assert Signature.model_validate_json(chosen.model_dump_json()) == chosen
+
+
+THREE = ("none", "mild", "severe")
+NORMAL = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+PIXELS = np.random.default_rng(1).normal(size=(2, 3, 4, 5)).astype(np.float32)
+PROBABLE = softmax(PIXELS.astype(np.float64), axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("task", [Task.MULTICLASS, Task.ORDINAL])
+def test_many_logits_are_one_distribution(task):
+    got = infer(NORMAL, THREE, task=task)
+    assert (got.task, got.activation, got.outputs, got.spatial) == (task, Activation.SOFTMAX, 3, ())
+    np.testing.assert_allclose(got.scores(NORMAL), softmax(NORMAL.astype(np.float64), axis=1), rtol=1e-9)
+    sure = softmax(NORMAL, axis=1)
+    assert infer(sure, THREE, task=task).activation is Activation.IDENTITY
+    assert np.array_equal(infer(sure, THREE, task=task).scores(sure), sure.astype(np.float64))
+
+
+def test_findings_stand_each_alone():
+    got = infer(NORMAL, THREE, task=Task.MULTILABEL)
+    assert got.activation is Activation.SIGMOID
+    np.testing.assert_allclose(got.scores(NORMAL), expit(NORMAL.astype(np.float64)), rtol=1e-9)
+    within = np.clip(np.abs(NORMAL), 0, 1)
+    assert infer(within, THREE, task=Task.MULTILABEL).activation is Activation.IDENTITY, "they need not add up to one"
+    single = infer(NORMAL[:, :1], ("mass",), task=Task.MULTILABEL)
+    assert single.scores(NORMAL[:, :1]).shape == (6, 1), "one finding stays one column"
+
+
+def test_values_pass_through_also_where_they_lie_between_0_and_1():
+    for raw in (NORMAL, np.abs(NORMAL) / 9):
+        got = infer(raw, THREE, task=Task.REGRESSION)
+        assert got.activation is Activation.IDENTITY
+        assert np.array_equal(got.scores(raw), raw.astype(np.float64))
+    one_value = infer(NORMAL[:, :1], ("LVEF",), task=Task.REGRESSION)
+    assert one_value.probabilities(NORMAL[:, :1]).shape == (6, 1)
+
+
+def test_masks_keep_their_axes_whether_or_not_a_runtime_flattens_them():
+    got = infer(PIXELS, (), task=Task.SEGMENTATION)
+    assert (got.outputs, got.spatial, got.classes) == (3, (4, 5), ("0", "1", "2"))
+    assert got.activation is Activation.SOFTMAX
+    for raw in (PIXELS, PIXELS.reshape(2, -1)):
+        np.testing.assert_allclose(got.probabilities(raw), softmax(PIXELS.astype(np.float64), axis=1), rtol=1e-9)
+        assert np.array_equal(got.class_map(raw), PIXELS.argmax(axis=1)) and got.class_map(raw).dtype == np.uint8
+    assert infer(PROBABLE, (), task=Task.SEGMENTATION).activation is Activation.IDENTITY
+    with pytest.raises(InputError, match="scored against true masks"):
+        got.scores(PIXELS)
+
+
+def test_one_channel_is_background_and_one_structure():
+    raw = PIXELS[:, :1]
+    got = infer(raw, ("background", "lung"), task=Task.SEGMENTATION)
+    assert got.activation is Activation.SIGMOID and got.outputs == 1
+    assert got.probabilities(raw).shape == (2, 2, 4, 5)
+    np.testing.assert_allclose(got.probabilities(raw)[:, 1:], expit(raw.astype(np.float64)), rtol=1e-9)
+    assert np.array_equal(got.class_map(raw), raw[:, 0] > 0)
+    assert infer(raw, (), task=Task.SEGMENTATION).classes == ("0", "1")
+
+
+def test_far_inputs_tell_small_logits_from_probabilities():
+    small, far = np.full((4, 3), 1 / 3, np.float32), np.array([[9.0, -9.0, 0.0], [np.nan, 1, 1]], np.float32)
+    for task in (Task.MULTICLASS, Task.MULTILABEL):
+        assert infer(small, THREE, task=task).activation is Activation.IDENTITY
+        assert infer(small, THREE, task=task, far=far).activation is not Activation.IDENTITY
+    pixels = np.full((2, 2, 3, 3), 0.5, np.float32)
+    assert infer(pixels, (), task=Task.SEGMENTATION, far=pixels * 30).activation is Activation.SOFTMAX
+
+
+@pytest.mark.parametrize(
+    ("raw", "more", "message"),
+    [
+        (NORMAL, {"classes": ("a", "b"), "task": Task.MULTICLASS}, "labels are 2 .*gives 3 outputs.*--classes"),
+        (NORMAL, {"classes": ("a",), "task": Task.MULTILABEL}, "gives 3 outputs.*--label-columns"),
+        (NORMAL, {"classes": ("a",), "task": Task.REGRESSION}, "gives 3 outputs.*--label-columns"),
+        (NORMAL, {"classes": ("a", "b")}, "gives 3 outputs.*--classes"),
+        (NORMAL[:, :1], {"classes": THREE}, "--task multiclass"),
+        (NORMAL, {"classes": THREE, "task": Task.ORDINAL, "positive": "mild"}, "'mild' but it is ordinal"),
+        (NORMAL, {"classes": (), "task": Task.SEGMENTATION}, r"shape \(N, 3\).*height, width"),
+        (PIXELS, {"classes": ("a", "b"), "task": Task.SEGMENTATION}, "names 2 structures.*3 channel"),
+        (PIXELS[:, :1], {"classes": ("a",), "task": Task.SEGMENTATION}, "names 1 structures"),
+        (PIXELS * np.inf, {"classes": (), "task": Task.SEGMENTATION}, "on 2 of 2 cases"),
+    ],
+)
+def test_outputs_and_labels_that_do_not_match_their_task(raw, more, message):
+    with pytest.raises(InputError, match=message), np.errstate(invalid="ignore"):
+        infer(raw, **more)
+
+
+@pytest.mark.parametrize(
+    ("task", "raw", "activation"),
+    [
+        (Task.MULTICLASS, NORMAL, Activation.SIGMOID),
+        (Task.ORDINAL, NORMAL, Activation.SIGMOID),
+        (Task.MULTILABEL, NORMAL, Activation.SOFTMAX),
+        (Task.REGRESSION, NORMAL, Activation.SIGMOID),
+        (Task.SEGMENTATION, PIXELS, Activation.SIGMOID),
+        (Task.SEGMENTATION, PIXELS[:, :1], Activation.SOFTMAX),
+        (Task.BINARY, NORMAL[:, :2], Activation.SIGMOID),
+        (Task.BINARY, NORMAL[:, :1], Activation.SOFTMAX),
+    ],
+)
+def test_an_activation_that_the_task_cannot_have_is_refused(task, raw, activation):
+    classes = {Task.SEGMENTATION: (), Task.BINARY: CLASSES}.get(task, THREE)
+    with pytest.raises(InputError, match=f"the activation of a {task.value} model"):
+        infer(raw, classes, activation=activation, task=task)
+
+
+def test_a_signature_from_before_tasks_still_reads():
+    old = {"input_shape": [1, 4, 4], "outputs": 1, "classes": ["a", "b"], "positive": 1, "activation": "sigmoid"}
+    assert Signature.model_validate(old).task is Task.BINARY and Signature.model_validate(old).spatial == ()
