@@ -23,7 +23,7 @@ CLIP = 1e-7
 """Scores nearer to 0 or 1 have no logit that means anything: the resolution of float32 at 1."""
 _SIMULATIONS = 200
 _RESAMPLES = 400
-_BLOCK = 4_000_000
+_BLOCK = 250_000
 """Numbers of one block of resamples."""
 _MAX_FAILED = 0.05
 

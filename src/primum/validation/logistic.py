@@ -13,6 +13,9 @@ from primum.validation.arrays import Floats, Ints, as_codes
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-12
+_RESAMPLE_ITERATIONS = 25
+_SETTLED = 1e-4
+"""The error left after a Newton step is of the order of its square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,15 @@ def recalibration(labels: Ints, logits: Floats, units: NDArray[np.generic] | Non
 def weighted_slopes(labels: Ints, logits: Floats, weights: Floats) -> Floats:
     """(B,) slopes of `recalibration` for each row of case weights (B, n) >= 0; NaN where a resample has none.
 
-    Newton's method on all rows at once, the logits centred and scaled so that steps from 0 are safe.
+    Newton's method on all rows at once, from the fit of the whole sample, with bounded steps.
     """
     centre, scale = float(logits.mean()), float(logits.std()) or 1.0
     x = (logits - centre) / scale
-    beta = np.zeros((len(weights), 2))
+    # Resamples lie close to the sample, so its own fit saves most of the steps.
+    whole = recalibration(labels, x)
+    beta = np.tile(np.zeros(2) if whole.reason else np.array(whole.coefficients), (len(weights), 1))
     with np.errstate(all="ignore"):
-        for _ in range(_ITERATIONS):
+        for _ in range(_RESAMPLE_ITERATIONS):
             p = expit(beta[:, :1] + beta[:, 1:] * x)
             residual, w = weights * (labels - p), weights * p * (1 - p)
             score = np.column_stack([residual.sum(axis=1), residual @ x])
@@ -62,10 +67,10 @@ def weighted_slopes(labels: Ints, logits: Floats, weights: Floats) -> Floats:
             step = np.column_stack([c * score[:, 0] - b * score[:, 1], a * score[:, 1] - b * score[:, 0]])
             step = np.clip(step / det[:, None], -2.0, 2.0)
             beta += np.where(np.isfinite(step), step, 0.0)
-            if np.nanmax(np.abs(step)) < 1e-9:
+            if np.nanmax(np.abs(step), initial=0.0) < _SETTLED:
                 break
         slopes = beta[:, 1] / scale
-    settled = np.isfinite(step).all(axis=1) & (np.abs(step) < 1e-6).all(axis=1)
+    settled = np.isfinite(step).all(axis=1) & (np.abs(step) < 1e-3).all(axis=1)
     return np.where(settled, slopes, nan)
 
 
