@@ -10,6 +10,7 @@ from primum.reporting.guard import guard_section
 from primum.reporting.method import method_section
 from primum.reporting.quality import decisions_section, endpoints_section, subgroups_section
 from primum.reporting.speed import cards, front_section, latency_section, trials_section
+from primum.reporting.why import why_section
 from primum.study.result import StudyResult
 
 _CLOSING = (
@@ -35,6 +36,7 @@ def compose(result: StudyResult) -> Page:
             subgroups_section(result),
             decisions_section(result),
             flips_section(result),
+            *([why_section(result.why.layers, result.why.cases)] if result.why else []),
             *([guard] if (guard := guard_section(result)) else []),
             latency_section(result),
             front_section(result),

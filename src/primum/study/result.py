@@ -13,10 +13,13 @@ from primum.benchmark.timing import Timings
 from primum.config import ClinicalPolicy, OptimizationLevel
 from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
+from primum.study.layers import LayerReport
 from primum.study.planner import LeftOut
 from primum.study.trial import Trial, trial_to_json, verdict_to_data
 from primum.task import Task
+from primum.validation.assessment import Assessment
 from primum.validation.conformal import Band
+from primum.validation.flip_causes import FlipCauses
 from primum.validation.guard_curve import CurvePoint, GuardOutcome
 from primum.validation.operating import FrozenThreshold
 from primum.validation.planning import Plan
@@ -115,6 +118,16 @@ class GuardResult:
 
 
 @dataclass(frozen=True)
+class Why:
+    """What the changed decisions of one candidate, unguarded, come from."""
+
+    recipe: str
+    part: str
+    layers: LayerReport
+    cases: FlipCauses
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """Everything that the study found. `stages`: "original" and "delivered" -> stage -> statistics in ms."""
 
@@ -155,6 +168,10 @@ class StudyResult:
     """How the threshold was set on the original, where a rate to hold was asked for."""
     guard: GuardResult | None = None
     """None: the delivered artifact is not guarded."""
+    assessment: Assessment | None = None
+    """Of the delivered artifact: calibration, operating points, actions, groups, the five scores."""
+    why: Why | None = None
+    """None: no decision changed that a reader would ask about."""
     declared_at: str = ""
     """When sequence and policy were fixed on disk, before the confirmation set was opened."""
 

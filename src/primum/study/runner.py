@@ -50,7 +50,7 @@ class Runner:
         timeout: float = 900.0,
     ) -> None:
         self.original, self.judging, self.store = original, judging, store
-        self._baseline_proposal, self._seed, self._timeout = baseline, seed, timeout
+        self._baseline_proposal, self._seed, self.timeout = baseline, seed, timeout
         self._open = contextlib.ExitStack()
         self._baseline: Isolated | None = None
         self._baseline_opened: dict[str, Any] = {}
@@ -118,7 +118,7 @@ class Runner:
     def session(self, key: str) -> tuple[Isolated, dict[str, Any]]:
         """A fresh process with a built candidate loaded; the caller closes it."""
         folder = self.store.candidate(key)
-        process = Isolated(self._timeout)
+        process = Isolated(self.timeout)
         try:
             return process, process.open(folder, self._example(), self._factory_for(key))
         except TrialError:
@@ -210,7 +210,7 @@ class Runner:
         return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
 
     def _build(self, proposal: Proposal) -> Built:
-        with Isolated(self._timeout) as process:
+        with Isolated(self.timeout) as process:
             built: Built = process.call(
                 "primum.study.build:build_candidate",
                 original=self.original,

@@ -26,7 +26,7 @@ from primum.runtimes.base import get_runtime
 from primum.study.guard import guard_result, guard_trial, guardable, in_play
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
 from primum.study.recipe import Recipe
-from primum.study.result import Judged, StudyResult, summary
+from primum.study.result import Confirmation, Judged, StudyResult, Why, summary
 from primum.study.runner import Runner
 from primum.study.select import Declared, best_lossless, pareto
 from primum.study.store import Store
@@ -34,7 +34,9 @@ from primum.study.trial import Status, Trial
 from primum.task import Task
 from primum.validation.verdict import Outcome
 from primum.version import VERSION
-from primum.workflows.confirmation import choose, confirm, declare_once, harmed
+from primum.workflows.assess import assess_delivered
+from primum.workflows.confirmation import Choice, choose, confirm, declare_once, harmed
+from primum.workflows.explain import explain
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.seal import seal
@@ -164,6 +166,16 @@ class _Study:
             stages = self._stages(runner, baseline, winner)
             part = "confirmation" if any(c.key == winner.key for c in confirmations) else "selection"
             guarded = guard_result(runner, winner, final, part) if winner.guard else None
+            assessment = assess_delivered(
+                runner,
+                winner.key,
+                part,
+                self.config,
+                self.prepared.frozen,
+                bool(confirmations),
+                self.request.plain_case_ids,
+            )
+            why = self._explain(runner, trials, confirmations, choice)
         judged = self._judged(baseline, winner, part)
         lossy_chosen = not winner.lossless and winner.key != baseline.key
         result = StudyResult(
@@ -196,6 +208,8 @@ class _Study:
             harmed=harmed(trials, confirmations),
             frozen=self.prepared.frozen,
             guard=guarded,
+            assessment=assessment,
+            why=why,
             declared_at=str((self.store.record("declared") or {}).get("when", "")),
         )
         return self._seal(result)
@@ -280,6 +294,13 @@ class _Study:
             }
             for name, blocks in taken.items()
         }
+
+    def _explain(
+        self, runner: Runner, trials: list[Trial], confirmations: Sequence[Confirmation], choice: Choice
+    ) -> Why | None:
+        self.progress.stage("Why decisions changed")
+        decided = next(t.key for t in trials if t.recipe == choice.recipe)
+        return explain(runner, trials, confirmations, decided, self.config.seed)
 
     def _judged(self, baseline: Trial, winner: Trial, part: str) -> Judged:
         reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)

@@ -1,0 +1,39 @@
+"""What the delivered artifact's cases say beside the verdict, with where each record of the study lies."""
+
+from __future__ import annotations
+
+from primum.config import OptimizationConfig
+from primum.study.runner import Runner
+from primum.validation.assessment import Assessment, assess
+from primum.validation.checklist import Record
+from primum.validation.gate import judge
+from primum.validation.operating import FrozenThreshold
+
+_RECORDS = {
+    Record.MODIFICATION: "evidence/modification_record.json",
+    Record.TIMINGS: "evidence/benchmark.json",
+    Record.HASHES: "manifest.json",
+    Record.TOOLS: "evidence/mlbom.cdx.json",
+    Record.ML_BOM: "evidence/mlbom.cdx.json",
+}
+
+
+def assess_delivered(
+    runner: Runner,
+    key: str,
+    part: str,
+    config: OptimizationConfig,
+    frozen: FrozenThreshold | None,
+    opened: bool,
+    plain_case_ids: bool,
+) -> Assessment:
+    """Assess the candidate `key` on `part`; `opened`: the confirmation set was opened in this study."""
+    cases, policy = runner.cases(part), runner.judging.policy
+    reference, candidate = runner.scores(runner.baseline_key, part), runner.scores(key, part)
+    records = dict(_RECORDS)
+    if opened:
+        records |= {Record.CRITERIA: "evidence/modification_record.json", Record.OPENINGS: "the ledger, by its hashes"}
+    if not plain_case_ids:
+        records[Record.PSEUDONYMS] = "evidence/flips.csv"
+    verdict = judge(cases, reference, candidate, policy)
+    return assess(cases, reference, candidate, policy, verdict, config.validation, records, frozen, config.seed)
