@@ -21,7 +21,7 @@ def lead(rule: Rule, fast: ArrayLike) -> Floats:
     BINARY |score - threshold|; MULTILABEL the smallest over labels; MULTICLASS and ORDINAL the lead of the first class
     over the second. -inf where a score is not finite. InputError on a shape that does not fit the rule.
     """
-    margins = rule.margins(fast)
+    margins = _margins(rule, fast)
     nearest = margins.min(axis=1) if margins.ndim == 2 else margins
     return np.asarray(np.where(np.isnan(nearest), -np.inf, nearest), dtype=np.float64)
 
@@ -65,7 +65,7 @@ def paired(rule: Rule, fast: ArrayLike, reference: ArrayLike) -> tuple[Floats, F
 
 def flip_columns(rule: Rule, fast: Floats, reference: Floats) -> Floats:
     """`flip_margins` by label (N, L), or (N, 1)."""
-    margins = _columns(rule.margins(fast))
+    margins = _columns(_margins(rule, fast))
     differ = _columns(rule.decisions(fast) != rule.decisions(reference))
     finite = np.isfinite(margins).all(axis=1, keepdims=True)
     return np.asarray(np.where(differ & finite, np.maximum(margins, _TINY), 0.0), dtype=np.float64)
@@ -80,6 +80,12 @@ def strict_columns(rule: Rule, fast: Floats, reference: Floats) -> Floats:
     winner = new.argmax(axis=1)[:, None]
     leads, were = (np.take_along_axis(scores, winner, axis=1) - scores for scores in (new, ref))
     return _largest(np.abs(leads - were))[:, None]
+
+
+def _margins(rule: Rule, fast: ArrayLike) -> Floats:
+    # Infinity less infinity: such a case is deferred, and no warning is owed for it.
+    with np.errstate(invalid="ignore"):
+        return rule.margins(fast)
 
 
 def _columns(values: NDArray[Any]) -> NDArray[Any]:

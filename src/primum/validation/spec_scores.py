@@ -162,7 +162,7 @@ def weakest(scores: Sequence[SpecScore]) -> SpecScore | None:
 def cases_for_accuracy(observed: float, threshold: float, confidence: float = 0.95) -> int | None:
     """The smallest n at which an observed accuracy has a Wilson lower bound >= threshold; None where none has.
 
-    Of the observed share exactly, whole or not: 189 at 100 %, 280 at 99.5 % and 650 at 99 % for a threshold of 98 %.
+    Of the observed share itself, its count whole or not: for a threshold of 98 %, 189 at 100 % and 753 at 99 %.
     """
     if observed <= threshold:
         return None

@@ -1,0 +1,1 @@
+"""What the rules of primum do over many simulated studies: one module a family of rules."""
