@@ -16,6 +16,8 @@ from primum.validation.verdict import Component, Outcome, SubgroupVerdict, Verdi
 GUARD_EPSILON = 0.005
 GUARD_DELTA = 0.05
 _CHANCE = 0.05
+_SLOPE_MOVED = 0.05
+"""A slope that moved by less changes no reading of a risk, however surely it moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _calibration(pairs: Sequence[CalibrationPair]) -> list[Recommendation]:
     found = []
     for pair in pairs:
         of, gap = f" of {pair.name}" if pair.name else "", pair.slope_difference
-        if isfinite(gap.lower) and (gap.lower > 0 or gap.upper < 0):
+        if abs(gap.estimate) >= _SLOPE_MOVED and (gap.lower > 0 or gap.upper < 0):
             fact = f"the slope{of} moved by {gap.estimate:+.3f} ({gap.lower:+.3f} to {gap.upper:+.3f})"
             found.append(Recommendation("Recalibrate before the candidate's scores are read as risks", fact))
         own = pair.reference
