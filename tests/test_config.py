@@ -7,8 +7,11 @@ from pydantic import ValidationError
 
 from primum.config import (
     DEFAULT_MARGINS,
+    Action,
     ClinicalPolicy,
+    GuardPolicy,
     Margins,
+    OperatingPoint,
     OptimizationConfig,
     OptimizationLevel,
     QuantizationConfig,
@@ -17,6 +20,7 @@ from primum.config import (
     ValidationConfig,
 )
 from primum.errors import InputError
+from primum.task import Task
 
 shares = st.floats(0.001, 0.999)
 margins = st.builds(Margins, **{name: st.none() | shares for name in DEFAULT_MARGINS})
@@ -202,3 +206,36 @@ def test_assignment_is_checked_too(part, name, value):
     config = OptimizationConfig()
     with pytest.raises(ValidationError):
         setattr(getattr(config, part), name, value)
+
+
+def test_medical_critical_guards_by_default_and_can_be_told_not_to():
+    margins = Margins(sensitivity=0.02, specificity=0.02, auroc=0.01, brier=0.01)
+    critical = {"level": OptimizationLevel.MEDICAL_CRITICAL, "policy": ClinicalPolicy(margins=margins)}
+    resolved = OptimizationConfig(**critical).resolve()
+    assert resolved.guard == GuardPolicy() and any("guarded prediction is on" in a for a in resolved.adjustments)
+    assert OptimizationConfig(**critical, guard="off").resolve().guard is None
+    assert OptimizationConfig().resolve().guard is None
+    stated = GuardPolicy(epsilon=0.01)
+    assert OptimizationConfig(**critical, guard=stated).resolve().guard == stated
+
+
+def test_medical_critical_asks_for_the_margins_of_its_task():
+    with pytest.raises(InputError, match="missing: error"):
+        OptimizationConfig(level=OptimizationLevel.MEDICAL_CRITICAL).resolve(Task.REGRESSION)
+    policy = ClinicalPolicy(margins=Margins(error=1.5))
+    config = OptimizationConfig(level=OptimizationLevel.MEDICAL_CRITICAL, policy=policy)
+    assert config.resolve(Task.REGRESSION).guard is None, "a model that decides nothing cannot be guarded"
+
+
+def test_actions_start_at_zero_and_rise():
+    good = (Action(name="discharge", at=0), Action(name="review", at=0.2), Action(name="admit", at=0.7))
+    assert ClinicalPolicy(actions=good).actions == good
+    for wrong in (good[1:], (good[0], good[2], good[1]), (good[0], good[0])):
+        with pytest.raises(ValidationError, match="start at 0 and rise"):
+            ClinicalPolicy(actions=wrong)
+
+
+def test_one_rate_is_held_not_two():
+    for wrong in ({}, {"specificity": 0.9, "sensitivity": 0.9}):
+        with pytest.raises(ValidationError, match="either a specificity or a sensitivity"):
+            OperatingPoint(**wrong)

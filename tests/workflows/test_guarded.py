@@ -9,6 +9,7 @@ import pytest
 from studies import config, run
 
 import primum
+from primum.artifact.golden import replay
 from primum.config import GuardPolicy, OptimizationConfig, OptimizationLevel
 from primum.errors import IntegrityError
 from primum.runtimes.base import Target
@@ -103,3 +104,15 @@ def test_the_smallest_epsilon_is_found_from_the_number_of_patients(workshop, tmp
     band = next(t for t in result.trials if t.guard is not None).guard.band
     smallest = min(c.n_patients for c in band.classes)
     assert band.epsilon == pytest.approx(1 - 0.05 ** (1 / smallest), rel=1e-6)
+
+
+def test_golden_vectors_hold_both_models(delivery, tmp_path):
+    with primum.load(delivery.artifact) as predictor:
+        assert replay(delivery.artifact, predictor).passed
+    copy = tmp_path / "artifact"
+    shutil.copytree(delivery.artifact, copy)
+    with np.load(copy / "golden.npz") as arrays:
+        changed = {**arrays, "reference_raw": arrays["reference_raw"] + 1.0}
+    np.savez_compressed(copy / "golden.npz", **changed)
+    with primum.load(delivery.artifact) as predictor:
+        assert not replay(copy, predictor).passed, "a reference that answers otherwise is noticed"

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from primum.artifact.predictor import Predictor
+from primum.artifact.guard import GuardedSession
+from primum.artifact.predictor import Predictor, Session, run_rows
 from primum.errors import IntegrityError
+from primum.task import Task
 
 NAME = "golden.npz"
 _COUNT = 8
@@ -34,29 +37,62 @@ class Replay:
 
 
 def write_golden(folder: Path, predictor: Predictor) -> None:
-    """Record the predictor's own answers in `folder`/golden.npz."""
+    """Record the predictor's own answers in `folder`/golden.npz; of a guarded one those of both its models."""
     inputs = predictor.manifest.preprocessing.synthetic(_COUNT, predictor.manifest.signature.input_shape)
-    raw = predictor.raw(inputs)
-    probabilities = predictor.manifest.signature.probabilities(raw)
-    np.savez_compressed(folder / NAME, inputs=inputs, raw=raw, probabilities=probabilities)
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for prefix, session, _ in _models(predictor):
+        raw = run_rows(session, inputs)
+        arrays |= {f"{prefix}raw": raw, f"{prefix}probabilities": predictor.manifest.signature.probabilities(raw)}
+    np.savez_compressed(folder / NAME, allow_pickle=False, inputs=inputs, **arrays)
 
 
 def replay(folder: Path, predictor: Predictor) -> Replay:
-    """Compare the predictor with the recorded answers. Raises IntegrityError where there is no golden.npz."""
+    """Compare the predictor with the recorded answers; of a guarded one, each of its models with its own.
+
+    Raises IntegrityError where there is no golden.npz, or no tolerance is known for a precision.
+    """
     path = folder / NAME
     if not path.is_file():
         raise IntegrityError(f"{folder}: holds no {NAME}; it cannot be verified")
-    precision = str(predictor.manifest.target.get("precision"))
-    if precision not in TOLERANCE:
-        raise IntegrityError(f"{folder}: this version of primum knows no tolerance for the precision {precision}")
+    for _, _, precision in _models(predictor):
+        if precision not in TOLERANCE:
+            raise IntegrityError(f"{folder}: this version of primum knows no tolerance for the precision {precision}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            inputs, expected, raw = arrays["inputs"], arrays["probabilities"], arrays["raw"]
+            inputs = arrays["inputs"]
+            recorded = [(arrays[f"{p}probabilities"], arrays[f"{p}raw"]) for p, *_ in _models(predictor)]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{path}: cannot be read ({error})") from error
-    found = predictor.raw(inputs)
-    difference = float(np.abs(predictor.manifest.signature.probabilities(found) - expected).max())
+    found = [
+        _compare(predictor, run_rows(session, inputs), expected, raw, precision)
+        for (_, session, precision), (expected, raw) in zip(_models(predictor), recorded)
+    ]
+    # The worst, measured by what it is allowed.
+    return max(found, key=lambda r: max(r.max_difference / r.tolerance, r.raw_difference / r.raw_tolerance))
+
+
+def _models(predictor: Predictor) -> list[tuple[str, Session, str]]:
+    """Prefix of the recorded arrays, session and precision asked, of each model in the artifact."""
+    manifest, session = predictor.manifest, predictor.session
+    if not isinstance(session, GuardedSession) or manifest.guard is None:
+        return [("", session, str(manifest.target.get("precision")))]
+    # Each alone: which of them answers may turn on a last bit, and shows nothing of either.
+    reference = str(manifest.guard.reference.get("precision"))
+    return [("", session.fast, str(manifest.target.get("precision"))), ("reference_", session.reference, reference)]
+
+
+def _compare(
+    predictor: Predictor,
+    found: NDArray[np.float32],
+    expected: NDArray[np.float64],
+    raw: NDArray[np.float32],
+    precision: str,
+) -> Replay:
+    signature = predictor.manifest.signature
+    # Values have units of their own: their difference is relative, as that of raw outputs.
+    unit = max(float(np.abs(expected).max()), 1e-6) if signature.task is Task.REGRESSION else 1.0
+    difference = float(np.abs(signature.probabilities(found) - expected).max()) / unit
     relative = float(np.abs(found - raw).max() / max(float(np.abs(raw).max()), 1e-6))
     tolerance, raw_tolerance = TOLERANCE[precision], RAW_TOLERANCE[precision]
     passed = bool(difference <= tolerance and relative <= raw_tolerance)
-    return Replay(len(inputs), difference, tolerance, relative, raw_tolerance, passed)
+    return Replay(len(found), difference, tolerance, relative, raw_tolerance, passed)

@@ -101,6 +101,6 @@ def _inputs(
         with np.load(artifact / GOLDEN, allow_pickle=False) as golden:
             np.save(path, golden["inputs"])
         return path
-    found = read_data(data, options)
+    found = read_data(data, options, manifest.preprocessing)
     few = found.take(np.arange(min(cases, len(found))))
     return materialize(few, manifest.preprocessing, path).path

@@ -49,7 +49,7 @@ def validate(
     progress = progress or Silent()
     manifest = read_manifest(artifact)
     policy = policy or ClinicalPolicy(threshold=manifest.threshold)
-    cases = read_data(data, options)
+    cases = read_data(data, options, manifest.preprocessing)
     if cases.classes != manifest.signature.classes:
         raise InputError(
             f"{data}: labels are {', '.join(cases.classes)}; "
