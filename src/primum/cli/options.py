@@ -49,6 +49,23 @@ PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased c
 Margin = Annotated[float | None, typer.Option("--margin", help="Margin for sensitivity and specificity.")]
 AurocMargin = Annotated[float | None, typer.Option(help="Margin for the AUROC.")]
 BrierMargin = Annotated[float | None, typer.Option(help="Margin for the Brier score.")]
+KappaMargin = Annotated[float | None, typer.Option(help="Margin for the weighted kappa (ordinal).")]
+DiceMargin = Annotated[float | None, typer.Option(help="Margin for the mean Dice (segmentation).")]
+ErrorMargin = Annotated[
+    float | None, typer.Option(help="Margin for the mean absolute error (regression), in units of the label.")
+]
+Tolerance = Annotated[
+    float | None, typer.Option(help="Difference between both models that changes no care (regression).")
+]
+Actions = Annotated[
+    Path | None, typer.Option(help="YAML list of clinical actions, mildest first: - {name: clinic, at: 0.3}.")
+]
+HoldSpecificity = Annotated[
+    float | None, typer.Option(help="Freeze the threshold where the original has this specificity.")
+]
+HoldSensitivity = Annotated[
+    float | None, typer.Option(help="Freeze the threshold where the original has this sensitivity.")
+]
 Guard = Annotated[
     str | None,
     typer.Option(help="Guarded prediction: the bound EPSILON on changed decisions a patient, 'smallest', or 'off'."),
@@ -69,17 +86,67 @@ def policy(
     auroc_margin: float | None,
     brier_margin: float | None,
     waived: tuple[str, ...] = (),
+    *,
+    kappa_margin: float | None = None,
+    dice_margin: float | None = None,
+    error_margin: float | None = None,
+    tolerance: float | None = None,
+    actions: Path | None = None,
+    hold_specificity: float | None = None,
+    hold_sensitivity: float | None = None,
 ) -> Any:
     """A ClinicalPolicy from the flags; InputError on a value out of range."""
     from pydantic import ValidationError
 
     from primum.config import ClinicalPolicy, Margins, explain
 
+    held = operating_point(hold_specificity, hold_sensitivity)
     try:
-        margins = Margins(sensitivity=margin, specificity=margin, auroc=auroc_margin, brier=brier_margin)
-        return ClinicalPolicy(threshold=threshold, margins=margins, waived_subgroups=waived)
+        margins = Margins(
+            sensitivity=margin,
+            specificity=margin,
+            auroc=auroc_margin,
+            brier=brier_margin,
+            kappa=kappa_margin,
+            dice=dice_margin,
+            error=error_margin,
+        )
+        return ClinicalPolicy.model_validate(
+            {
+                "threshold": threshold,
+                "margins": margins,
+                "waived_subgroups": waived,
+                "tolerance": tolerance,
+                "actions": read_actions(actions) if actions else (),
+                "operating_point": held,
+            }
+        )
     except ValidationError as error:
         raise InputError(explain(error)) from error
+
+
+def operating_point(specificity: float | None, sensitivity: float | None) -> dict[str, float] | None:
+    """What the hold flags ask, as the policy takes it; InputError where both are given."""
+    if specificity is not None and sensitivity is not None:
+        raise InputError("--hold-specificity and --hold-sensitivity exclude each other: a threshold holds one rate")
+    if specificity is not None:
+        return {"specificity": specificity}
+    return {"sensitivity": sensitivity} if sensitivity is not None else None
+
+
+def read_actions(path: Path) -> list[Any]:
+    """The action map of a YAML file: a list of names with the score where each begins. InputError on anything else."""
+    from primum.config import read_mapping
+
+    try:
+        found = read_mapping(path)
+    except OSError as error:
+        raise InputError(f"cannot read the actions {path}: {error.strerror}") from error
+    if not isinstance(found, list) or not found:
+        raise InputError(
+            f"{path}: expected a list of actions, mildest first, each with a name and where it begins (at)"
+        )
+    return found
 
 
 def listed(text: str) -> tuple[str, ...]:
