@@ -54,6 +54,37 @@ def test_verify_replays_and_notices_a_changed_byte(made, tmp_path):
     assert done.returncode == 2 and "model/model.onnx does not match" in done.stderr
 
 
+def test_verify_checks_a_signature(made, tmp_path):
+    pytest.importorskip("model_signing", reason="needs primum[signing]")
+    import shutil
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    from primum import sign
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    copy = Path(shutil.copytree(made / "out" / "artifact", tmp_path / "copy"))
+    assert "signature: none" in primum("verify", copy).stdout
+    assert "no such file" in primum("verify", copy, "--public-key", public).stderr
+    signature = sign(copy, private)
+    assert "signature: not checked: give --public-key" in primum("verify", copy).stdout
+    assert json.loads(primum("verify", copy, "--public-key", public, "--json").stdout)["signature"] == "valid"
+    signature.rename(tmp_path / "elsewhere")
+    assert (
+        "signature: valid"
+        in primum("verify", copy, "--public-key", public, "--signature", tmp_path / "elsewhere").stdout
+    )
+    done = primum("verify", copy, "--signature", tmp_path / "elsewhere")
+    assert done.returncode == 2 and "--public-key" in done.stderr
+    (tmp_path / "elsewhere").write_text("{}")
+    done = primum("verify", copy, "--public-key", public, "--signature", tmp_path / "elsewhere")
+    assert done.returncode == 2 and "was changed" in done.stderr
+
+
 def test_inspect(made):
     shown = primum("inspect", made / "out" / "artifact").stdout
     assert "onnxruntime[fp32, threads=1]" in shown and "NON_INFERIOR" in shown and "positive: shadow" in shown

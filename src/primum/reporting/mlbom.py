@@ -132,14 +132,13 @@ def _lineage(result: StudyResult) -> str:
 
 def _card(result: StudyResult, made: Delivered) -> Json:
     model, verdict = result.model, made.verdict
-    task = (verdict or result.verdict).task
-    given = _OUTPUTS.get(task, f"probabilities: {', '.join(n.clean(c) for c in model.classes)}")
+    given = _OUTPUTS.get(model.task, f"probabilities: {', '.join(n.clean(c) for c in model.classes)}")
     metrics = [metric for item in measured(verdict) for metric in _metrics(item, made)]
     margins = {f"margin_{p.name}": _number(p.margin) for p in (verdict.components if verdict else ())}
     return {
         "modelParameters": {
             "approach": {"type": "supervised"},
-            "task": task.value,
+            "task": model.task.value,
             "datasets": [_dataset(result)],
             "inputs": [{"format": f"float32 (N, {', '.join(str(v) for v in model.input_shape)})"}],
             "outputs": [{"format": given}],
@@ -204,7 +203,7 @@ def _speed(result: StudyResult) -> list[Json]:
     return [
         *_metric("median latency in ms, original", old.p50, where),
         *_metric("median latency in ms, delivered", new.p50, where),
-        *_metric("speed-up", new.ratio, where, (new.ratio_lower, new.ratio_upper)),
+        *_metric("speed-up", result.speedup, where, result.speedup_interval),
     ]
 
 
@@ -240,6 +239,11 @@ def limitations(result: StudyResult, made: Delivered) -> list[str]:
         out.extend(f"INSUFFICIENT: too few cases of {n.clean(name)} to decide." for name in verdict.insufficient)
     else:
         out.append("Not assessed.")
+    if result.guard is not None:
+        out.append(
+            f"Guarded: near the decision boundary the original answers ({n.percent(result.guard.outcome.deferred)} of "
+            f"the {result.guard.part} cases); a deferred case pays for both models."
+        )
     if result.unproven:
         out.append("UNPROVEN: delivered on request; nothing shows that it is no worse than the original.")
     if result.data.synthetic:

@@ -70,7 +70,7 @@ def _loud_tags(result: StudyResult) -> list[str]:
 
 def _index(result: StudyResult, made: Delivered) -> list[dict[str, Any]]:
     """One result for all cases and one for each group: the delivered model's figures, with what they were judged by."""
-    kind = _task(made.verdict.task if made.verdict else result.verdict.task, len(result.model.input_shape))
+    kind = _task(result.model.task, len(result.model.input_shape))
     by_group: dict[str, list[dict[str, Any]]] = {}
     for item in measured(made.verdict):
         by_group.setdefault(item.group, []).extend(_metric(item, made.verdict))
@@ -185,7 +185,7 @@ def _flips(verdict: Verdict | None) -> str:
         f"{n.count(found.flips)} of {n.plural(verdict.n, 'case')} are decided differently from the original: "
         f"{n.count(found.harmful)} harmful (the original was right), {n.count(found.beneficial)} beneficial."
     )
-    listed = " flips.csv lists each under a pseudonym." if found.flips else ""
+    listed = " flips.csv lists each." if found.flips else ""
     broken = f" {n.plural(found.not_finite, 'output')} not a number, counted as wrong." if found.not_finite else ""
     return told + listed + broken
 
@@ -200,7 +200,7 @@ def _speed(result: StudyResult) -> list[str]:
         return ["Speed: not measured", *out]
     return [
         f"Median latency of one case: {n.milliseconds(old.p50)} → {n.milliseconds(new.p50)}",
-        f"Speed-up: {n.ratio(new.ratio)}, interval {n.span(new.ratio_lower, new.ratio_upper)}",
+        f"Speed-up: {n.ratio(result.speedup)}, interval {n.span(*result.speedup_interval)}",
         *(["The machine was busy while it was timed: measure again"] if new.contended else []),
         *out,
     ]

@@ -31,6 +31,7 @@ def modification_page(result: StudyResult, record: Json) -> Page:
             _comparison(record["comparison"]),
             _flips(record["flips"]),
             _original(record),
+            _checklist(record["checklist"]),
         ),
         closing=_CLOSING,
         signature=tuple(f"{role}: name, date, signature" for role in SIGNATURES),
@@ -69,12 +70,14 @@ def _protocol(held: Json) -> Section:
     data, before = held["data_management"], held["pre_registration"]
     parts = Table(
         f"Parts of the data: {data['split']}.",
-        columns("Part", "#Share of patients", "#Cases", "#Patients", "#Positives", "#Negatives"),
+        columns("Part", "#Share of patients", "#Cases", "#Patients", "Cases by class"),
         tuple(
             row(
                 p["name"],
                 "" if p["share_of_patients"] is None else f"{p['share_of_patients']:.0%}",
-                *(n.count(p[k]) for k in ("cases", "patients", "positives", "negatives")),
+                n.count(p["cases"]),
+                n.count(p["patients"]),
+                ", ".join(f"{name} {n.count(size)}" for name, size in p["counts"].items()) or n.NOTHING,
             )
             for p in data["parts"]
         ),
@@ -214,7 +217,7 @@ def _flips(held: list[Json]) -> Section:
         return Section("flips", "Changed decisions", (Paragraph("No decision changed."),))
     more = f"The first {LISTED} of {n.count(len(held))}; the JSON holds all." if len(held) > LISTED else "All of them."
     table = Table(
-        f"Decisions that changed, under pseudonyms. {more}",
+        f"Decisions that changed. {more}",
         columns("Case", "Truth", "#Original score", "#Delivered score", "Effect", "Groups"),
         tuple(
             row(
@@ -240,6 +243,18 @@ def _original(record: Json) -> Section:
         bill_of_materials=f"{record['bill_of_materials']['file']}: {record['bill_of_materials']['schema']}",
     )
     return Section("original", "The originally authorised model", (Paragraph(ORIGINAL), lines))
+
+
+def _checklist(held: list[Json]) -> Section:
+    if not held:
+        return Section("checklist", "Evidence checklist", (Paragraph("Not assessed."),))
+    table = Table(
+        "Which records that a reviewer asks for are here. A list of evidence, not a judgement.",
+        columns("Framework", "Asked for", "Status", "Where, or what is missing"),
+        tuple(row(item["framework"], item["item"], item["status"], item["where"]) for item in held),
+        wide=True,
+    )
+    return Section("checklist", "Evidence checklist", (table,))
 
 
 def _margin(criterion: Json) -> str:

@@ -6,7 +6,6 @@ Control Plan for AI-Enabled Device Software Functions", 2024): modifications, pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -14,12 +13,14 @@ from primum.config import kind_of
 from primum.data.split import FRACTIONS
 from primum.reporting.data import plain
 from primum.reporting.delivered import Delivered, Measured, measured
+from primum.reporting.traceability import tests_of
 from primum.reporting.wording import standing
 from primum.study.result import Confirmation, StudyResult
 from primum.study.trial import Trial
 from primum.task import Task
+from primum.validation.conformal import Band
 from primum.validation.gate import LOSSLESS
-from primum.validation.verdict import Basis, Component, Flip, Verdict
+from primum.validation.verdict import Flip, Verdict
 
 FORMAT = "primum-modification-record/1"
 SCOPE = (
@@ -31,6 +32,11 @@ ORIGINAL = (
     "releases add up shows here. Whether that model is the one originally authorised is for a human to confirm."
 )
 SIGNATURES = ("Prepared by", "Clinical review", "Regulatory review", "Approved by")
+_ORDERS = {
+    True: "declared before it was opened",
+    False: "this very candidate had been opened on these cases before, in an earlier study",
+    None: "not known: no time stamp",
+}
 
 Json = dict[str, Any]
 
@@ -51,12 +57,13 @@ def modification_record(result: StudyResult, made: Delivered, bill_of_materials:
         "impact": _impact(result, made),
         "traceability": [
             {"test": f"T{number}", "modifications": [c["id"] for c in changes], **test}
-            for number, test in enumerate(_tests(result, made), 1)
+            for number, test in enumerate(tests_of(result, made), 1)
         ],
         "comparison": [_compared(item) for item in measured(made.verdict)],
         "flips": _flips(made.verdict),
         "authorised_model": {"compared_with": result.model.digest, "statement": ORIGINAL, "confirmed_by": ""},
         "bill_of_materials": {"file": "mlbom.cdx.json", "schema": bill_of_materials},
+        "checklist": plain(result.assessment.checklist if result.assessment else ()),
         "signatures": [{"role": role, "name": "", "date": "", "signature": ""} for role in SIGNATURES],
     }
 
@@ -66,8 +73,16 @@ def _changes(result: StudyResult) -> list[Json]:
     data, before = result.winner.recipe_data, result.baseline.recipe_data.get("target", {})
     after = data.get("target", {})
     steps = [(f"technique {name}", None, how) for t in data.get("techniques", ()) for name, how in t.items()]
+    if result.winner.guard is not None:
+        steps.append(("guarded prediction", None, guard_settings(result.winner.guard.band)))
     steps += [(name, before.get(name), after[name]) for name in after if after[name] != before.get(name)]
     return [{"id": f"M{i}", "what": what, "from": old, "to": new} for i, (what, old, new) in enumerate(steps, 1)]
+
+
+def guard_settings(band: Band) -> Json:
+    """What the guard was set to, and on how many patients."""
+    names = ("value", "epsilon", "delta", "by_class", "strict", "n_patients")
+    return {name: getattr(band, name) for name in names}
 
 
 def _modifications(result: StudyResult, made: Delivered, changes: list[Json]) -> Json:
@@ -86,6 +101,7 @@ def _modifications(result: StudyResult, made: Delivered, changes: list[Json]) ->
             "files": made.files,
             "sha256_of_files": made.digest,
             "bytes": trial.size_bytes,
+            "bytes_of_the_original_inside": trial.guard.reference_bytes if trial.guard else 0,
             "precision_proven": trial.precision_proven,
             "provider": trial.provider,
             "threads": trial.threads,
@@ -170,18 +186,19 @@ def _opening(opened: Confirmation, declared_at: str) -> Json:
         "recipe": opened.recipe,
         "opened_at": opened.opened or None,
         "frozen_sha256": opened.frozen or None,
-        "order": _order(declared_at, opened.opened),
+        "order": _ORDERS[declared_first(declared_at, opened.opened)],
         "outcome": opened.verdict.outcome.value,
     }
 
 
-def _order(declared: str, opened: str) -> str:
-    """Whether the criteria were fixed first. Of a frozen candidate the ledger keeps the first opening, by any study."""
+def declared_first(declared: str, opened: str) -> bool | None:
+    """Whether criteria were fixed before an opening; None where a time is not known.
+
+    Of a frozen candidate the ledger keeps the first opening, by any study: False is an opening in an earlier one.
+    """
     if not declared or not opened:
-        return "not known: no time stamp"
-    if datetime.fromisoformat(declared) <= datetime.fromisoformat(opened):
-        return "declared before it was opened"
-    return "this very candidate had been opened on these cases before, in an earlier study"
+        return None
+    return datetime.fromisoformat(declared) <= datetime.fromisoformat(opened)
 
 
 def _candidate(result: StudyResult, trial: Trial) -> Json:
@@ -201,7 +218,7 @@ def _impact(result: StudyResult, made: Delivered) -> Json:
     return {
         "benefits": {
             "latency_ms_p50": {"original": old.p50 if old else None, "delivered": new.p50 if new else None},
-            "speedup": {"ratio": new.ratio, "lower": new.ratio_lower, "upper": new.ratio_upper} if new else None,
+            "speedup": {"ratio": result.speedup, "interval": list(result.speedup_interval)} if new else None,
             "bytes": {"original": result.baseline.size_bytes, "delivered": result.winner.size_bytes},
         },
         "risks": {
@@ -237,50 +254,6 @@ def _truth(verdict: Verdict, flip: Flip) -> str:
     if verdict.task in (Task.MULTICLASS, Task.ORDINAL):
         return verdict.classes[int(flip.label)]
     return flip.view
-
-
-def _tests(result: StudyResult, made: Delivered) -> Iterator[Json]:
-    """Each test of the delivered artifact. It is tested whole, so that each test bears on every modification."""
-    parity = result.winner.parity
-    if parity is not None:
-        yield {
-            "what": "raw outputs against the original's (relative difference)",
-            "criterion": f"at most {parity.tolerance:g}",
-            "result": parity.relative,
-            "outcome": "passed" if parity.passed else "failed",
-            "evidence": "report.json",
-        }
-    lossless = made.verdict is not None and made.verdict.basis is Basis.NUMERIC
-    if made.verdict is not None:
-        agreement = made.verdict.agreement
-        yield {
-            "what": f"same answers, {made.part} part",
-            "criterion": f"largest difference at most {LOSSLESS:g}, no decision changed" if lossless else "described",
-            "result": agreement.max_abs_difference,
-            "outcome": "passed" if lossless else f"{agreement.flips} changed, {agreement.harmful} harmful",
-            "evidence": "flips.csv",
-        }
-    for item in measured(made.verdict):
-        yield {
-            "what": f"{item.part.name}, {item.group or 'all cases'}, {made.part} part",
-            "criterion": _criterion(item.part),
-            "result": item.part.lower,
-            "outcome": item.part.outcome.value,
-            "evidence": "validation.json",
-        }
-    if result.winner.key in result.final:
-        timed = result.final[result.winner.key]
-        yield {
-            "what": "speed-up over the original, one case a call",
-            "criterion": "described",
-            "result": timed.ratio,
-            "outcome": "measured on a busy machine" if timed.contended else "measured",
-            "evidence": "benchmark.json",
-        }
-
-
-def _criterion(part: Component) -> str:
-    return f"lower bound above {-part.margin:g}" + ("" if part.margin_given else " (default margin)")
 
 
 def _compared(item: Measured) -> Json:
