@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from primum.config import ClinicalPolicy, Margins
+from primum.errors import InputError
+from primum.task import Task
+from primum.validation.cases import Cases
+from primum.validation.data_plan import needed_for_power, plan_data, recruits
+from primum.validation.power import power_noninferiority
+
+
+@pytest.mark.parametrize(
+    ("margin", "discordance", "n"),
+    [(0.02, 0.005, 280), (0.02, 0.01, 361), (0.02, 0.02, 518), (0.05, 0.01, 110), (0.01, 0.01, 1040)],
+)
+def test_sample_sizes_by_exact_power(margin, discordance, n):
+    half = discordance / 2
+    assert needed_for_power(0.8, half, half, margin) == n
+    assert (
+        power_noninferiority(n, half, half, margin).power >= 0.8 > power_noninferiority(n - 1, half, half, margin).power
+    )
+
+
+def test_the_power_is_kept_by_larger_samples_in_spite_of_its_saws():
+    n = needed_for_power(0.8, 0.01, 0.0, 0.03)
+    powers = [power_noninferiority(m, 0.01, 0.0, 0.03).power for m in range(n - 150, n + 200)]
+    assert min(powers[150:]) >= 0.8 > powers[149]
+    # It does saw: some smaller sample has the power and a larger one has not.
+    assert max(powers[:150]) >= 0.8
+
+
+def test_no_number_reaches_a_loss_beyond_the_margin():
+    assert needed_for_power(0.8, 0.03, 0.005, 0.02) is None
+
+
+@given(st.integers(1, 400), st.floats(0.01, 0.99))
+@settings(max_examples=80, deadline=None)
+def test_recruits_have_enough_of_the_class_with_the_probability_asked(wanted, share):
+    n = recruits(wanted, share, 0.95)
+    assert binom.sf(wanted - 1, n, share) >= 0.95 > binom.sf(wanted - 1, n - 1, share)
+
+
+def test_a_plan_without_data():
+    policy = ClinicalPolicy(margins=Margins(sensitivity=0.02, specificity=0.05))
+    found = plan_data(policy, loss=0.0025, gain=0.0025, prevalences=(0.2, 0.5), guard=(0.005, 0.05))
+    assert (found.sensitivity.for_80, found.sensitivity.without_flip, found.specificity.without_flip) == (280, 189, 73)
+    assert found.sensitivity.for_90 > 280 and found.levels == ()
+    rare, half = found.recruitment
+    assert rare.for_80 == recruits(280, 0.2, 0.975) > 280 / 0.2 and half.for_80 < rare.for_80 < rare.for_90
+    assert found.guard.patients == 598
+    with pytest.raises(InputError):
+        plan_data(policy, prevalences=(1.0,))
+
+
+def test_the_data_at_hand_by_subgroup_in_patients(make_cases):
+    labels = np.repeat([1, 0], [600, 1200])
+    patients = np.repeat(np.arange(900), 2).astype(str)
+    groups = {"sex": np.where(np.arange(1800) % 600 < 100, "f", "m")}
+    found = plan_data(ClinicalPolicy(), make_cases(labels, patients, groups), loss=0.0025, gain=0.0025)
+    everyone, f, m = found.levels
+    assert [part.level for part in found.levels] == ["all", "sex=f", "sex=m"]
+    assert (everyone.power.sensitivity.n, everyone.power.specificity.n, everyone.patients) == (300, 600, 900)
+    assert everyone.power.sensitivity.power == pytest.approx(power_noninferiority(300, 0.0025, 0.0025, 0.02).power)
+    assert (everyone.missing_positives, everyone.missing_negatives) == (0, 0) and everyone.patients_80 <= 900
+    assert (f.power.sensitivity.n, f.power.specificity.n, m.power.sensitivity.n) == (50, 100, 250)
+    assert (f.missing_positives, f.missing_negatives, m.missing_positives) == (230, 180, 30)
+    assert f.patients_80 == np.ceil(280 / 50 * 900)
+    assert f.power.sensitivity.power < 0.01
+
+
+def test_classes_and_labels_are_planned_one_by_one():
+    ids = np.array([f"c{i}" for i in range(60)])
+    cases = Cases(np.arange(60) % 3, ids, {}, ids, task=Task.MULTICLASS, classes=("a", "b", "c"))
+    found = plan_data(ClinicalPolicy(), cases)
+    assert [(part.question, part.power.sensitivity.n) for part in found.levels] == [("a", 20), ("b", 20), ("c", 20)]
+    one = Cases(np.ones((60, 1), int), ids, {}, ids, task=Task.MULTILABEL, classes=("a",))
+    (level,) = plan_data(ClinicalPolicy(), one).levels
+    assert level.power.specificity.n == 0 and level.patients_80 is None
+    values = Cases(np.ones((60, 1)), ids, {}, ids, task=Task.REGRESSION, classes=("dose",))
+    with pytest.raises(InputError, match="regression"):
+        plan_data(ClinicalPolicy(), values)
