@@ -84,6 +84,11 @@ def _sum_by(codes: Ints, groups: int, values: Floats) -> Floats:
     return np.stack([np.bincount(codes, weights=v, minlength=groups) for v in values.T], axis=1)
 
 
+def worst_ranked(labels: Ints, scores: Floats) -> Floats:
+    """Probabilities (N,) with those that are not finite below all others for a positive, above for a negative."""
+    return np.where(np.isfinite(scores), scores, np.where(labels == 1, -1.0, 2.0))
+
+
 def boundary_interval(pair: AurocPair, smaller: float, confidence: float) -> Interval:
     """The difference of two AUROCs of which one is exactly 1, where no variance can be estimated.
 

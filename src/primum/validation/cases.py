@@ -21,7 +21,7 @@ MISSING = "(missing)"
 class Cases:
     """N cases in one order; every score vector that is judged with them has the same order.
 
-    InputError on lengths that differ, labels that do not fit the task, repeated case ids, a case without a patient
+    InputError on lengths that differ, labels that do not fit the task, repeated case ids or classes, a case without a patient
     (unless declared independent), or repeated patients in cases declared independent.
     """
 
@@ -44,6 +44,8 @@ class Cases:
     def __post_init__(self) -> None:
         labels = _as_labels_of(self.task, self.labels, self.classes)
         n = len(labels)
+        if len(set(self.classes)) != len(self.classes):
+            raise InputError(f"the names of classes must be unique, got {', '.join(self.classes)}")
         case_ids, patients = as_text(self.case_ids, n, "case ids"), as_text(self.patients, n, "patients")
         if np.unique(case_ids).size != n:
             raise InputError(f"case ids must be unique; {n - np.unique(case_ids).size} are repeated")

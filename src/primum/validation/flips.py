@@ -11,9 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from primum.errors import InputError
-from primum.validation.arrays import Floats, Ints, as_labels, as_scores, same_length
+from primum.task import Task
+from primum.validation.arrays import Bools, Floats, Ints, as_labels, as_scores, same_length
+from primum.validation.cases import Cases
+from primum.validation.classification import Answers
+from primum.validation.decisions import NO_DECISION
+from primum.validation.ordinal import farthest_if_none
 from primum.validation.proportions import two_sided_z
 from primum.validation.verdict import Agreement, Flip
+
+NO_CLASS = "(none)"
+"""What a candidate without a finite output decides, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,98 @@ def list_flips(
         )
         for i in flipped
     )
+
+
+def answers_agreement(answers: Answers) -> Agreement:
+    """How closely the decisions and scores of two models of several classes or labels agree; the reference is finite.
+
+    Over cases (MULTICLASS, ORDINAL) or known (case, label) pairs (MULTILABEL). Kappa is of the two models' decisions,
+    quadratic-weighted for ORDINAL; a candidate without a decision counts as a class of its own, for ORDINAL as the
+    grade farthest from the label.
+    """
+    cases = answers.cases
+    labels, (first, second) = cases.labels, answers.calls
+    known = labels >= 0
+    truth, first, second = labels[known], first[known], second[known]
+    changed, right, kept = first != second, first == truth, second == truth
+    flips, harmful, beneficial = (int(x.sum()) for x in (changed, right & ~kept, ~right & kept))
+    not_finite = int((second == NO_DECISION).sum())
+    if cases.task is Task.ORDINAL:
+        kappa = cohens_kappa(
+            _table(first, farthest_if_none(second, truth, len(cases.classes)), len(cases.classes)), "quadratic"
+        )
+    else:
+        size = 2 if cases.task is Task.MULTILABEL else len(cases.classes)
+        kappa = cohens_kappa(_table(first, np.where(second == NO_DECISION, size, second), size + 1))
+    gaps = _finite_gaps(answers.reference, answers.candidate)
+    churn = flips / truth.size if truth.size else nan
+    return Agreement(*gaps, flips, harmful, beneficial, churn, kappa.estimate, not_finite)
+
+
+def answers_flips(answers: Answers) -> tuple[Flip, ...]:
+    """Every decision that the candidate changed, in the order of the cases; labels that are not known have none."""
+    cases = answers.cases
+    labels, (first, second) = cases.labels, answers.calls
+    places = np.argwhere((first != second) & (labels >= 0))
+    if cases.task is Task.MULTILABEL:
+        return tuple(
+            _flip(
+                cases, i, int(labels[i, k]), answers.reference[i, k], answers.candidate[i, k],
+                bool(first[i, k] == labels[i, k]), view=cases.classes[k],
+            )
+            for i, k in places
+        )  # fmt: skip
+    names = (*cases.classes, NO_CLASS)
+    return tuple(
+        _flip(
+            cases, i, int(labels[i]), answers.reference[i, labels[i]], answers.candidate[i, labels[i]],
+            bool(first[i] == labels[i]),
+            reference_decision=names[first[i]], candidate_decision=names[second[i]],
+        )
+        for (i,) in places
+    )  # fmt: skip
+
+
+def moved_agreement(reference: Floats, candidate: Floats, harmful: Bools, beneficial: Bools, known: bool) -> Agreement:
+    """How closely values or Dice (N, D) agree, over cases and outputs; `known` says whether flips are defined."""
+    worse, better = int(harmful.sum()), int(beneficial.sum())
+    churn = (worse + better) / harmful.size if known and harmful.size else nan
+    broken = int((~np.isfinite(candidate)).sum())
+    return Agreement(*_finite_gaps(reference, candidate), worse + better, worse, better, churn, nan, broken)
+
+
+def moved_flips(
+    cases: Cases,
+    names: Sequence[str],
+    truth: Floats,
+    scores: tuple[Floats, Floats],
+    harmful: Bools,
+    beneficial: Bools,
+) -> tuple[Flip, ...]:
+    """Every case and output of `harmful` or `beneficial` (N, D), with its true value and both scores (N, D)."""
+    return tuple(
+        _flip(cases, i, float(truth[i, d]), scores[0][i, d], scores[1][i, d], bool(harmful[i, d]), view=names[d])
+        for i, d in np.argwhere(harmful | beneficial)
+    )
+
+
+def _flip(
+    cases: Cases, i: int, label: int | float, reference: float, candidate: float, harmful: bool, **more: str
+) -> Flip:
+    groups = {name: str(values[i]) for name, values in cases.groups.items()}
+    return Flip(str(cases.case_ids[i]), label, float(reference), float(candidate), harmful, groups, **more)
+
+
+def _finite_gaps(reference: Floats, candidate: Floats) -> tuple[float, float]:
+    """Largest and mean |difference| over the pairs that are finite; NaN where none is."""
+    gaps = np.abs(candidate - reference)
+    gaps = gaps[np.isfinite(gaps)]
+    return (float(gaps.max()), float(gaps.mean())) if gaps.size else (nan, nan)
+
+
+def _table(first: Ints, second: Ints, size: int) -> Floats:
+    counts = np.bincount(size * first + second, minlength=size * size).reshape(size, size)
+    return counts.astype(np.float64)
 
 
 def _agreement_weights(levels: int, weights: str) -> Floats:

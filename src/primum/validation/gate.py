@@ -2,157 +2,163 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from primum.config import ClinicalPolicy
-from primum.errors import InputError
-from primum.validation.arrays import Floats, as_scores
+from primum.config import MARGINS_OF, ClinicalPolicy
+from primum.task import Task
 from primum.validation.cases import Cases
-from primum.validation.flips import agreement, decide, list_flips
-from primum.validation.outcomes import ENDPOINTS, not_assessed
-from primum.validation.rates import RATES, judge_rate
-from primum.validation.scores import judge_auroc, judge_brier
-from primum.validation.subgroups import judge_subgroups
-from primum.validation.verdict import Agreement, Basis, Component, Flip, Outcome, SubgroupVerdict, Verdict
+from primum.validation.decisions import rule_for
+from primum.validation.judged import Judged, checked_scores, judge_task, unjudged
+from primum.validation.verdict import Agreement, Basis, Component, Outcome, SubgroupVerdict, Verdict, waiver
 
 __all__ = ["LOSSLESS", "Cases", "judge"]
 
 LOSSLESS = 1e-5
-"""Largest |Δp| of an export that counts as lossless."""
-_OVERSHOOT = 1e-6
-"""How far rounding may carry a probability past 0 or 1."""
+"""Largest difference of an export that counts as lossless: |Δp| of probabilities; of values and Dice, |Δ| in standard
+deviations of the reference's."""
 _PRECEDENCE = (Outcome.INFERIOR, Outcome.NOT_ASSESSED, Outcome.INCONCLUSIVE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    components: tuple[Component, ...]
-    subgroups: tuple[SubgroupVerdict, ...]
-    agreement: Agreement
-    flips: tuple[Flip, ...]
+_SEVERAL = (Task.MULTICLASS, Task.ORDINAL, Task.MULTILABEL)
 
 
 def judge(cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: ClinicalPolicy) -> Verdict:
-    """Judge `candidate` against `reference`, both P(positive) (N,), on the same cases.
+    """Judge `candidate` against `reference` on the same cases, whatever their task.
 
-    The decision is score >= threshold. A candidate score that is NaN or infinite is wrong for its case, ranks
-    worst and has squared error 1; one in the reference leaves everything NOT_ASSESSED. A lossless candidate
-    (all finite, max |Δp| <= 1e-5, no flip) is NON_INFERIOR with basis numeric whatever the number of cases,
-    unless an endpoint's point estimate lies beyond its margin; endpoints and subgroups keep the outcomes of
-    their own figures.
-    InputError on lengths that differ, or on finite scores outside [0, 1].
+    Scores: BINARY (N,) P(positive); MULTICLASS and ORDINAL (N, K), MULTILABEL (N, L) probabilities; REGRESSION (N, D)
+    values (or (N,) where D is 1); SEGMENTATION (N, C) Dice by structure. Decisions are those of `rule_for`.
+
+    A candidate output that is not finite counts as the worst there is: a wrong decision, ranked worst, with loss 1; for
+    REGRESSION beyond every error seen; Dice 0. One in the reference leaves everything NOT_ASSESSED. A class too rare to
+    decide is INSUFFICIENT, as a subgroup is. A lossless candidate (all finite, within `LOSSLESS`, no flip) is
+    NON_INFERIOR with basis numeric whatever the number of cases, unless an endpoint's point estimate lies beyond its
+    margin; endpoints and subgroups keep the outcomes of their own figures.
+    InputError on another shape, on finite probabilities outside [0, 1], or on thresholds of labels that there are not.
     """
     n = len(cases)
-    ref, new = _probabilities(reference, n, "reference"), _probabilities(candidate, n, "candidate")
-    broken = int((~np.isfinite(ref)).sum())
-    if n == 0:
-        return _unjudged(cases, ref, new, policy, "there are no cases")
-    if broken:
-        reason = f"the reference gave NaN or infinity on {broken} of {n} cases"
-        return _unjudged(cases, ref, new, policy, reason)
-    judged = _judge_parts(cases, ref, new, policy)
+    rule = rule_for(cases.task, cases.classes, policy)
+    ref, new = (checked_scores(cases, s, name) for s, name in ((reference, "reference"), (candidate, "candidate")))
+    broken = int((~np.isfinite(ref.reshape(n, -1))).any(axis=1).sum()) if n else 0
+    if n == 0 or broken:
+        reason = f"the reference gave NaN or infinity on {broken} of {n} cases" if n else "there are no cases"
+        judged = unjudged(cases, ref, new, policy, reason)
+        return _verdict(cases, policy, Outcome.NOT_ASSESSED, Basis.STATISTICAL, judged, (reason,))
+    judged = judge_task(cases, ref, new, policy, rule)
     outcome = _overall(judged, policy)
     basis = Basis.STATISTICAL
     if _is_lossless(judged):
         outcome, basis = Outcome.NON_INFERIOR, Basis.NUMERIC
-    return _verdict(cases, policy, outcome, basis, judged, _reasons(judged, basis, policy, n))
+    return _verdict(cases, policy, outcome, basis, judged, _reasons(cases, judged, basis, policy))
 
 
-def _judge_parts(cases: Cases, ref: Floats, new: Floats, policy: ClinicalPolicy) -> _Judged:
-    labels, units = cases.labels, cases.units
-    ref_right, new_right = (decide(s, policy.threshold, labels) == labels for s in (ref, new))
-    components = []
-    for name, label, _ in RATES:
-        member = labels == label
-        components.append(judge_rate(name, ref_right[member], new_right[member], units[member], policy))
-    components.append(judge_auroc(labels, ref, new, units, policy))
-    components.append(judge_brier(labels, ref, new, units, policy))
-    subgroups = judge_subgroups(cases, ref_right, new_right, policy)
-    return _Judged(tuple(components), subgroups, *_accounts(cases, ref, new, policy))
-
-
-def _accounts(cases: Cases, ref: Floats, new: Floats, policy: ClinicalPolicy) -> tuple[Agreement, tuple[Flip, ...]]:
-    flips = list_flips(cases.labels, ref, new, policy.threshold, cases.case_ids, cases.groups)
-    return agreement(cases.labels, ref, new, policy.threshold), flips
-
-
-def _overall(judged: _Judged, policy: ClinicalPolicy) -> Outcome:
+def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
     """The first of INFERIOR, NOT_ASSESSED, INCONCLUSIVE that some part has.
 
-    An insufficient level blocks only where the policy says so; its sufficient class counts all the same.
+    What is insufficient blocks only where the policy says so; the sufficient parts of a level count all the same.
     """
     outcomes = {part.outcome for part in judged.components}
+    blocked = any(_blocks_part(part, policy) for part in judged.components)
     for level in judged.subgroups:
         outcomes |= {part.outcome for part in level.components}
-        if _blocks(level, policy):
-            outcomes.add(Outcome.INCONCLUSIVE)
+        blocked |= _blocks(level, policy)
+    if blocked:
+        outcomes.add(Outcome.INCONCLUSIVE)
     return next((outcome for outcome in _PRECEDENCE if outcome in outcomes), Outcome.NON_INFERIOR)
 
 
+def _blocks_part(part: Component, policy: ClinicalPolicy) -> bool:
+    return part.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not part.waived
+
+
 def _blocks(level: SubgroupVerdict, policy: ClinicalPolicy) -> bool:
-    return level.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not level.waived
+    small = level.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not level.waived
+    return small and (not level.components or any(_blocks_part(part, policy) for part in level.components))
 
 
-def _is_lossless(judged: _Judged) -> bool:
+def _is_lossless(judged: Judged) -> bool:
     found = judged.agreement
-    if found.not_finite or found.flips or not found.max_abs_difference <= LOSSLESS:
+    if found.not_finite or found.flips or not judged.distance <= LOSSLESS:
         return False
     # Scores that all lie within the tolerance can be scrambled by it: the ranking must hold too.
     return not any(part.difference <= -part.margin for part in judged.components)
 
 
-def _reasons(judged: _Judged, basis: Basis, policy: ClinicalPolicy, n: int) -> tuple[str, ...]:
+def _reasons(cases: Cases, judged: Judged, basis: Basis, policy: ClinicalPolicy) -> tuple[str, ...]:
     """Plain sentences, what decides first."""
+    lossless = basis is Basis.NUMERIC
     ranked = [
-        (_PRECEDENCE.index(part.outcome), f"{part.name}: {part.reason}")
+        _rank_part(part, _blocks_part(part, policy) and not lossless)
         for part in judged.components
         if part.outcome is not Outcome.NON_INFERIOR
     ]
     ranked += [
-        _rank_level(level, _blocks(level, policy) and basis is not Basis.NUMERIC)
+        _rank_level(level, _blocks(level, policy) and not lossless)
         for level in judged.subgroups
         if level.outcome is not Outcome.NON_INFERIOR
     ]
     sentences = [text for _, text in sorted(ranked, key=lambda item: item[0])]
-    if basis is Basis.NUMERIC:
-        sentences.insert(0, _say_lossless(judged.agreement))
+    if lossless:
+        sentences.insert(0, _say_lossless(cases.task, judged))
+    return (*sentences, *_notes(cases, judged, policy))
+
+
+def _notes(cases: Cases, judged: Judged, policy: ClinicalPolicy) -> list[str]:
+    """What a reader must know besides outcomes."""
+    notes = []
+    views = [part.outcome for part in judged.components if part.view]
+    if cases.task in _SEVERAL and views and all(outcome is Outcome.INSUFFICIENT for outcome in views):
+        notes.append("only the endpoints of all cases together could be assessed: each class by itself is too rare")
     if judged.agreement.not_finite:
-        broken = judged.agreement.not_finite
-        sentences.append(f"{broken} of {n} candidate outputs were NaN or infinite: each counts as wrong")
-    default = [name for name in ENDPOINTS if not policy.margins.given(name)]
+        notes.append(_say_broken(cases, judged.agreement))
+    unknown = int(judged.beside.get("unknown_labels", 0))
+    if unknown:
+        notes.append(f"{unknown} of {cases.labels.size} labels are not known: each is left out")
+    margins = policy.margins
+    default = [k for k in MARGINS_OF[cases.task] if not margins.given(k) and not isnan(margins.value(k))]
     if default:
-        sentences.append(f"default margins, not confirmed by a clinician: {', '.join(default)}")
-    return tuple(sentences)
+        notes.append(f"default margins, not confirmed by a clinician: {', '.join(default)}")
+    return notes
+
+
+def _say_broken(cases: Cases, found: Agreement) -> str:
+    if cases.task in (Task.REGRESSION, Task.SEGMENTATION):
+        return f"{found.not_finite} candidate outputs were NaN or infinite: each counts as the worst there is"
+    total = int((cases.labels >= 0).sum())
+    return f"{found.not_finite} of {total} candidate outputs were NaN or infinite: each counts as wrong"
+
+
+def _rank_part(part: Component, blocks: bool) -> tuple[int, str]:
+    if part.outcome is not Outcome.INSUFFICIENT:
+        return _PRECEDENCE.index(part.outcome), f"{part.name}: {part.reason}"
+    return _rank_small(f"{part.name}: {part.outcome}: {part.reason}", blocks, waiver(part.view) if part.waived else "")
 
 
 def _rank_level(level: SubgroupVerdict, blocks: bool) -> tuple[int, str]:
     text = f"subgroup {level.column}={level.value}: {level.outcome}: {level.reason}"
     if level.outcome is not Outcome.INSUFFICIENT:
         return _PRECEDENCE.index(level.outcome), text
+    return _rank_small(text, blocks, "name" if level.waived else "")
+
+
+def _rank_small(text: str, blocks: bool, waived_by: str) -> tuple[int, str]:
+    """What is insufficient comes last, unless it blocks."""
     if blocks:
         return _PRECEDENCE.index(Outcome.INCONCLUSIVE), text + " (blocks: it is not waived)"
-    return len(_PRECEDENCE), text + (" (waived by name)" if level.waived else "")
+    return len(_PRECEDENCE), text + (f" (waived by {waived_by})" if waived_by else "")
 
 
-def _say_lossless(found: Agreement) -> str:
+def _say_lossless(task: Task, judged: Judged) -> str:
+    values = task in (Task.REGRESSION, Task.SEGMENTATION)
+    moved = (
+        f"no output moved by more than {judged.distance:.1e} standard deviations of the original's"
+        if values
+        else f"no decision changed and no score moved by more than {judged.distance:.1e}"
+    )
     return (
-        f"lossless: no decision changed and no score moved by more than {found.max_abs_difference:.1e}, "
+        f"lossless: {moved}, "
         "which passes whatever the number of cases; the endpoints say what these cases alone would show"
     )
-
-
-def _unjudged(cases: Cases, ref: Floats, new: Floats, policy: ClinicalPolicy, reason: str) -> Verdict:
-    components = tuple(not_assessed(name, policy, reason, n=len(cases)) for name in ENDPOINTS)
-    if len(cases):
-        found, flips = _accounts(cases, ref, new, policy)
-    else:
-        found, flips = Agreement(nan, nan, 0, 0, 0, nan, nan, 0), ()
-    judged = _Judged(components, (), found, flips)
-    return _verdict(cases, policy, Outcome.NOT_ASSESSED, Basis.STATISTICAL, judged, (reason,))
 
 
 def _verdict(
@@ -160,10 +166,12 @@ def _verdict(
     policy: ClinicalPolicy,
     outcome: Outcome,
     basis: Basis,
-    judged: _Judged,
+    judged: Judged,
     reasons: tuple[str, ...],
 ) -> Verdict:
-    n, patients, positives = len(cases), int(np.unique(cases.units).size), int(cases.labels.sum())
+    n, patients = len(cases), int(np.unique(cases.units).size)
+    binary = cases.task is Task.BINARY
+    positives = int(cases.labels.sum()) if binary else None
     return Verdict(
         outcome=outcome,
         basis=basis,
@@ -171,22 +179,25 @@ def _verdict(
         subgroups=judged.subgroups,
         agreement=judged.agreement,
         flips=judged.flips,
-        threshold=policy.threshold,
+        threshold=policy.threshold if binary or cases.task is Task.MULTILABEL else nan,
         confidence=policy.confidence,
         n=n,
         n_patients=patients,
         n_positive=positives,
-        n_negative=n - positives,
+        n_negative=None if positives is None else n - positives,
         clustered=patients < n,
         unit="case (declared independent)" if cases.independent else "patient",
         reasons=reasons,
+        task=cases.task,
+        classes=cases.classes,
+        class_counts=_class_counts(cases),
+        beside=judged.beside,
     )
 
 
-def _probabilities(scores: ArrayLike, n: int, name: str) -> Floats:
-    array = as_scores(scores, n, f"{name} scores", finite=False)
-    known = array[np.isfinite(array)]
-    outside = (known < -_OVERSHOOT) | (known > 1 + _OVERSHOOT)
-    if outside.any():
-        raise InputError(f"{name} scores must be probabilities in [0, 1]; {int(outside.sum())} are not")
-    return array
+def _class_counts(cases: Cases) -> dict[str, int]:
+    if cases.task in (Task.REGRESSION, Task.SEGMENTATION):
+        return {}
+    if cases.task is Task.MULTILABEL:
+        return {name: int((column == 1).sum()) for name, column in zip(cases.classes, cases.labels.T)}
+    return {name: int((cases.labels == k).sum()) for k, name in enumerate(cases.classes)}

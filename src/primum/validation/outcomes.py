@@ -6,12 +6,30 @@ from collections.abc import Callable
 from math import nan
 from typing import Any
 
-from primum.config import ClinicalPolicy
+from primum.config import ClinicalPolicy, kind_of
 from primum.validation.intervals import Interval
 from primum.validation.verdict import Basis, Component, Outcome
 
-ENDPOINTS = ("sensitivity", "specificity", "auroc", "brier")
 _TOO_MANY = 10**8
+_MARGIN_OF = {"accuracy": "sensitivity"}
+"""Endpoints that have the margin of another kind."""
+
+
+def named(kind: str, view: str) -> str:
+    """ "sensitivity[melanoma]"; the kind itself where there is no view."""
+    return f"{kind}[{view}]" if view else kind
+
+
+def margin_of(name: str, policy: ClinicalPolicy) -> tuple[float, bool]:
+    """The margin of an endpoint and whether it was given; NaN where none was and there is no default.
+
+    That of "accuracy" is the sensitivity's; that of "agreement" is the policy's tolerance.
+    """
+    kind = kind_of(name)
+    if kind == "agreement":
+        return (nan, False) if policy.tolerance is None else (policy.tolerance, True)
+    kind = _MARGIN_OF.get(kind, kind)
+    return policy.margins.value(kind), policy.margins.given(kind)
 
 
 def outcome_of(lower: float, upper: float, margin: float) -> Outcome:
@@ -34,7 +52,7 @@ def decided(
     `would` finds the number of units that would decide and is asked only where needed; `noun` names the
     units, and `figures` holds the remaining fields.
     """
-    margin = policy.margins.value(name)
+    margin, given = margin_of(name, policy)
     outcome = outcome_of(interval.lower, interval.upper, margin)
     inconclusive = outcome is Outcome.INCONCLUSIVE and interval.estimate > -margin
     needed = would() if inconclusive else None
@@ -46,7 +64,7 @@ def decided(
         lower=interval.lower,
         upper=interval.upper,
         margin=margin,
-        margin_given=policy.margins.given(name),
+        margin_given=given,
         n_would_decide=needed,
         reason=_explain(outcome, f"{figures['n_patients']} {noun}", margin, interval, needed),
         **figures,
@@ -55,6 +73,7 @@ def decided(
 
 def not_assessed(name: str, policy: ClinicalPolicy, reason: str, **figures: Any) -> Component:
     """An endpoint that could not be judged, with the reason; `figures` are those known in spite of it."""
+    margin, given = margin_of(name, policy)
     known = {"reference": nan, "candidate": nan, "n": 0, "n_patients": 0} | figures
     return Component(
         name=name,
@@ -63,8 +82,8 @@ def not_assessed(name: str, policy: ClinicalPolicy, reason: str, **figures: Any)
         difference=known["candidate"] - known["reference"],
         lower=nan,
         upper=nan,
-        margin=policy.margins.value(name),
-        margin_given=policy.margins.given(name),
+        margin=margin,
+        margin_given=given,
         method="none",
         reason=reason,
         **known,
@@ -73,6 +92,7 @@ def not_assessed(name: str, policy: ClinicalPolicy, reason: str, **figures: Any)
 
 def identical(name: str, policy: ClinicalPolicy, what: str, **figures: Any) -> Component:
     """An endpoint that cannot differ on these cases; `what` says why."""
+    margin, given = margin_of(name, policy)
     return Component(
         name=name,
         outcome=Outcome.NON_INFERIOR,
@@ -80,8 +100,8 @@ def identical(name: str, policy: ClinicalPolicy, what: str, **figures: Any) -> C
         difference=0.0,
         lower=0.0,
         upper=0.0,
-        margin=policy.margins.value(name),
-        margin_given=policy.margins.given(name),
+        margin=margin,
+        margin_given=given,
         method=what,
         **figures,
     )

@@ -70,8 +70,12 @@ def tango_interval(a: float, b: float, c: float, d: float, confidence: float = 0
     With no discordant pair its bounds are -/+ z²/(n + z²), never [0, 0].
     InputError if a count is negative or not finite, or if all are 0.
     """
+    return tango_interval_at(a, b, c, d, two_sided_z(confidence), confidence)
+
+
+def tango_interval_at(a: float, b: float, c: float, d: float, z: float, confidence: float) -> Interval:
+    """Tango's interval at another critical value `z` than the normal quantile of `confidence`. InputError as there."""
     n = _check_table(a, b, c, d)
-    z = two_sided_z(confidence)
     estimate = (b - c) / n
     lower = _score_root(b, c, n, z, -1.0, estimate)
     upper = _score_root(b, c, n, -z, estimate, 1.0)

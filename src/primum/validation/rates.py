@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.config import ClinicalPolicy
+from primum.config import ClinicalPolicy, kind_of
 from primum.validation.arrays import Bools, Floats, as_codes
 from primum.validation.clustered import (
     cluster_tables,
@@ -19,11 +19,12 @@ from primum.validation.clustered import (
     discordant_clusters,
 )
 from primum.validation.intervals import Interval
-from primum.validation.outcomes import decided, not_assessed
+from primum.validation.means import t_quantile
+from primum.validation.outcomes import decided, margin_of, not_assessed, smallest_passing
 from primum.validation.proportions import (
     mcnemar_midp,
     newcombe_paired_interval,
-    tango_interval,
+    tango_interval_at,
     tango_z,
     two_sided_z,
 )
@@ -31,31 +32,36 @@ from primum.validation.verdict import Component
 
 RATES = (("sensitivity", 1, "positives"), ("specificity", 0, "negatives"))
 """Each rate with the label of its class and the plural of its cases."""
+_NOUNS = {rate: plural for rate, _, plural in RATES}
 MIN_DISCORDANT_PATIENTS = 5
 """With fewer, a cluster-robust variance of the difference means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One way to read a clustered table: effective counts, their interval, and the design effect."""
+    """One way to read a clustered table: effective counts, their interval, the design effect, and whether its
+    critical value is Student's t (else the normal one)."""
 
     table: tuple[float, float, float, float]
     interval: Interval
     design_effect: float
     method: str
+    student: bool = False
 
 
 def judge_rate(
     name: str, reference_right: Bools, candidate_right: Bools, units: NDArray[Any], policy: ClinicalPolicy
 ) -> Component:
-    """Sensitivity or specificity from correctness (n,) on its class's cases; `units` (n,) are the patients.
+    """Sensitivity or specificity from correctness (n,) on its class's cases, or "accuracy" on all; `units` (n,) are
+    the patients.
 
     Where a patient has several of these cases, Tango's interval is computed on counts divided by the design
-    effect. With fewer than five discordant patients it is computed on patients, any lost case making a loss;
-    where there is any discordance then, the design effect is tried too, and the lower of the lower bounds and
-    the higher of the upper bounds stand: a patient with many lost cases must not shrink to a single loss.
+    effect, with the t quantile of G - 1 patients, for so many estimate that effect. With fewer than five discordant
+    patients it is computed on patients, any lost case making a loss; where there is any discordance then, the design
+    effect is tried too, and the lower of the lower bounds and the higher of the upper bounds stand: a patient with
+    many lost cases must not shrink to a single loss.
     """
-    noun = next(plural for rate, _, plural in RATES if rate == name)
+    noun = _NOUNS.get(kind_of(name), "cases")
     n = int(reference_right.size)
     if n == 0:
         return not_assessed(name, policy, f"there are no {noun}")
@@ -67,7 +73,7 @@ def judge_rate(
     interval = Interval(chosen.interval.estimate, chosen.interval.lower, upper, policy.confidence)
 
     def would() -> int | None:
-        margin = policy.margins.value(name)
+        margin, _ = margin_of(name, policy)
         needed = [_needed(reading, patients, margin, policy.confidence) for reading in readings]
         return None if None in needed else max(count for count in needed if count is not None)
 
@@ -90,7 +96,8 @@ def _readings(tables: Floats, n: int, confidence: float) -> list[_Reading]:
     if len(tables) == n:
         return [_read(raw, 1.0, "Tango score", confidence)]
     effect = design_effect(tables)
-    by_effect = _read(raw / effect, effect, "Tango score on counts divided by the design effect", confidence)
+    method = "Tango score on counts divided by the design effect"
+    by_effect = _read(raw / effect, effect, method, confidence, len(tables))
     discordant = discordant_clusters(tables)
     if discordant >= MIN_DISCORDANT_PATIENTS:
         return [by_effect]
@@ -99,16 +106,31 @@ def _readings(tables: Floats, n: int, confidence: float) -> list[_Reading]:
     return [collapsed, by_effect] if discordant else [collapsed]
 
 
-def _read(table: Floats, effect: float, method: str, confidence: float) -> _Reading:
+def _read(table: Floats, effect: float, method: str, confidence: float, clusters: int | None = None) -> _Reading:
     a, b, c, d = (float(count) for count in table)
-    return _Reading((a, b, c, d), tango_interval(a, b, c, d, confidence), effect, method)
+    student = clusters is not None
+    critical = _critical(confidence, clusters) if clusters is not None else two_sided_z(confidence)
+    method += ", t quantile" if student else ""
+    return _Reading((a, b, c, d), tango_interval_at(a, b, c, d, critical, confidence), effect, method, student)
+
+
+def _critical(confidence: float, clusters: int) -> float:
+    """Student's t of G - 1 degrees of freedom; of one patient, who has no variance, that of one degree."""
+    return t_quantile(confidence, max(1, clusters - 1))
 
 
 def _needed(reading: _Reading, units: int, margin: float, confidence: float) -> int | None:
     """Units at which the same rates pass: Tango's z grows exactly with the square root of a table's scale."""
     _, b, c, _ = reading.table
     z = float(tango_z(b, c, sum(reading.table), -margin))
-    return floor(units * (two_sided_z(confidence) / z) ** 2) + 1 if z > 0 else None
+    if not z > 0:
+        return None
+
+    def passes(count: int) -> bool:
+        critical = _critical(confidence, count) if reading.student else two_sided_z(confidence)
+        return bool(z * sqrt(count / units) > critical)
+
+    return smallest_passing(passes, units)
 
 
 def _beside(tables: Floats, chosen: _Reading, confidence: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The endpoints that rest on scores: AUROC by MOVER-logit, the Brier score by its paired difference."""
+"""The endpoints that rest on scores: AUROC by MOVER-logit; means (Brier score, error, Dice) and kappa by paired t."""
 
 from __future__ import annotations
 
@@ -18,15 +18,23 @@ from primum.validation.auroc import (
     mover_from_pair,
     same_placements,
     same_ranking,
+    worst_ranked,
 )
-from primum.validation.intervals import Interval
+from primum.validation.intervals import Interval, MeanDifference
 from primum.validation.means import paired_mean_interval, t_quantile
-from primum.validation.outcomes import decided, identical, not_assessed, smallest_passing
+from primum.validation.multiclass import worst_if_broken
+from primum.validation.ordinal import FEW_PATIENTS, KappaDifference, kappa_difference
+from primum.validation.outcomes import decided, identical, margin_of, not_assessed, smallest_passing
 from primum.validation.verdict import Component
 
 
 def judge_auroc(
-    labels: Ints, reference: Floats, candidate: Floats, units: NDArray[Any], policy: ClinicalPolicy
+    labels: Ints,
+    reference: Floats,
+    candidate: Floats,
+    units: NDArray[Any],
+    policy: ClinicalPolicy,
+    name: str = "auroc",
 ) -> Component:
     """AUROC by the MOVER-logit interval, DeLong beside it; all vectors (N,), `units` are the patients.
 
@@ -34,19 +42,19 @@ def judge_auroc(
     """
     size = {"n": int(labels.size), "n_patients": int(np.unique(units).size)}
     if labels.min() == labels.max():
-        return not_assessed("auroc", policy, f"there are no {'negatives' if labels[0] else 'positives'}", **size)
+        return not_assessed(name, policy, f"there are no {'negatives' if labels[0] else 'positives'}", **size)
     finite = np.isfinite(candidate)
-    ranked = np.where(finite, candidate, np.where(labels == 1, -1.0, 2.0))
+    ranked = worst_ranked(labels, candidate)
     pair = auroc_pair(labels, ranked, reference, units)
     areas = {"reference": pair.auc_b, "candidate": pair.auc_a}
     if finite.all() and same_ranking(candidate, reference):
-        return identical("auroc", policy, "identical rankings", **areas, **size)
+        return identical(name, policy, "identical rankings", **areas, **size)
     if finite.all() and 0 < pair.auc_a < 1 and same_placements(labels, candidate, reference):
-        return identical("auroc", policy, "no positive and negative case changed order", **areas, **size)
+        return identical(name, policy, "no positive and negative case changed order", **areas, **size)
     if 1.0 in areas.values() and min(areas.values()) > 0.5:
-        return _decide_boundary(pair, labels, units, policy, {**areas, **size})
+        return _decide_boundary(name, pair, labels, units, policy, {**areas, **size})
     if pair.reason:
-        return not_assessed("auroc", policy, pair.reason, **areas, **size)
+        return not_assessed(name, policy, pair.reason, **areas, **size)
     delong_beside = delong(labels, ranked, reference, policy.confidence, units)
     beside = {
         "delong_lower": delong_beside.lower,
@@ -54,14 +62,14 @@ def judge_auroc(
         "delong_p": delong_beside.p_value,
         "delong_standard_error": delong_beside.standard_error,
     }
-    return _decide_auroc(pair, policy, {**areas, **size, "beside": beside})
+    return _decide_auroc(name, pair, policy, {**areas, **size, "beside": beside})
 
 
 def _decide_boundary(
-    pair: AurocPair, labels: Ints, units: NDArray[Any], policy: ClinicalPolicy, figures: dict[str, Any]
+    name: str, pair: AurocPair, labels: Ints, units: NDArray[Any], policy: ClinicalPolicy, figures: dict[str, Any]
 ) -> Component:
     smaller = min(np.unique(units[labels == value]).size for value in (0, 1))
-    margin = policy.margins.value("auroc")
+    margin = policy.margins.value(name)
     figures["method"] = "Wilson bounds of the smaller class, an AUROC being exactly 1"
     figures["n_patients"] = smaller
 
@@ -70,12 +78,12 @@ def _decide_boundary(
 
     found = boundary_interval(pair, smaller, policy.confidence)
     return decided(
-        "auroc", policy, found, lambda: smallest_passing(passes, smaller), "patients of the smaller class", figures
+        name, policy, found, lambda: smallest_passing(passes, smaller), "patients of the smaller class", figures
     )
 
 
-def _decide_auroc(pair: AurocPair, policy: ClinicalPolicy, figures: dict[str, Any]) -> Component:
-    margin, patients = policy.margins.value("auroc"), figures["n_patients"]
+def _decide_auroc(name: str, pair: AurocPair, policy: ClinicalPolicy, figures: dict[str, Any]) -> Component:
+    margin, patients = policy.margins.value(name), figures["n_patients"]
     clustered = patients < figures["n"]
     mover = mover_from_pair(pair, policy.confidence)
     figures["beside"]["correlation"] = mover.correlation
@@ -85,7 +93,7 @@ def _decide_auroc(pair: AurocPair, policy: ClinicalPolicy, figures: dict[str, An
         return mover_from_pair(pair, policy.confidence, count / patients).lower > -margin
 
     return decided(
-        "auroc",
+        name,
         policy,
         Interval(mover.estimate, mover.lower, mover.upper, policy.confidence),
         lambda: smallest_passing(passes, patients),
@@ -95,43 +103,111 @@ def _decide_auroc(pair: AurocPair, policy: ClinicalPolicy, figures: dict[str, An
 
 
 def judge_brier(
-    labels: Ints, reference: Floats, candidate: Floats, units: NDArray[Any], policy: ClinicalPolicy
+    labels: Ints,
+    reference: Floats,
+    candidate: Floats,
+    units: NDArray[Any],
+    policy: ClinicalPolicy,
+    name: str = "brier",
 ) -> Component:
-    """Brier score by the mean of reference - candidate squared errors, t interval; all vectors (N,).
+    """Brier score of P(yes) by the mean of reference - candidate squared errors; all vectors (N,).
 
     A candidate score that is not finite has squared error 1.
     """
-    before = (reference - labels) ** 2
-    finite = np.isfinite(candidate)
-    after = np.where(finite, (np.where(finite, candidate, 0.0) - labels) ** 2, 1.0)
-    n, patients = int(labels.size), int(np.unique(units).size)
+    before, after = (worst_if_broken((scores - labels) ** 2) for scores in (reference, candidate))
+    return judge_loss(name, before, after, units, policy, "identical squared errors")
+
+
+def judge_loss(
+    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, same: str
+) -> Component:
+    """The mean loss (n,) of reference and candidate: their paired difference, t interval by patient; `same` says what
+    holds where all losses are equal."""
+    return _judge_mean(name, before - after, (before, after), units, policy, same)
+
+
+def judge_gain(
+    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, same: str
+) -> Component:
+    """As `judge_loss` for figures of which more is better."""
+    return _judge_mean(name, after - before, (before, after), units, policy, same)
+
+
+def _judge_mean(
+    name: str,
+    gains: Floats,
+    figures_of: tuple[Floats, Floats],
+    units: NDArray[Any],
+    policy: ClinicalPolicy,
+    same: str,
+) -> Component:
+    n, patients = int(gains.size), int(np.unique(units).size)
     figures: dict[str, Any] = {
-        "reference": float(before.mean()),
-        "candidate": float(after.mean()),
+        "reference": float(figures_of[0].mean()),
+        "candidate": float(figures_of[1].mean()),
         "n": n,
         "n_patients": patients,
     }
-    if np.array_equal(before, after):
-        return identical("brier", policy, "identical squared errors", **figures)
-    mean = paired_mean_interval(before - after, policy.confidence, units)
+    if not gains.any():
+        return identical(name, policy, same, **figures)
+    mean = paired_mean_interval(gains, policy.confidence, units)
     if mean.degenerate:
-        return not_assessed("brier", policy, mean.reason, **figures)
-    margin = policy.margins.value("brier")
+        return not_assessed(name, policy, mean.reason, **figures)
     figures["method"] = "paired t, cluster-robust" if patients < n else "paired t"
+    return decide_by_t(name, mean, policy, figures)
+
+
+def judge_kappa(
+    labels: Ints,
+    reference: Ints,
+    candidate: Ints,
+    grades: int,
+    units: NDArray[Any],
+    policy: ClinicalPolicy,
+    name: str = "kappa",
+) -> Component:
+    """Quadratic-weighted kappa with the labels by the jackknife of patients; grades (n,) from 0.
+
+    Where no decision changed it cannot differ (basis identity); accuracy, which is judged beside it, says what so many
+    patients can show.
+    """
+    found = kappa_difference(labels, reference, candidate, grades, policy.confidence, units)
+    n, patients = int(labels.size), int(np.unique(units).size)
+    figures: dict[str, Any] = {
+        "reference": found.reference,
+        "candidate": found.candidate,
+        "n": n,
+        "n_patients": patients,
+    }
+    if np.array_equal(reference, candidate):
+        return identical(name, policy, "identical decisions", **figures)
+    if found.degenerate:
+        return not_assessed(name, policy, found.reason, **figures)
+    few = found.discordant_patients < FEW_PATIENTS
+    figures["method"] = "jackknife of patients, t" + (", widened for few discordant patients" if few else "")
+    return decide_by_t(name, found, policy, figures)
+
+
+def decide_by_t(
+    name: str, found: MeanDifference | KappaDifference, policy: ClinicalPolicy, figures: dict[str, Any]
+) -> Component:
+    """The component that a t interval of patients decides; `figures` lacks only what stands beside."""
+    patients = figures["n_patients"]
+    margin, _ = margin_of(name, policy)
     figures["beside"] = {
-        "standard_error": mean.standard_error,
-        "degrees_of_freedom": float(mean.degrees_of_freedom),
+        "standard_error": found.standard_error,
+        "degrees_of_freedom": float(found.degrees_of_freedom),
     }
 
     def passes(count: int) -> bool:
-        half = t_quantile(policy.confidence, count - 1) * mean.standard_error * sqrt(patients / count)
-        return mean.estimate - half > -margin
+        scale = t_quantile(policy.confidence, count - 1) / t_quantile(policy.confidence, patients - 1)
+        return found.estimate - (found.estimate - found.lower) * scale * sqrt(patients / count) > -margin
 
     return decided(
-        "brier",
+        name,
         policy,
-        Interval(mean.estimate, mean.lower, mean.upper, policy.confidence),
+        Interval(found.estimate, found.lower, found.upper, policy.confidence),
         lambda: smallest_passing(passes, patients),
-        "patients" if patients < n else "cases",
+        "patients" if patients < figures["n"] else "cases",
         figures,
     )

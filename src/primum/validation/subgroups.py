@@ -1,85 +1,79 @@
-"""Subgroups: every level of every grouping column, judged on both rates at the same margins."""
+"""Subgroups: every level of every grouping column, judged at the same margins as the whole."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from primum.config import ClinicalPolicy
+from primum.task import Task
 from primum.validation.arrays import Bools
 from primum.validation.cases import MISSING, Cases
-from primum.validation.power import required_positives
-from primum.validation.rates import RATES, judge_rate
-from primum.validation.verdict import Component, Outcome, SubgroupVerdict
+from primum.validation.multiplicity import holm
+from primum.validation.sufficiency import harm_p_value
+from primum.validation.verdict import Component, Outcome, SubgroupVerdict, waiver
+
+JudgeLevel = Callable[[Bools], tuple[list[Component], tuple[Component, ...]]]
+"""From the cases of a level (N,) to its deciding and its reported components."""
+_PRECEDENCE = (Outcome.INFERIOR, Outcome.NOT_ASSESSED, Outcome.INSUFFICIENT, Outcome.INCONCLUSIVE)
 
 
-def judge_subgroups(
-    cases: Cases, reference_right: Bools, candidate_right: Bools, policy: ClinicalPolicy
-) -> tuple[SubgroupVerdict, ...]:
-    """One verdict a level from correctness (N,); columns as given, levels sorted, "(missing)" last."""
-    right = reference_right, candidate_right
+def judge_subgroups(cases: Cases, judge_level: JudgeLevel, policy: ClinicalPolicy) -> tuple[SubgroupVerdict, ...]:
+    """One verdict a level; columns as given, levels sorted, "(missing)" last."""
     verdicts = []
     for column, values in cases.groups.items():
         for level in sorted(set(values.tolist()), key=lambda v: (v == MISSING, v)):
             member = values == level
-            verdicts.append(_judge_level(cases, column, level, member, right, policy))
-    return tuple(verdicts)
+            verdicts.append(_judge_one(cases, column, level, member, judge_level, policy))
+    return _flag_harm(verdicts, (1 - policy.confidence) / 2)
 
 
-def _judge_level(
-    cases: Cases,
-    column: str,
-    level: str,
-    member: Bools,
-    right: tuple[Bools, Bools],
-    policy: ClinicalPolicy,
+def _judge_one(
+    cases: Cases, column: str, level: str, member: Bools, judge_level: JudgeLevel, policy: ClinicalPolicy
 ) -> SubgroupVerdict:
-    components, reasons = [], []
-    for name, label, noun in RATES:
-        chosen = member & (cases.labels == label)
-        if not chosen.any():
-            continue
-        part = judge_rate(name, right[0][chosen], right[1][chosen], cases.units[chosen], policy)
-        part = _mark_insufficient(part, noun, policy.confidence)
-        components.append(part)
-        if part.reason:
-            reasons.append(f"{name}: {part.reason}")
+    components, reported = judge_level(member)
+    rare = {part.view for part in components if part.view and waiver(part.view) in policy.waived_subgroups}
+    components = [
+        replace(part, waived=part.outcome is Outcome.INSUFFICIENT and part.view in rare) for part in components
+    ]
+    reasons = [f"{part.name}: {part.reason}" for part in components if part.reason]
     return SubgroupVerdict(
         column=column,
         value=level,
         n=int(member.sum()),
         n_patients=int(np.unique(cases.units[member]).size),
-        n_positive=int(cases.labels[member].sum()),
+        n_positive=int(cases.labels[member].sum()) if cases.task is Task.BINARY else None,
         outcome=_level_outcome(components),
         components=tuple(components),
         waived=f"{column}={level}" in policy.waived_subgroups,
-        reason="; ".join(reasons),
+        reason="; ".join(reasons) if components else "no label is known here",
+        reported=reported,
     )
 
 
-def _mark_insufficient(part: Component, noun: str, confidence: float) -> Component:
-    """INSUFFICIENT where even zero flips could not decide, unless harm shows in spite of the size.
-
-    Harm shows where the whole interval lies beyond the margin *and* the losses are more than chance by the
-    exact test on patients (five or more one-way losses at 95 %): one lost case in a level of one is not harm
-    shown.
-    """
-    needed = required_positives(part.margin, (1 - confidence) / 2)
-    if part.n_patients >= needed:
-        return part
-    p_value = part.beside.get("mcnemar_midp_patients", part.beside["mcnemar_midp"])
-    if part.outcome is Outcome.INFERIOR and p_value < 1 - confidence:
-        return part
-    kind = noun if part.n_patients == part.n else f"patients with {noun}"
-    have = f"{part.n_patients} {kind} are too few for a margin of {part.margin:.3f}"
-    reason = f"{have}: even with no flip {needed} are needed"
-    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
-
-
 def _level_outcome(components: list[Component]) -> Outcome:
+    """The first of the precedence that some component has; nothing judged is INSUFFICIENT."""
     outcomes = {part.outcome for part in components}
-    for outcome in (Outcome.INFERIOR, Outcome.INSUFFICIENT, Outcome.INCONCLUSIVE):
-        if outcome in outcomes:
-            return outcome
-    return Outcome.NON_INFERIOR
+    if not components:
+        return Outcome.INSUFFICIENT
+    return next((outcome for outcome in _PRECEDENCE if outcome in outcomes), Outcome.NON_INFERIOR)
+
+
+def _flag_harm(verdicts: list[SubgroupVerdict], alpha: float) -> tuple[SubgroupVerdict, ...]:
+    """The levels with their p-values of harm, adjusted over all components of all levels."""
+    tested = [
+        (place, p)
+        for place, level in enumerate(verdicts)
+        for part in level.components
+        if (p := harm_p_value(part)) is not None
+    ]
+    found = holm([p for _, p in tested], alpha)
+    smallest: dict[int, float] = {}
+    for (place, _), adjusted in zip(tested, found.adjusted):
+        smallest[place] = min(adjusted, smallest.get(place, 1.0))
+    return tuple(
+        replace(level, harm_p_adjusted=smallest.get(place), harmed=smallest.get(place, 1.0) <= alpha)
+        for place, level in enumerate(verdicts)
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from primum.task import Task
+
 
 class Outcome(StrEnum):
-    """The four verdicts, and INSUFFICIENT, which only a subgroup can have."""
+    """The four verdicts, and INSUFFICIENT, which only a subgroup or one class of several can have."""
 
     NON_INFERIOR = "NON_INFERIOR"
     INFERIOR = "INFERIOR"
@@ -22,18 +24,21 @@ class Basis(StrEnum):
     STATISTICAL = "statistical"
     """A confidence bound against a margin."""
     NUMERIC = "numeric"
-    """A lossless export: max |Δp| <= 1e-5 on all judged cases and no decision changed."""
+    """A lossless export: on all judged cases no decision changed and max |Δp| <= 1e-5; for values and Dice
+    max |Δ| <= 1e-5 standard deviations of the reference's."""
     IDENTITY = "identity"
     """Identical rankings: the AUROC cannot differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One endpoint (sensitivity, specificity, auroc, brier) of a verdict.
+    """One endpoint of a verdict: sensitivity, specificity, auroc, brier, accuracy, kappa, error, agreement or dice;
+    of one class, cut, label, output or structure with its name in brackets ("sensitivity[melanoma]").
 
-    `difference`, `lower` and `upper` are oriented so that negative is worse for the candidate:
-    candidate - reference for sensitivity, specificity and AUROC; reference - candidate for the Brier score.
-    NON_INFERIOR iff lower > -margin; INFERIOR iff upper < -margin.
+    `difference`, `lower` and `upper` are oriented so that negative is worse for the candidate: candidate - reference
+    for rates, AUROC, kappa and Dice; reference - candidate for the Brier score and the absolute error; for the
+    agreement minus the limit of agreement that lies farther from 0. NON_INFERIOR iff lower > -margin; INFERIOR iff
+    upper < -margin.
     """
 
     name: str
@@ -60,48 +65,78 @@ class Component:
     """Smallest number of such cases (patients where clustered) at which the same rates would be NON_INFERIOR;
     None where decided, or where no number would do."""
     reason: str = ""
+    view: str = ""
+    """The class, cut, label, output or structure that it is about; empty for an endpoint of all cases."""
+    waived: bool = False
+    """INSUFFICIENT, but waived by name ("class=melanoma")."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubgroupVerdict:
-    """One level of one grouping column, judged on sensitivity and specificity (on the one class it has)."""
+    """One level of one grouping column, judged on the endpoints of its task that its cases can carry (BINARY: the rate
+    of each class that it has)."""
 
     column: str
     value: str
     n: int
     n_patients: int
-    n_positive: int
+    n_positive: int | None
+    """BINARY: its positives; None for the other tasks."""
     outcome: Outcome
     components: tuple[Component, ...]
     waived: bool = False
     reason: str = ""
+    reported: tuple[Component, ...] = ()
+    """Beside the deciding ones, and without a say in the outcome (BINARY: the Brier score)."""
+    harm_p_adjusted: float | None = None
+    """The smallest one-sided p-value of its components against "no worse than the reference", adjusted for all
+    components of all levels (Holm 1979); None where none could be tested. It describes, it decides nothing."""
+    harmed: bool = False
+    """Whether that p-value is at most (1 - confidence)/2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One case that candidate and reference decide differently."""
+    """One case (of one label, output or structure) that candidate and reference decide differently.
+
+    Scores: P(positive); P(true class) for MULTICLASS and ORDINAL; P(label) for MULTILABEL; values for REGRESSION; Dice
+    for SEGMENTATION.
+    """
 
     case_id: str
-    label: int
+    label: int | float
+    """0 or 1; index of the true class; the true value (REGRESSION); NaN (SEGMENTATION)."""
     reference_score: float
     candidate_score: float
     harmful: bool
-    """True: the reference was right and the candidate is wrong."""
+    """True: the reference was right and the candidate is wrong; the error grew (REGRESSION); Dice was lost."""
     groups: dict[str, str] = field(default_factory=dict)
+    view: str = ""
+    """The label, output or structure; empty where a case has one decision."""
+    reference_decision: str = ""
+    """The class that the reference names (MULTICLASS, ORDINAL)."""
+    candidate_decision: str = ""
+    """"(none)" where the output was not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How closely the candidate follows the reference, whatever the labels say."""
+    """How closely the candidate follows the reference, whatever the labels say.
+
+    Over cases; over cases and labels, outputs or structures where a case has several. Flips are changed decisions;
+    values moved by more than the tolerance (REGRESSION; 0 without one); Dice losses above 0.05 (SEGMENTATION).
+    """
 
     max_abs_difference: float
     mean_abs_difference: float
     flips: int
+    """Harmful, beneficial, and those that change one wrong class for another."""
     harmful: int
     beneficial: int
     churn: float
     """Share of cases decided differently."""
     kappa: float
+    """Between the two models' decisions, quadratic-weighted for ORDINAL; NaN where the task decides nothing."""
     not_finite: int
     """Candidate outputs that were NaN or infinite: each counts as wrong."""
 
@@ -117,17 +152,26 @@ class Verdict:
     agreement: Agreement
     flips: tuple[Flip, ...]
     threshold: float
+    """On P(positive); MULTILABEL: of the labels without one of their own; NaN where the task has none."""
     confidence: float
     n: int
     n_patients: int
-    n_positive: int
-    n_negative: int
+    n_positive: int | None
+    """None where the task is not BINARY."""
+    n_negative: int | None
     clustered: bool
     """True: some patient has several cases, so the clustered rule was used."""
     unit: str
     """"patient", or "case (declared independent)" where no patient column was given."""
     reasons: tuple[str, ...] = ()
     """Plain sentences, most important first."""
+    task: Task = Task.BINARY
+    classes: tuple[str, ...] = ()
+    """Names of the classes, labels, outputs or structures."""
+    class_counts: dict[str, int] = field(default_factory=dict)
+    """Cases of each class; positives of each label; empty for REGRESSION and SEGMENTATION."""
+    beside: dict[str, float] = field(default_factory=dict)
+    """Figures of the whole that decide nothing (stuart_maxwell_p, macro_auroc_lower ...)."""
 
     def component(self, name: str) -> Component:
         """The component called `name`; KeyError where there is none."""
@@ -138,5 +182,12 @@ class Verdict:
 
     @property
     def insufficient(self) -> tuple[str, ...]:
-        """Names ("column=value") of the subgroups too small to decide."""
-        return tuple(f"{s.column}={s.value}" for s in self.subgroups if s.outcome is Outcome.INSUFFICIENT)
+        """Names of what is too small to decide: "class=value" for classes, "column=value" for subgroups."""
+        rare = dict.fromkeys(waiver(c.view) for c in self.components if c.outcome is Outcome.INSUFFICIENT)
+        small = (f"{s.column}={s.value}" for s in self.subgroups if s.outcome is Outcome.INSUFFICIENT)
+        return (*rare, *small)
+
+
+def waiver(view: str) -> str:
+    """The name by which a class, cut or label too rare to be judged is waived: "class=melanoma"."""
+    return f"class={view.removeprefix('>= ')}"

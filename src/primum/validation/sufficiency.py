@@ -1,0 +1,85 @@
+"""Too small to decide: INSUFFICIENT in place of a verdict that so few patients could not have reached otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+
+from scipy.special import stdtr
+
+from primum.validation.means import t_quantile
+from primum.validation.outcomes import smallest_passing
+from primum.validation.power import required_positives
+from primum.validation.verdict import Component, Outcome
+
+_FEW = 5
+"""With fewer patients of a class an AUROC below another is not harm shown, as with fewer one-way losses of a rate."""
+_WEAK = (Outcome.INCONCLUSIVE, Outcome.NOT_ASSESSED)
+
+
+def mark_rate(part: Component, noun: str, confidence: float) -> Component:
+    """INSUFFICIENT where even zero flips could not decide, unless harm shows in spite of the size.
+
+    Harm shows where the whole interval lies beyond the margin *and* the losses are more than chance by the
+    exact test on patients (five or more one-way losses at 95 %): one lost case in a level of one is not harm
+    shown.
+    """
+    needed = required_positives(part.margin, (1 - confidence) / 2)
+    if part.n_patients >= needed:
+        return part
+    if part.outcome is Outcome.INFERIOR and _midp(part) < 1 - confidence:
+        return part
+    kind = noun if part.n_patients == part.n else f"patients with {noun}"
+    have = f"{part.n_patients} {kind} are too few for a margin of {part.margin:.3f}"
+    reason = f"{have}: even with no flip {needed} are needed"
+    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
+
+
+def mark_mean(part: Component, confidence: float) -> Component:
+    """INSUFFICIENT where fewer than two patients make it, or where even a difference of zero would not pass, the
+    half-width being beyond the margin; unless harm or its absence shows in spite of the size."""
+    if part.n_patients < 2:
+        reason = "one patient has no variance"
+        return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=None, reason=reason)
+    half = part.difference - part.lower
+    if part.outcome is not Outcome.INCONCLUSIVE or not half > part.margin:
+        return part
+
+    def passes(count: int) -> bool:
+        scale = t_quantile(confidence, count - 1) / t_quantile(confidence, part.n_patients - 1)
+        return half * scale * sqrt(part.n_patients / count) < part.margin
+
+    needed = smallest_passing(passes, part.n_patients)
+    kind = "cases" if part.n_patients == part.n else "patients"
+    have = f"{part.n_patients} {kind} are too few for a margin of {part.margin:.3f}"
+    reason = have + (f": even with no difference about {needed} are needed" if needed else "")
+    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
+
+
+def mark_rare(part: Component, smaller: int, why: str) -> Component:
+    """INSUFFICIENT where a class is too rare and its AUROC or Brier score, too, decides nothing; `smaller` is the
+    number of patients of the smaller side, `why` the reason that the rate gave."""
+    unfounded = part.outcome is Outcome.INFERIOR and smaller < _FEW
+    if part.outcome in _WEAK or unfounded:
+        return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=None, reason=why)
+    return part
+
+
+def harm_p_value(part: Component) -> float | None:
+    """One-sided p-value of "no worse than the reference"; None where the component has no test.
+
+    Rates: McNemar's mid-p, where clustered Obuchowski's test; means: t of the patients.
+    """
+    if "obuchowski_p" in part.beside:
+        two_sided, toward = part.beside["obuchowski_p"], part.beside["case_difference"]
+    elif "mcnemar_midp" in part.beside and "case_difference" not in part.beside:
+        two_sided, toward = part.beside["mcnemar_midp"], part.difference
+    elif part.beside.get("standard_error", 0.0) > 0:
+        return float(stdtr(part.beside["degrees_of_freedom"], part.difference / part.beside["standard_error"]))
+    else:
+        return None
+    return two_sided / 2 if toward < 0 else 1 - two_sided / 2
+
+
+def _midp(part: Component) -> float:
+    return part.beside.get("mcnemar_midp_patients", part.beside["mcnemar_midp"])
