@@ -13,6 +13,7 @@ from primum.data.split import Split
 from primum.models.signature import Signature
 from primum.task import Task
 from primum.validation.cases import Cases
+from primum.validation.segmentation import dice_scores
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Judging:
 def judged_cases(data: EvaluationSet, case_ids: NDArray[np.str_], signature: Signature) -> Cases:
     """`data` as the gate takes it; of a binary task label 1 is the positive class."""
     binary = signature.task is Task.BINARY
+    # Of masks the background is no structure: it has no Dice.
+    classes = signature.classes[1:] if signature.task is Task.SEGMENTATION else signature.classes
     return Cases(
         labels=(data.labels == signature.positive).astype(np.int64) if binary else data.labels,
         patients=data.patients if data.patients is not None else np.full(len(data), "", dtype=np.str_),
@@ -44,7 +47,7 @@ def judged_cases(data: EvaluationSet, case_ids: NDArray[np.str_], signature: Sig
         case_ids=case_ids,
         independent=data.patients is None,
         task=signature.task,
-        classes=signature.classes,
+        classes=classes,
     )
 
 
@@ -54,6 +57,4 @@ def judged_scores(
     """Probabilities or values from raw outputs at `rows`; of masks, Dice (N, structures) against the true ones."""
     if signature.task is not Task.SEGMENTATION:
         return signature.scores(raw)
-    from primum.validation.segmentation import dice_scores
-
     return dice_scores(signature.probabilities(raw), data.masks[rows], signature.classes)
