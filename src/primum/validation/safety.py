@@ -18,12 +18,11 @@ from primum.validation.cases import Cases
 from primum.validation.intervals import Interval
 from primum.validation.outcomes import smallest_passing
 from primum.validation.proportions import clopper_pearson_interval
+from primum.validation.segmentation import DICE_LOSS
 from primum.validation.spec_scores import DEFINITIONS, ScoreStatus, SpecScore, ValidationMetric, absent
 from primum.validation.views import View
 
 SAFETY_THRESHOLD = 0.99
-DICE_LOSS = 0.05
-"""Loss of Dice that counts as harm to a case."""
 _NAME = ValidationMetric.SAFETY_SCORE
 
 
@@ -51,7 +50,7 @@ def harm_rates(
     error grows by more than the tolerance; none without one.
     """
     if cases.task is Task.SEGMENTATION:
-        lost = np.isfinite(reference) & ~(np.where(np.isfinite(candidate), candidate, 0.0) >= reference - DICE_LOSS)
+        lost = ~(np.where(np.isfinite(candidate), candidate, 0.0) >= reference - DICE_LOSS)
         harmed = np.asarray(lost.any(axis=1))
         return (_rate("", "patients", np.ones(len(cases), np.bool_), harmed, cases.units, policy.confidence),)
     if cases.task is Task.REGRESSION:
