@@ -109,16 +109,16 @@ def _guard(verdict: Verdict) -> list[Recommendation]:
     ]
 
 
-def _scores(scores: Sequence[SpecScore]) -> list[Recommendation]:
+def _scores(scores: Sequence[SpecScore], verdict: Verdict) -> list[Recommendation]:
     found = []
     for score in scores:
         if score.name is ValidationMetric.SAFETY_SCORE and score.status is ScoreStatus.INSUFFICIENT and score.needed:
-            advice = f"Judge at least {score.needed} patients with positives that the original finds"
+            advice = f"Judge at least {score.needed} patients of the kind that safety counts"
             found.append(Recommendation(advice, score.reason))
         elif score.name is ValidationMetric.CLINICAL_RELEVANCE and score.status is ScoreStatus.NOT_MET:
             advice = "Review the changed actions with a clinician before this candidate is used"
             found.append(Recommendation(advice, score.reason))
-        elif score.name is ValidationMetric.BIAS_SCORE and score.status is ScoreStatus.NOT_ASSESSED:
+        elif score.name is ValidationMetric.BIAS_SCORE and not verdict.subgroups:
             found.append(
                 Recommendation("Name subgroup columns (--group-columns), so that harm to a few shows", score.reason)
             )
