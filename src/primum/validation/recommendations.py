@@ -44,7 +44,7 @@ def recommend(
         found += _subgroup(group)
     found += [
         *(_guard(verdict) if calibration else []),
-        *_scores(scores),
+        *_scores(scores, verdict),
         *_calibration(calibration),
         *_gaps(gaps, policy),
     ]
