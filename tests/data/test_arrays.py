@@ -81,7 +81,7 @@ BAD = {
     "one number": {"x": np.array(3.0)},
     "wide patients": {"record": np.zeros((4, 2))},
     "blank patient": {"record": np.array(["a", " ", "b", "b"])},
-    "dates": {"y": np.array(["2020-01-01"] * 4, "datetime64[D]")},
+    "dates": {"y": np.array(["2020-01-01", "2020-01-02"] * 2, "datetime64[D]")},
     "cubic labels": {"y": np.zeros((4, 2, 2))},
 }
 

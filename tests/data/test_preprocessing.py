@@ -233,3 +233,14 @@ def test_a_good_file_and_an_empty_one(tmp_path):
     assert Preprocessing.from_file(path) == Preprocessing(color="rgb", size=(8, 9), mean=(0.5,), std=(0.1, 0.2, 0.3))
     path.write_text("# nothing\n")
     assert Preprocessing.from_file(path) == Preprocessing()
+
+
+@given(st.integers(4, 20), st.integers(4, 20), st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_a_mask_is_placed_as_its_image_and_no_class_is_blended(height, width, seed):
+    mask = np.where(np.random.default_rng(seed).random((height, width)) < 0.5, np.uint8(0), np.uint8(200))
+    chosen = Preprocessing(size=(9, 7), crop=(5, 5), interpolation="nearest", scale=1.0)
+    got = chosen.mask(mask)
+    assert np.array_equal(got, chosen(mask)[0]) and got.dtype == np.uint8
+    assert set(np.unique(Preprocessing(size=(9, 7)).mask(mask))) <= {0, 200}
+    assert np.array_equal(Preprocessing().mask(mask), mask)

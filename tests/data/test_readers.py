@@ -473,7 +473,7 @@ def grey(array):
 
 
 LUNG = np.zeros((6, 8), np.uint8)
-LUNG[:, 4:] = 1
+LUNG[:, 5:] = 1
 
 
 @pytest.fixture
@@ -497,7 +497,7 @@ def test_masks_follow_their_images(scans, tmp_path):
     sized = Preprocessing(size=(12, 16), crop=(12, 8))
     done = materialize_masks(materialize(cases, sized, tmp_path / "x.npy"), sized, (6, 4), 2)
     assert done.inputs.shape == (2, 1, 12, 8) and done.masks.shape == (2, 6, 4)
-    assert done.masks.tolist() == [[[0, 0, 1, 1]] * 6] * 2, "the crop keeps the middle, whose right half is lung"
+    assert done.masks.tolist() == [[[0, 0, 0, 1]] * 6] * 2, "the crop keeps the middle, of which a quarter is lung"
     assert sorted(p.name for p in tmp_path.glob("*.npy")) == ["masks.npy", "x.npy"]
 
 

@@ -117,6 +117,7 @@ def test_the_one_layer_that_int8_damages_ranks_first(damaged, study):
         module[4].bias -= module(torch.from_numpy(inputs)).quantile(0.5)
     made = study(module, (12,), inputs)
     report = explain(made, INT8)
+    assert explain(made, INT8, seconds=0.0).layers[0].name == damaged
     assert report.layers[0].name == damaged and report.layers[0].kind == "Gemm"
     assert report.layers[0].mean_change > 10 * report.layers[1].mean_change
     assert {layer.name for layer in report.layers} == {"0", "2", "4"}
@@ -143,21 +144,44 @@ def test_flips_of_a_damaged_layer_are_laid_to_it(study):
     assert "the techniques changed, one layer at a time" in report.method and not report.skipped
 
 
-def test_changed_weights_of_one_layer_are_laid_to_that_layer(study, monkeypatch):
-    """A technique that touches one layer alone leaves nothing else to blame, wherever its bias stands in the graph."""
+def changing(**amounts):
+    """A technique that adds to biases, by module name."""
 
-    def only_head(module, techniques, context):
+    def apply(module, techniques, context):
         changed = copy.deepcopy(module)
         with torch.no_grad():
-            changed.head[2].bias += 0.5
+            for name, amount in amounts.items():
+                changed.get_submodule(name).bias += amount
         return changed
 
+    return apply
+
+
+def test_changed_weights_of_one_layer_are_laid_to_that_layer(study, monkeypatch):
+    """A technique that touches one layer alone leaves nothing else to blame, wherever its bias stands in the graph."""
     torch.manual_seed(2)
     made = study(Convs(), (1, 16))
-    monkeypatch.setattr(changes, "apply_all", only_head)
+    monkeypatch.setattr(changes, "apply_all", changing(**{"head.2": 0.5}))
     report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(),)))
     assert [layer.name for layer in report.layers] == ["head.2"]
     assert report.layers[0].rms_error == pytest.approx(0.5, rel=1e-4)
+
+
+def test_leaving_the_guilty_layer_as_it_was_undoes_its_flips(study, monkeypatch):
+    torch.manual_seed(2)
+    original, inputs, scores = study(centred(Convs(), (1, 16)), (1, 16))
+    apply = changing(**{"head.2": 0.5, "first": 1e-4})
+    monkeypatch.setattr(changes, "apply_all", apply)
+    with torch.inference_mode():
+        raw = apply(original.reference.module, (), None)(torch.from_numpy(np.load(inputs))).numpy()
+    candidate = original.signature.positive_probability(raw)
+    recipe = Recipe(Target(runtime="torch"), (RoundWeights(),))
+    report = explain((original, inputs, scores), recipe, candidate)
+    guilty, innocent = report.layers
+    assert (guilty.name, innocent.name) == ("head.2", "first") and report.flips > 5
+    assert guilty.cured == guilty.flips_alone == report.flips and innocent.cured == innocent.flips_alone == 0
+    hurried = explain((original, inputs, scores), recipe, candidate, seconds=0.0)
+    assert [e.name for e in hurried.layers] == ["head.2"] and [s.name for s in hurried.skipped] == ["first"]
 
 
 def test_a_network_of_another_shape_gives_a_reason(study, monkeypatch):
@@ -258,7 +282,8 @@ def test_what_is_not_simulated_is_named(study):
 def test_when_time_is_short_the_result_says_what_was_left_out(study):
     report = explain(study(mlp(), (12,)), INT8, seconds=0.0)
     assert len(report.layers) == 1 and report.cases == 8
-    assert report.notes == ("the first 8 of 64 cases were run, to save time",)
+    assert report.notes[0] == "the first 8 of 64 cases were run, to save time"
+    assert report.notes[1:] == ("the simulation leaves out sums and pooling in 8 bits",)
     assert [s.why for s in report.skipped] == ["there was no time left to measure it"] * 2
 
 

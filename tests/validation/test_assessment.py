@@ -105,12 +105,13 @@ def test_values_and_masks(verdict_of):
     assert found.score(ValidationMetric.CLINICAL_RELEVANCE).status is ScoreStatus.MET
     assert found.harm[0].harmed == 0 and found.calibration == ()
     dice = rng.uniform(0.7, 0.9, (400, 2))
-    dice[0, 0] = np.nan
     cases = of(Task.SEGMENTATION, np.zeros((400, 0)), ("organ", "lesion"))
     found = assess(cases, dice, dice - 0.001, ClinicalPolicy(), verdict_of)
     assert found.retention.what == "mean Dice" and found.harm[0].harmed == 0
     assert found.score(ValidationMetric.SAFETY_SCORE).status is ScoreStatus.MET
     assert found.score(ValidationMetric.CLINICAL_RELEVANCE).status is ScoreStatus.NOT_ASSESSED
+    dice[7] = np.nan
+    assert "1 of 400" in assess(cases, dice, dice, ClinicalPolicy(), verdict_of).notes[0]
 
 
 def test_scores_that_do_not_fit_are_refused(make_cases, scored, verdict_of):

@@ -192,6 +192,9 @@ def test_too_few_patients_and_a_class_that_is_missing():
     )
     assert four.value is None
     assert "4 of 5 needed in class negative" in four.reason
+    lone = fit_band(BINARY, NAMES, [0.1], [0.1], [0], GuardPolicy(epsilon=None, delta=None, by_class=False))
+    assert (lone.value, lone.overall.needed) == (None, 2)
+    assert "1 of 2 needed" in lone.reason
     one = fit_band(BINARY, NAMES, [0.1, 0.9] * 2, [0.1, 0.9] * 2, range(4), GuardPolicy(epsilon=None, delta=None))
     assert one.epsilon == pytest.approx(1 / 3)
 

@@ -114,3 +114,39 @@ def test_patients_not_cases_make_a_level_sufficient(scored, make_cases):
     verdict = judge(cases, ref, new, ClinicalPolicy(margins=WIDE))
     assert verdict.subgroups[0].outcome is Outcome.INSUFFICIENT
     assert "30 patients with positives" in verdict.subgroups[0].reason
+
+
+def test_brier_is_reported_and_decides_nothing(scored, make_cases):
+    labels, ref, _ = scored(300, 300)
+    # Every decision stands, every probability of site B drifts towards the threshold.
+    sites = np.tile(["A", "B"], 300)
+    new = np.where(sites == "B", 0.5 + 0.6 * (ref - 0.5), ref)
+    verdict = judge(make_cases(labels, groups={"site": sites}), ref, new, ClinicalPolicy(margins=WIDE))
+    (brier,) = level(verdict, "B").reported
+    assert (brier.name, brier.outcome) == ("brier", Outcome.INFERIOR)
+    inside = sites == "B"
+    losses = [((s - labels) ** 2)[inside].mean() for s in (ref, new)]
+    assert (brier.reference, brier.candidate) == pytest.approx(losses)
+    assert level(verdict, "A").reported[0].difference == 0.0
+    assert [s.outcome for s in verdict.subgroups] == [Outcome.NON_INFERIOR] * 2
+
+
+def test_harm_is_flagged_with_the_number_of_tests_in_mind(scored, make_cases):
+    verdict = grouped(scored, make_cases, {"A": (300, 300, 7), "B": (300, 300, 0), "C": (300, 300, 0)})
+    a, b, c = verdict.subgroups
+    # Seven one-way losses: mid-p 2^-7 two-sided, half of it one-sided, the first of six tests.
+    assert a.harm_p_adjusted == pytest.approx(6 * 0.5**8)
+    assert (a.harmed, b.harmed, c.harmed) == (True, False, False)
+    assert a.outcome is Outcome.NON_INFERIOR  # worse for sure, and for sure not by the margin
+    single = grouped(scored, make_cases, {"A": (300, 300, 5), "B": (300, 300, 0), "C": (300, 300, 0)})
+    assert 0.5**6 < 0.025 < single.subgroups[0].harm_p_adjusted
+    assert not single.subgroups[0].harmed
+
+
+def test_harm_in_clusters_is_obuchowskis(scored, make_cases):
+    labels, ref, new = scored(300, 300, lost=12)
+    cases = make_cases(labels, np.arange(600) // 12, {"site": np.full(600, "A")})
+    (only,) = judge(cases, ref, new, ClinicalPolicy(margins=WIDE)).subgroups
+    # All twelve losses are one patient's: that is one piece of evidence.
+    assert only.components[0].beside["discordant_patients"] == 1
+    assert only.harm_p_adjusted > 0.1 and not only.harmed

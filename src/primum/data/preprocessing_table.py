@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from primum.errors import InputError
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class NumericColumn(BaseModel):
@@ -78,12 +81,18 @@ class CategoricalColumn(BaseModel):
         """Names of the features that the column becomes."""
         return tuple(f"{self.name}={level}" for level in self.levels)
 
+    @cached_property
+    def _one_hot(self) -> dict[str, tuple[float, ...]]:
+        return {level: tuple(float(level == other) for other in self.levels) for level in self.levels}
+
     def encode(self, cell: Any) -> tuple[float, ...]:
         """One cell to its features. InputError naming the column, never the value."""
-        text = as_cell(cell)
-        if text not in self.levels and self.unknown == "refuse":
+        found = self._one_hot.get(as_cell(cell))
+        if found is not None:
+            return found
+        if self.unknown == "refuse":
             raise InputError(f"column {self.name!r} holds a level that the preprocessing does not list")
-        return tuple(float(text == level) for level in self.levels)
+        return (0.0,) * len(self.levels)
 
     def draw(self, generator: np.random.Generator) -> list[float]:
         """Features of an invented cell: one of the levels."""
@@ -132,16 +141,16 @@ class TablePreprocessing(BaseModel):
         """
         if not isinstance(row, Mapping):
             raise InputError(f"a row of a table maps columns to cells, got {type(row).__name__}")
-        absent = [name for name in self.names if name not in row]
-        if absent:
-            raise InputError(f"a row has no column {absent[0]!r}")
-        values = [value for column in self.columns for value in column.encode(row[column.name])]
-        with np.errstate(over="ignore"):
-            result = np.array(values, dtype=np.float64).astype(np.float32)
-        if not np.isfinite(result).all():
-            worst = self.features[int(np.flatnonzero(~np.isfinite(result))[0])]
-            raise InputError(f"column {worst!r} holds a number beyond what float32 can hold")
-        return result
+        values: list[float] = []
+        for column in self.columns:
+            if column.name not in row:
+                raise InputError(f"a row has no column {column.name!r}")
+            values += column.encode(row[column.name])
+        wide = np.array(values, dtype=np.float64)
+        beyond = np.flatnonzero(np.abs(wide) > _LARGEST)
+        if len(beyond):
+            raise InputError(f"column {self.features[beyond[0]]!r} holds a number beyond what float32 can hold")
+        return wide.astype(np.float32)
 
     def synthetic(self, count: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
         """Network inputs that are no patient's, float32 (count, F); `shape` is (F,)."""

@@ -136,7 +136,8 @@ def _left_out(report: LayerReport) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for item in report.skipped:
         reasons.setdefault(item.why, []).append(item.name)
-    return [*report.notes, *(f"Not measured ({why}): {_named(names)}" for why, names in reasons.items())]
+    notes = [n.clean(note[:1].upper() + note[1:]) for note in report.notes]
+    return [*notes, *(f"Not measured ({why}): {_named(names)}" for why, names in reasons.items())]
 
 
 def _named(names: list[str] | tuple[str, ...]) -> str:

@@ -153,13 +153,16 @@ def _unsimulated(network: Network, scheme: Scheme | None) -> list[Skipped]:
 
 
 def _disturbance(network: Network, changes: Iterable[Change]) -> float:
-    """Relative change of a layer's constants: the order in which layers are measured, should time run out."""
+    """Change of a layer's constants against their typical size: the order of measuring, should time run out.
+
+    The median, for one huge weight that stretches the scale is what ruins the others.
+    """
     moved = size = 0.0
     for change in changes:
         own = network.constants_of(network.nodes[change.node])
         moved += sum(float(np.square(values - own[slot]).sum()) for slot, values in change.constants.items())
-        size += sum(float(np.square(own[slot]).sum()) for slot in change.constants)
-    return moved / size if size else 0.0
+        size += sum(float(np.median(np.square(own[slot]))) * own[slot].size for slot in change.constants)
+    return moved / max(size, float(np.finfo(np.float32).tiny))
 
 
 def _with_ranges(

@@ -121,7 +121,11 @@ def explain_layers(
     array = np.load(inputs, mmap_mode="r")
     report = _measure(plan, original.signature, array, rows, candidate, rule, began + seconds)
     used = min(len(calibration), CALIBRATION_CASES) if plan.scheme and plan.scheme.activation == "static" else 0
-    return replace(report, recipe=str(recipe), method=_method(recipe, plan.scheme), calibration_cases=used)
+    notes = report.notes
+    if plan.scheme is not None and plan.scheme.omits:
+        notes += (f"the simulation leaves out {plan.scheme.omits}",)
+    method = _method(recipe, plan.scheme)
+    return replace(report, recipe=str(recipe), method=method, calibration_cases=used, notes=notes)
 
 
 def _method(recipe: Recipe, scheme: Scheme | None) -> str:

@@ -38,12 +38,15 @@ class Scheme:
 
     words: str
     weights: str
+    """int8, dynamic, bf16 or fp16."""
     activation: str = ""
     rounds_output: bool = False
     """ONNX Runtime's static INT8 keeps every tensor in 8 bits, the network's answer included."""
     mean_range: bool = False
     """Ranges are means over calibration cases (NNCF), rather than extremes (ONNX Runtime)."""
     levels: int = 127
+    omits: str = ""
+    """What the runtime does beside this, in words; "" for nothing."""
     heavy: tuple[str, ...] = HEAVY
 
     def round(self, node: onnx.NodeProto, slot: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,7 +79,8 @@ def scheme_of(target: Target) -> Scheme | None:
         ort = target.runtime == "onnxruntime"
         # Without VNNI the adapter keeps weights to 7 bits.
         levels = 64 if ort and "vnni" not in this_machine().features else 127
-        return Scheme("INT8", "int8", "static", rounds_output=ort, mean_range=not ort, levels=levels)
+        omits = "sums and pooling in 8 bits" if ort else "NNCF's correction of biases and its ranges by channel"
+        return Scheme("INT8", "int8", "static", ort, not ort, levels, omits)
     if target.precision == "bf16":
         return Scheme("BF16", "bf16", "bf16")
     return Scheme("weights stored in FP16", "fp16") if target.precision == "fp16" else None

@@ -153,10 +153,7 @@ def _as_floats(scores: ArrayLike, cases: Cases) -> Floats:
 def _why_not(cases: Cases, reference: Floats) -> str:
     if not len(cases):
         return "there are no cases"
-    # A structure that is absent has no Dice.
-    broken = (
-        0 if cases.task is Task.SEGMENTATION else int((~np.isfinite(reference)).reshape(len(cases), -1).any(1).sum())
-    )
+    broken = int((~np.isfinite(reference)).reshape(len(cases), -1).any(axis=1).sum())
     return f"the reference gave NaN or infinity on {broken} of {len(cases)} cases" if broken else ""
 
 

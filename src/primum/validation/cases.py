@@ -21,8 +21,8 @@ MISSING = "(missing)"
 class Cases:
     """N cases in one order; every score vector that is judged with them has the same order.
 
-    InputError on lengths that differ, labels that do not fit the task, repeated case ids or classes, a case without a patient
-    (unless declared independent), or repeated patients in cases declared independent.
+    InputError on lengths that differ, labels that do not fit the task, repeated case ids or classes, a case without a
+    patient (unless declared independent), or repeated patients in cases declared independent.
     """
 
     labels: NDArray[Any]

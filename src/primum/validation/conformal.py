@@ -60,8 +60,8 @@ OVERALL = "all"
 """The name of the band of all patients together."""
 _ROUNDING = 1e-9
 """Relative slack, so that a figure that is exact in decimals does not fail by its last bit."""
-_LARGEST_EPSILON = 0.5
-"""A bound that only says "fewer than half" is none."""
+_LARGEST_EPSILON = 0.49
+"""A bound that only says "fewer than half" is none, and no policy may ask for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ClassBand:
     rank: int | None
     """Which smallest score of the n the band is."""
     needed: int
-    """Patients for whom a rank exists at this epsilon (at 0.5 where epsilon is not known)."""
+    """Patients for whom a rank exists at this epsilon (at 0.49 where epsilon is not known)."""
     flips: int
     """Patients with a changed decision in this class; a fast score that is not finite is none, for it is deferred."""
 
@@ -257,7 +257,7 @@ def _why_none(bands: tuple[ClassBand, ...], epsilon: float, delta: float | None)
     lacking = [part for part in bands if part.band is None]
     if isnan(epsilon):
         lacking = [part for part in bands if part.n_patients < part.needed]
-        bound = "no epsilon up to 0.5"
+        bound = "no epsilon below 0.5"
     else:
         bound = f"epsilon {epsilon:g}"
     if not lacking:

@@ -161,6 +161,9 @@ def answers_agreement(answers: Answers) -> Agreement:
     changed, right, kept = first != second, first == truth, second == truth
     flips, harmful, beneficial = (int(x.sum()) for x in (changed, right & ~kept, ~right & kept))
     not_finite = int((second == NO_DECISION).sum())
+    gaps = _finite_gaps(answers.reference, answers.candidate)
+    if not truth.size:
+        return Agreement(*gaps, 0, 0, 0, nan, nan, 0)
     if cases.task is Task.ORDINAL:
         kappa = cohens_kappa(
             _table(first, farthest_if_none(second, truth, len(cases.classes)), len(cases.classes)), "quadratic"
@@ -168,9 +171,7 @@ def answers_agreement(answers: Answers) -> Agreement:
     else:
         size = 2 if cases.task is Task.MULTILABEL else len(cases.classes)
         kappa = cohens_kappa(_table(first, np.where(second == NO_DECISION, size, second), size + 1))
-    gaps = _finite_gaps(answers.reference, answers.candidate)
-    churn = flips / truth.size if truth.size else nan
-    return Agreement(*gaps, flips, harmful, beneficial, churn, kappa.estimate, not_finite)
+    return Agreement(*gaps, flips, harmful, beneficial, flips / truth.size, kappa.estimate, not_finite)
 
 
 def answers_flips(answers: Answers) -> tuple[Flip, ...]:

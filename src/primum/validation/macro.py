@@ -17,7 +17,7 @@ from primum.validation.views import View
 _WORK = 2e7
 """Cases x views x resamples that one judgement may cost; fewer resamples of very many cases."""
 _FEWEST, _MOST = 200, 1000
-_CELLS = 1e6
+_CELLS = 4e6
 """Weights held at once."""
 
 
@@ -45,27 +45,24 @@ def macro_auroc(views: Sequence[View], units: ArrayLike, confidence: float = 0.9
     """
     n = np.asarray(units).size
     codes, patients = as_codes(units, n)
-    judged = [
-        (view, worst_ranked(view.labels, view.candidate))
-        for view in views
-        if view.labels.size and view.labels.min() < view.labels.max()
-    ]
+    judged = [view for view in views if view.labels.size and view.labels.min() < view.labels.max()]
     if not judged:
         return MacroAuroc(nan, nan, nan, nan, nan, 0, 0)
-    before = float(np.mean([auroc(view.labels, view.reference) for view, _ in judged]))
-    after = float(np.mean([auroc(view.labels, ranked) for view, ranked in judged]))
+    ranked = [worst_ranked(view.labels, view.candidate) for view in judged]
+    before = float(np.mean([auroc(view.labels, view.reference) for view in judged]))
+    after = float(np.mean([auroc(view.labels, scores) for view, scores in zip(judged, ranked)]))
     if patients < 2:
         return MacroAuroc(before, after, after - before, nan, nan, len(judged), 0)
+    ladders = [
+        [_Ladder.of(view.labels, codes[view.rows], s) for s in (view.reference, scores)]
+        for view, scores in zip(judged, ranked)
+    ]
     draws = int(np.clip(_WORK / (n * len(judged)), _FEWEST, _MOST))
-    chunks = []
-    for weights in _draw(patients, draws, n, seed):
-        gaps = [
-            _weighted(view.labels, codes[view.rows], ranked, weights)
-            - _weighted(view.labels, codes[view.rows], view.reference, weights)
-            for view, ranked in judged
-        ]
-        chunks.append(np.mean(gaps, axis=0))
-    found = np.concatenate(chunks)
+    gaps = [
+        np.mean([new.auroc(weights) - ref.auroc(weights) for ref, new in ladders], axis=0)
+        for weights in _draw(patients, draws, n, seed)
+    ]
+    found = np.concatenate(gaps)
     found = found[np.isfinite(found)]
     tail = (1 - confidence) / 2
     lower, upper = np.quantile(found, [tail, 1 - tail]) if found.size else (nan, nan)
@@ -82,16 +79,31 @@ def _draw(patients: int, draws: int, n: int, seed: int) -> Iterator[Floats]:
         yield np.ascontiguousarray(counts, dtype=np.float64)
 
 
-def _weighted(labels: Ints, codes: Ints, scores: Floats, weights: Floats) -> Floats:
-    """(b,) AUROC with each case counted as often as its patient is drawn, ties half; NaN where a class is gone."""
-    positive, negative = labels == 1, labels == 0
-    ladder = np.sort(scores[negative])
-    order = np.argsort(scores[negative], kind="stable")
-    below = np.zeros((ladder.size + 1, weights.shape[1]))
-    np.cumsum(weights[codes[negative][order]], axis=0, out=below[1:])
-    hits = weights[codes[positive]]
-    under = below[np.searchsorted(ladder, scores[positive], "left")]
-    under += below[np.searchsorted(ladder, scores[positive], "right")]
-    pairs = hits.sum(axis=0) * below[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(pairs > 0, np.einsum("ij,ij->j", hits, under) / 2 / pairs, np.nan))
+@dataclass(frozen=True, eq=False)
+class _Ladder:
+    """One view's scores, sorted once for all resamples."""
+
+    negatives: Ints
+    """(n,) patients of the negatives, by rising score."""
+    positives: Ints
+    """(m,) patients of the positives."""
+    below: Ints
+    """(m,) how many negatives lie below each positive."""
+    not_above: Ints
+
+    @classmethod
+    def of(cls, labels: Ints, codes: Ints, scores: Floats) -> _Ladder:
+        lower, upper = scores[labels == 0], scores[labels == 1]
+        order = np.argsort(lower, kind="stable")
+        below, not_above = (np.searchsorted(lower[order], upper, side) for side in ("left", "right"))
+        return cls(codes[labels == 0][order], codes[labels == 1], below.astype(np.int64), not_above.astype(np.int64))
+
+    def auroc(self, weights: Floats) -> Floats:
+        """(b,) AUROC with each case counted as often as its patient is drawn, ties half; NaN where a class is gone."""
+        reached = np.zeros((self.negatives.size + 1, weights.shape[1]))
+        np.cumsum(weights[self.negatives], axis=0, out=reached[1:])
+        hits = weights[self.positives]
+        under = reached[self.below] + reached[self.not_above]
+        pairs = hits.sum(axis=0) * reached[-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.where(pairs > 0, np.einsum("ij,ij->j", hits, under) / 2 / pairs, np.nan))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from primum.config import ClinicalPolicy
+from primum.config import ClinicalPolicy, kind_of
 from primum.validation.calibration import CalibrationPair
 from primum.validation.conformal import patients_needed
 from primum.validation.fairness import Fairness
@@ -42,7 +42,12 @@ def recommend(
     found = [*_broken(verdict), *_endpoints(verdict.components)]
     for group in verdict.subgroups:
         found += _subgroup(group)
-    found += [*_guard(verdict), *_scores(scores), *_calibration(calibration), *_gaps(gaps, policy)]
+    found += [
+        *(_guard(verdict) if calibration else []),
+        *_scores(scores, verdict),
+        *_calibration(calibration),
+        *_gaps(gaps, policy),
+    ]
     found += _policy(verdict)
     return tuple(dict.fromkeys(found))
 
@@ -69,6 +74,9 @@ def _endpoints(components: Sequence[Component]) -> list[Recommendation]:
         elif part.outcome is Outcome.INCONCLUSIVE:
             advice = f"Try a higher precision: no number of cases would show {part.name} to be no worse at this rate"
             found.append(Recommendation(advice, fact))
+        elif part.outcome is Outcome.INSUFFICIENT and not part.waived:
+            advice = f"Collect {part.n_would_decide} patients for {part.name}, or waive it by name"
+            found.append(Recommendation(advice, f"{part.n_patients} are there, margin {part.margin:g}"))
         elif part.outcome is Outcome.NOT_ASSESSED:
             found.append(Recommendation(f"Give cases on which {part.name} can be judged", part.reason))
     return found
@@ -101,16 +109,16 @@ def _guard(verdict: Verdict) -> list[Recommendation]:
     ]
 
 
-def _scores(scores: Sequence[SpecScore]) -> list[Recommendation]:
+def _scores(scores: Sequence[SpecScore], verdict: Verdict) -> list[Recommendation]:
     found = []
     for score in scores:
         if score.name is ValidationMetric.SAFETY_SCORE and score.status is ScoreStatus.INSUFFICIENT and score.needed:
-            advice = f"Judge at least {score.needed} patients with positives that the original finds"
+            advice = f"Judge at least {score.needed} patients of the kind that safety counts"
             found.append(Recommendation(advice, score.reason))
         elif score.name is ValidationMetric.CLINICAL_RELEVANCE and score.status is ScoreStatus.NOT_MET:
             advice = "Review the changed actions with a clinician before this candidate is used"
             found.append(Recommendation(advice, score.reason))
-        elif score.name is ValidationMetric.BIAS_SCORE and score.status is ScoreStatus.NOT_ASSESSED:
+        elif score.name is ValidationMetric.BIAS_SCORE and not verdict.subgroups:
             found.append(
                 Recommendation("Name subgroup columns (--group-columns), so that harm to a few shows", score.reason)
             )
@@ -147,7 +155,7 @@ def _gaps(gaps: Sequence[Fairness], policy: ClinicalPolicy) -> list[Recommendati
 
 def _policy(verdict: Verdict) -> list[Recommendation]:
     found = []
-    default = [part.name for part in verdict.components if not part.margin_given]
+    default = list(dict.fromkeys(kind_of(part.name) for part in verdict.components if not part.margin_given))
     if default:
         fact = f"default margins for {', '.join(default)}"
         found.append(Recommendation("Have a clinician state the margins", fact))

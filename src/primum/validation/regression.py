@@ -21,8 +21,8 @@ from primum.validation.scores import judge_loss
 from primum.validation.sufficiency import mark_mean
 from primum.validation.verdict import Component, Outcome
 
-_Z = 1.959963984540054
-"""The limits are those of 95 % of the differences, whatever the confidence of their bounds."""
+_Z = 1.96
+"""The limits are those of 95 % of the differences, whatever the confidence of their bounds; rounded as published."""
 NO_MARGIN = "no margin for the error was given (--error-margin, in units of the label)"
 NO_TOLERANCE = "no tolerance was given (the difference, in units of the label, that changes no care)"
 

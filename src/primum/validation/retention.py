@@ -92,21 +92,23 @@ def _status(found: Retention, verdict: Verdict, threshold: float) -> tuple[Score
         return ScoreStatus.NOT_MET, _names(verdict, Outcome.INFERIOR) + shown
     if worst is Outcome.NOT_ASSESSED or found.reason:
         return ScoreStatus.NOT_ASSESSED, found.reason or _names(verdict, Outcome.NOT_ASSESSED) + shown
-    if worst is Outcome.INCONCLUSIVE or found.ratio.lower < threshold:
-        return ScoreStatus.INSUFFICIENT, _names(verdict, Outcome.INCONCLUSIVE) + shown
+    if worst in (Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT) or found.ratio.lower < threshold:
+        undecided = _names(verdict, Outcome.INCONCLUSIVE) + _names(verdict, Outcome.INSUFFICIENT)
+        return ScoreStatus.INSUFFICIENT, undecided + shown
     return ScoreStatus.MET, shown
 
 
 def _worst(verdict: Verdict) -> Outcome:
-    outcomes = {part.outcome for part in verdict.components}
-    for outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED, Outcome.INCONCLUSIVE):
+    """The first of these that some endpoint has; a class too small to judge counts unless waived by name."""
+    outcomes = {part.outcome for part in verdict.components if not part.waived}
+    for outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED, Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT):
         if outcome in outcomes:
             return outcome
     return Outcome.NON_INFERIOR
 
 
 def _names(verdict: Verdict, outcome: Outcome) -> str:
-    names = [part.name for part in verdict.components if part.outcome is outcome]
+    names = [part.name for part in verdict.components if part.outcome is outcome and not part.waived]
     return f"{outcome.value}: {', '.join(names)}; " if names else ""
 
 
@@ -125,15 +127,13 @@ def _of_decisions(first: Bools, second: Bools, units: NDArray[Any], policy: Clin
 
 
 def _of_dice(cases: Cases, reference: Floats, candidate: Floats, policy: ClinicalPolicy) -> Retention:
-    """A structure that is scored for the original and not for the candidate counts as Dice 0."""
-    known = np.isfinite(reference)
-    width = np.maximum(known.sum(axis=1), 1)
-    scored = known.any(axis=1)
-    pair = [np.where(known & np.isfinite(s), s, 0.0).sum(axis=1) / width for s in (reference, candidate)]
-    before, after = (dice[scored] for dice in pair)
-    if not before.size or before.mean() == 0:
-        return Retention(Interval(nan, nan, nan, policy.confidence), nan, nan, nan, "mean Dice", "no Dice to retain")
-    ratio = float(after.mean() / before.mean())
-    mean = paired_mean_interval((after - ratio * before) / before.mean(), policy.confidence, cases.units[scored])
+    """A case that the candidate does not answer has Dice 0."""
+    before = reference.mean(axis=1)
+    after = np.where(np.isfinite(candidate), candidate, 0.0).mean(axis=1)
+    level = float(before.mean())
+    if level == 0:
+        return Retention(Interval(nan, nan, nan, policy.confidence), 0.0, nan, nan, "mean Dice", "no Dice to retain")
+    ratio = float(after.mean()) / level
+    mean = paired_mean_interval((after - ratio * before) / level, policy.confidence, cases.units)
     interval = Interval(ratio, ratio + mean.lower, ratio + mean.upper, policy.confidence)
-    return Retention(interval, float(before.mean()), float(after.mean()), nan, "mean Dice", mean.reason)
+    return Retention(interval, level, float(after.mean()), nan, "mean Dice", mean.reason)

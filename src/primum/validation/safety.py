@@ -18,12 +18,15 @@ from primum.validation.cases import Cases
 from primum.validation.intervals import Interval
 from primum.validation.outcomes import smallest_passing
 from primum.validation.proportions import clopper_pearson_interval
+from primum.validation.segmentation import DICE_LOSS
 from primum.validation.spec_scores import DEFINITIONS, ScoreStatus, SpecScore, ValidationMetric, absent
 from primum.validation.views import View
 
 SAFETY_THRESHOLD = 0.99
-DICE_LOSS = 0.05
-"""Loss of Dice that counts as harm to a case."""
+_FOUND, _MISSED = "patients with a positive that the original finds", "are missed by the candidate"
+_EVERYONE = "patients"
+_DICE_HARM = f"have a structure that loses more than {DICE_LOSS} Dice"
+_ERROR_HARM = "have a value whose error grows by more than the tolerance"
 _NAME = ValidationMetric.SAFETY_SCORE
 
 
@@ -35,6 +38,8 @@ class HarmRate:
     """The view; "" for a single question."""
     among: str
     """Which patients, for example "patients with a positive that the original finds"."""
+    harm: str
+    """What happens to them, for example "are missed by the candidate"."""
     n_patients: int
     harmed: int
     """Patients with at least one such case that the candidate loses."""
@@ -50,16 +55,17 @@ def harm_rates(
     SEGMENTATION: patients with a structure that loses more than 0.05 Dice. REGRESSION: patients with a value whose
     error grows by more than the tolerance; none without one.
     """
+    everybody: Bools = np.ones(len(cases), np.bool_)
     if cases.task is Task.SEGMENTATION:
-        lost = np.isfinite(reference) & ~(np.where(np.isfinite(candidate), candidate, 0.0) >= reference - DICE_LOSS)
+        lost = ~(np.where(np.isfinite(candidate), candidate, 0.0) >= reference - DICE_LOSS)
         harmed = np.asarray(lost.any(axis=1))
-        return (_rate("", "patients", np.ones(len(cases), np.bool_), harmed, cases.units, policy.confidence),)
+        return (_rate("", _EVERYONE, _DICE_HARM, everybody, harmed, cases.units, policy.confidence),)
     if cases.task is Task.REGRESSION:
         if policy.tolerance is None:
             return ()
         grown = np.abs(candidate - cases.labels) - np.abs(reference - cases.labels)
         harmed = np.asarray((~(grown <= policy.tolerance)).any(axis=1))
-        return (_rate("", "patients", np.ones(len(cases), np.bool_), harmed, cases.units, policy.confidence),)
+        return (_rate("", _EVERYONE, _ERROR_HARM, everybody, harmed, cases.units, policy.confidence),)
     return tuple(_of_view(view, cases.units[view.rows], policy) for view in seen if not _waived(view, policy))
 
 
@@ -75,7 +81,7 @@ def safety(
     if not_finite:
         status, needed = ScoreStatus.NOT_MET, None
     of = f"{worst.name}: " if worst.name else ""
-    reasons = [f"{of}{worst.harmed} of {worst.n_patients} {worst.among} are lost"]
+    reasons = [f"{of}{worst.harmed} of {worst.n_patients} {worst.among} {worst.harm}"]
     if needed is not None:
         reasons.append(f"at this rate {needed} such patients are needed")
     if not_finite:
@@ -120,14 +126,15 @@ def _status(worst: HarmRate, threshold: float) -> tuple[ScoreStatus, int | None]
 
 def _of_view(view: View, units: NDArray[Any], policy: ClinicalPolicy) -> HarmRate:
     found: Bools = (view.labels == 1) & view.reference_right
-    among = "patients with a positive that the original finds"
-    return _rate(view.name, among, found, ~view.candidate_right, units, policy.confidence)
+    return _rate(view.name, _FOUND, _MISSED, found, ~view.candidate_right, units, policy.confidence)
 
 
-def _rate(name: str, among: str, member: Bools, harmed: Bools, units: NDArray[Any], confidence: float) -> HarmRate:
+def _rate(
+    name: str, among: str, harm: str, member: Bools, harmed: Bools, units: NDArray[Any], confidence: float
+) -> HarmRate:
     patients, lost = np.unique(units[member]).size, np.unique(units[member & harmed]).size
     rate = clopper_pearson_interval(lost, patients, confidence) if patients else None
-    return HarmRate(name, among, int(patients), int(lost), rate)
+    return HarmRate(name, among, harm, int(patients), int(lost), rate)
 
 
 def _waived(view: View, policy: ClinicalPolicy) -> bool:

@@ -23,7 +23,7 @@ from primum.validation.auroc import (
 from primum.validation.intervals import Interval, MeanDifference
 from primum.validation.means import paired_mean_interval, t_quantile
 from primum.validation.multiclass import worst_if_broken
-from primum.validation.ordinal import FEW_PATIENTS, KappaDifference, kappa_difference
+from primum.validation.ordinal import KappaDifference, kappa_difference
 from primum.validation.outcomes import decided, identical, margin_of, not_assessed, smallest_passing
 from primum.validation.verdict import Component
 
@@ -183,8 +183,7 @@ def judge_kappa(
         return identical(name, policy, "identical decisions", **figures)
     if found.degenerate:
         return not_assessed(name, policy, found.reason, **figures)
-    few = found.discordant_patients < FEW_PATIENTS
-    figures["method"] = "jackknife of patients, t" + (", widened for few discordant patients" if few else "")
+    figures["method"] = "jackknife of patients, t, widened as a score interval"
     return decide_by_t(name, found, policy, figures)
 
 

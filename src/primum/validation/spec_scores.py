@@ -86,7 +86,7 @@ def relevance(found: Concordance | None, threshold: float = RELEVANCE_THRESHOLD)
     """Clinical relevance, from the action concordance."""
     name = ValidationMetric.CLINICAL_RELEVANCE
     if found is None:
-        return absent(name, threshold, "no action map: the task calls nothing, and no tolerance was given")
+        return absent(name, threshold, "no action map: the policy describes no action that this task leads to")
     share = found.unchanged
     inputs = {
         "unchanged": share.estimate,
@@ -117,8 +117,7 @@ def bias(
     if not subgroups and not found:
         return absent(name, threshold, "no grouping column was given")
     harmed = [f"{g.column}={g.value}" for g in subgroups if g.outcome is Outcome.INFERIOR]
-    small = list(dict.fromkeys(f"{g.column}={g.value}" for g in subgroups if g.outcome is Outcome.INSUFFICIENT))
-    small += [f"{f.column}={level}" for f in found for level in f.insufficient if f"{f.column}={level}" not in small]
+    small = [f"{f.column}={level}{f' for {f.name}' if f.name else ''}" for f in found for level in f.insufficient]
     undecided = [f"{g.column}={g.value}" for g in subgroups if g.outcome is Outcome.INCONCLUSIVE]
     judged = [f for f in found if isfinite(f.candidate_ratio)]
     worst = min(judged, key=lambda f: f.candidate_ratio, default=None)
