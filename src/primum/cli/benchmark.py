@@ -29,6 +29,7 @@ def run(
 
     from primum.cli.console import Terminal, print_json, print_table
     from primum.data.readers import DataOptions
+    from primum.hardware.machine import this_machine
     from primum.models.reference import parse_model
     from primum.workflows.compare import compare
 
@@ -43,7 +44,7 @@ def run(
             terminal,
         )
     if json:
-        print_json({"contestants": [asdict(c) for c in found]})
+        print_json({"machine": asdict(this_machine()), "contestants": [asdict(c) for c in found]})
         return
     rows = []
     for c in found:

@@ -177,3 +177,8 @@ def _number(flag: str, text: str, others: str) -> float:
         return float(text)
     except ValueError as error:
         raise InputError(f"{flag} {text}: give a number, or {others}") from error
+
+
+def numbers(flag: str, text: str) -> tuple[float, ...]:
+    """Comma-separated numbers; InputError on anything else."""
+    return tuple(_number(flag, part, "several, separated by commas") for part in listed(text))

@@ -1,25 +1,39 @@
-"""Judge an artifact against its original on labelled cases: the gate alone, without a search."""
+"""Judge an artifact against its original on labelled cases: gate and scores alone, without a search."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from primum.artifact.manifest import Manifest, read_manifest
-from primum.config import ClinicalPolicy
-from primum.data.evaluation import Exclusion, materialize
+from primum.config import ClinicalPolicy, ValidationConfig
+from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize, materialize_masks
 from primum.data.pseudonym import local_key, pseudonyms
 from primum.data.readers import DataOptions, read_data
 from primum.errors import InputError
+from primum.files import size_of
+from primum.hardware.machine import this_machine
 from primum.models.reference import ModelReference
 from primum.progress import Progress, Silent
+from primum.reporting.data import plain
 from primum.study.judging import judged_cases, judged_scores
+from primum.task import Task
+from primum.validation.assessment import Assessment, assess
+from primum.validation.cases import Cases
+from primum.validation.checklist import Record
 from primum.validation.gate import judge
+from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Verdict
+from primum.version import VERSION
 from primum.workflows.original import open_isolated, original_beside
+
+FORMAT = "primum-validation/1"
 
 
 @dataclass(frozen=True)
@@ -27,8 +41,33 @@ class Validation:
     """The verdict on all cases of the data, which the caller says are new to model and artifact."""
 
     manifest: Manifest
+    policy: ClinicalPolicy
+    """As it was in force, with the threshold that was held."""
     verdict: Verdict
+    assessment: Assessment
     excluded: tuple[Exclusion, ...]
+    data_name: str
+    data_digest: str
+    """Of the judged cases' content and labels."""
+    size_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def as_data(self) -> dict[str, Any]:
+        """What `primum validate --json` prints, and `--previous` reads."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "machine": plain(this_machine()),
+            "recipe": self.manifest.recipe,
+            "parent_hash": self.manifest.parent_hash,
+            "size_bytes": self.size_bytes,
+            "data": {"name": self.data_name, "digest": self.data_digest},
+            "policy": plain(self.policy),
+            "verdict": plain(self.verdict),
+            "assessment": plain(self.assessment),
+            "excluded": plain(self.excluded),
+            "notes": list(self.notes),
+        }
 
 
 def validate(
@@ -40,41 +79,116 @@ def validate(
     skip_bad_files: bool = False,
     plain_case_ids: bool = False,
     progress: Progress | None = None,
+    config: ValidationConfig | None = None,
 ) -> Validation:
-    """Run original and artifact on every case, each in a process of its own, and judge.
+    """Run original and artifact on every case, each in a process of its own, judge, and assess.
 
-    Labels must be the artifact's classes. The policy's threshold gives way to the artifact's own where none is given.
-    Raises InputError, IntegrityError.
+    Labels must be the artifact's classes. Without a policy the artifact's thresholds hold; a policy that holds a rate
+    freezes its threshold on the original's scores of these cases. Raises InputError, IntegrityError.
     """
     progress = progress or Silent()
     manifest = read_manifest(artifact)
-    policy = policy or ClinicalPolicy(threshold=manifest.threshold)
-    cases = read_data(data, options, manifest.preprocessing)
-    if cases.classes != manifest.signature.classes:
-        raise InputError(
-            f"{data}: labels are {', '.join(cases.classes)}; "
-            f"the artifact decides {', '.join(manifest.signature.classes)}"
-        )
+    policy = policy or own_policy(manifest)
+    cases = read_data(data, _options(options or DataOptions(), manifest), manifest.preprocessing)
+    _check_classes(cases, manifest, data)
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
-        work = Path(scratch)
-        progress.stage("Reading and preprocessing", len(cases))
-        ready = materialize(
-            cases,
-            manifest.preprocessing,
-            work / "inputs.npy",
-            skip_bad_files,
-            lambda done, _: progress.advance(done),
-        )
-        everything = np.arange(len(ready.cases))
-        original = original_beside(model, manifest, ready.path, work / "original")
-        scores = []
-        for name, folder in (("original", work / "original"), ("artifact", artifact)):
-            progress.stage(f"Running the {name}")
-            process, _ = open_isolated(folder, ready.path, original)
-            with process:
-                raw = process.predict(ready.path, everything)
-            scores.append(judged_scores(raw, ready, everything, manifest.signature))
+        ready = _materialized(cases, manifest, Path(scratch), skip_bad_files, progress)
+        reference, candidate = _both(artifact, model, manifest, ready, Path(scratch), progress)
+        digest = _digest(ready)
     kept = ready.cases
     names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
     judged = judged_cases(kept, names, manifest.signature)
-    return Validation(manifest, judge(judged, scores[0], scores[1], policy), kept.excluded)
+    policy, frozen, notes = _held(policy, judged, reference, manifest)
+    verdict = judge(judged, reference, candidate, policy)
+    records = {} if plain_case_ids else {Record.PSEUDONYMS: "this report"}
+    return Validation(
+        manifest=manifest,
+        policy=policy,
+        verdict=verdict,
+        assessment=assess(judged, reference, candidate, policy, verdict, config, records, frozen),
+        excluded=kept.excluded,
+        data_name=data.name,
+        data_digest=digest,
+        size_bytes=size_of(artifact / "model"),
+        notes=(*kept.notes, *notes),
+    )
+
+
+def own_policy(manifest: Manifest) -> ClinicalPolicy:
+    """Default margins at the artifact's own thresholds."""
+    return with_own_thresholds(ClinicalPolicy(threshold=manifest.threshold), manifest)
+
+
+def with_own_thresholds(policy: ClinicalPolicy, manifest: Manifest) -> ClinicalPolicy:
+    """The policy with the artifact's thresholds of single labels, where it has them."""
+    own = dict(zip(manifest.signature.classes, manifest.thresholds))
+    return policy.model_copy(update={"thresholds": own}) if own else policy
+
+
+def _options(options: DataOptions, manifest: Manifest) -> DataOptions:
+    """What the data were not said to be, the artifact says."""
+    signature = manifest.signature
+    task = options.task or signature.task
+    named = task in (Task.MULTICLASS, Task.ORDINAL) and not options.classes
+    return replace(options, task=task, classes=signature.classes if named else options.classes)
+
+
+def _check_classes(cases: EvaluationSet, manifest: Manifest, data: Path) -> None:
+    decides, found = manifest.signature.classes, cases.classes
+    if cases.task is not manifest.signature.task or (found and found != decides):
+        raise InputError(
+            f"{data}: labels are {', '.join(found)} ({cases.task.value}); "
+            f"the artifact decides {', '.join(decides)} ({manifest.signature.task.value})"
+        )
+
+
+def _materialized(
+    cases: EvaluationSet, manifest: Manifest, work: Path, skip_bad_files: bool, progress: Progress
+) -> Materialized:
+    progress.stage("Reading and preprocessing", len(cases))
+    ready = materialize(
+        cases, manifest.preprocessing, work / "inputs.npy", skip_bad_files, lambda done, _: progress.advance(done)
+    )
+    if manifest.signature.task is not Task.SEGMENTATION:
+        return ready
+    return materialize_masks(ready, manifest.preprocessing, manifest.signature.spatial, len(manifest.signature.classes))
+
+
+def _both(
+    artifact: Path, model: ModelReference, manifest: Manifest, ready: Materialized, work: Path, progress: Progress
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of original and artifact."""
+    everything = np.arange(len(ready.cases))
+    original = original_beside(model, manifest, ready.path, work / "original")
+    scores = []
+    for name, folder in (("original", work / "original"), ("artifact", artifact)):
+        progress.stage(f"Running the {name}")
+        process, _ = open_isolated(folder, ready.path, original)
+        with process:
+            raw = process.predict(ready.path, everything)
+        scores.append(judged_scores(raw, ready, everything, manifest.signature))
+    return scores[0], scores[1]
+
+
+def _held(
+    policy: ClinicalPolicy, cases: Cases, reference: NDArray[np.float64], manifest: Manifest
+) -> tuple[ClinicalPolicy, FrozenThreshold | None, tuple[str, ...]]:
+    """The policy with the threshold that holds the rate asked for, and what must be said of it."""
+    if policy.operating_point is None:
+        return policy, None, ()
+    if cases.task is not Task.BINARY:
+        raise InputError("a sensitivity or specificity can be held by the threshold of a binary model alone")
+    where = "these very cases (the original's scores alone)"
+    frozen = freeze_threshold(cases.labels, reference, policy.operating_point, cases.units, policy.confidence, where)
+    note = (
+        f"judged at {frozen.threshold:.4g}, where the original has the {frozen.held} of {frozen.asked:g} on these very "
+        f"cases; the artifact itself decides at {manifest.threshold:g}"
+    )
+    return policy.model_copy(update={"threshold": frozen.threshold}), frozen, (note,)
+
+
+def _digest(ready: Materialized) -> str:
+    content = hashlib.sha256()
+    for item, label in zip(ready.digests, ready.cases.labels):
+        content.update(f"{item}{label}".encode())
+    return content.hexdigest()

@@ -1,0 +1,51 @@
+"""Plan a validation: what labelled data could show, before any model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from primum.config import ClinicalPolicy
+from primum.data.readers import DataOptions, read_data
+from primum.errors import InputError
+from primum.task import Task
+from primum.validation.cases import Cases
+from primum.validation.data_plan import DataPlan, plan_data
+
+
+def plan_validation(
+    policy: ClinicalPolicy,
+    data: Path | None = None,
+    options: DataOptions | None = None,
+    positive_class: str | None = None,
+    loss: float = 0.005,
+    gain: float = 0.005,
+    prevalences: Sequence[float] = (),
+    guard: tuple[float, float | None] | None = None,
+) -> DataPlan:
+    """Read the labels of `data` (no file is decoded, no model loaded) and plan at the policy's margins.
+
+    InputError as `plan_data`, and on data that cannot be read.
+    """
+    cases = _labelled(data, options, positive_class) if data is not None else None
+    return plan_data(policy, cases, loss, gain, prevalences, guard)
+
+
+def _labelled(data: Path, options: DataOptions | None, positive_class: str | None) -> Cases:
+    found = read_data(data, options)
+    if positive_class is not None and (found.task is not Task.BINARY or positive_class not in found.classes):
+        raise InputError(f"--positive-class {positive_class!r} is not one of two labels: {', '.join(found.classes)}")
+    labels = found.labels
+    if found.task is Task.BINARY and positive_class == found.classes[0]:
+        labels = 1 - labels
+    return Cases(
+        labels=labels,
+        patients=found.patients if found.patients is not None else np.full(len(found), "", dtype=np.str_),
+        groups=dict(found.groups),
+        case_ids=found.case_ids,
+        independent=found.patients is None,
+        task=found.task,
+        classes=found.classes,
+    )

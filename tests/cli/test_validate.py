@@ -1,0 +1,109 @@
+"""`primum validate`: judging, planning, and holding one report against another."""
+
+import json
+from pathlib import Path
+
+import blobs
+import pytest
+from shell import primum
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lossless artifact, and new cases that it has not seen."""
+    folder = tmp_path_factory.mktemp("made")
+    blobs.fit(folder / "weights.safetensors")
+    blobs.make_manifest(folder / "data", 150, seed=4)
+    blobs.make_manifest(folder / "new", 120, seed=5)
+    done = primum(
+        "optimize", "--threads", 1, "--model", "nets:build", "--checkpoint", folder / "weights.safetensors",
+        "--data", folder / "data" / "manifest.csv", "--out", folder / "out", "--level", "minimal",
+        "--preprocessing", folder / "data" / "preprocessing.yaml", "--patient-column", "patient_id",
+        "--target", "onnxruntime", PRIMUM_STATE=str(folder / "state"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def validate(made, *more):
+    return primum(
+        "validate", "--artifact", made / "out" / "artifact", "--model", "nets:build",
+        "--checkpoint", made / "weights.safetensors", "--data", made / "new" / "manifest.csv",
+        "--patient-column", "patient_id", *more, PRIMUM_STATE=str(made / "state"),
+    )  # fmt: skip
+
+
+def test_scores_calibration_and_advice_beside_the_verdict(made):
+    done = validate(made, "--group-columns", "sex", "--accuracy-threshold", 0.97)
+    assert done.returncode == 0, done.stderr
+    assert "verdict: NON_INFERIOR, basis numeric" in done.stdout
+    for word in ("medical_accuracy", "0.9700", "safety_score", "bias_score", "weakest score", "calibration, original",
+                 "do: ", "evidence items"):  # fmt: skip
+        assert word in done.stdout
+    assert "compliant" not in done.stdout.lower()
+
+
+def test_policy_flags_reach_the_verdict(made, tmp_path):
+    (tmp_path / "actions.yaml").write_text(
+        "- {name: home, at: 0}\n- {name: clinic, at: 0.3}\n- {name: ward, at: 0.8}\n"
+    )
+    done = validate(made, "--actions", tmp_path / "actions.yaml", "--hold-specificity", 0.9, "--margin", 0.03, "--json")
+    data = json.loads(done.stdout)
+    assert [a["name"] for a in data["policy"]["actions"]] == ["home", "clinic", "ward"]
+    assert data["assessment"]["concordance"]["actions"] == ["home", "clinic", "ward"]
+    frozen = data["assessment"]["frozen"]
+    assert frozen["held"] == "specificity" and data["verdict"]["threshold"] == frozen["threshold"] != 0.5
+    assert frozen["achieved"]["specificity"]["estimate"] >= 0.9
+    assert any("the artifact itself decides at 0.5" in note for note in data["notes"])
+    assert {p["margin"] for p in data["verdict"]["components"] if p["name"] == "sensitivity"} == {0.03}
+
+
+def test_a_previous_report_is_held_against_it(made, tmp_path):
+    first = validate(made, "--json")
+    was = json.loads(first.stdout)
+    was["size_bytes"] //= 2
+    (tmp_path / "before.json").write_text(json.dumps(was))
+    larger = validate(made, "--previous", tmp_path / "before.json", "--json")
+    assert larger.returncode == 3
+    assert [i["kind"] for i in json.loads(larger.stdout)["regression"]["items"] if i["change"] == "REGRESSED"] == [
+        "size"
+    ]
+    other = validate(made, "--previous", made / "out" / "report.json")
+    assert "another data" in other.stdout and "regression: none found" in other.stdout and other.returncode == 0
+
+
+def test_a_plan_needs_neither_model_nor_artifact(made):
+    done = primum(
+        "validate", "--plan", "--data", made / "new" / "manifest.csv", "--patient-column", "patient_id",
+        "--group-columns", "sex", "--margin", 0.05, "--loss", 0.005, "--gain", 0.005, "--prevalence", "0.1,0.3",
+        "--guard", 0.01, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["sensitivity"]["for_80"] == 110 and plan["sensitivity"]["without_flip"] == 73
+    assert [part["prevalence"] for part in plan["recruitment"]] == [0.1, 0.3] and plan["guard"]["patients"] == 299
+    levels = {part["level"]: part for part in plan["levels"]}
+    assert set(levels) == {"all", "sex=F", "sex=M"} and levels["all"]["patients"] == 120
+    shown = primum("validate", "--plan", "--prevalence", 0.2).stdout
+    assert "361" in shown and "prevalence of 0.2" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "--artifact, --model, --data"),
+        (("--plan", "--prevalence", "many"), "give a number"),
+        (("--plan", "--prevalence", "1.5"), "between 0 and 1"),
+        (("--plan", "--guard", "smallest"), "needs a number"),
+        (("--plan", "--loss", 0.7, "--gain", 0.7), "probabilities"),
+        (("--plan", "--hold-specificity", 0.9, "--hold-sensitivity", 0.9), "exclude each other"),
+        (("--plan", "--actions", "absent.yaml"), "cannot read the actions"),
+        (("--plan", "--data", "nowhere"), "no such file"),
+    ],
+)
+def test_bad_input(arguments, why, tmp_path):
+    done = primum("validate", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
+    (tmp_path / "actions.yaml").write_text("{name: home}")
+    done = primum("validate", "--plan", "--actions", "actions.yaml", cwd=tmp_path)
+    assert done.returncode == 2 and "expected a list" in done.stderr
