@@ -31,6 +31,7 @@ _PUBLIC = {
     "freeze_threshold": "primum.validation.operating",
     "plan_data": "primum.validation.data_plan",
     "QuantizationValidator": "primum.workflows.validator",
+    "compare_reports": "primum.workflows.regression",
     "ValidationMetric": "primum.validation.spec_scores",
     "OperatingPoint": "primum.config",
     "Action": "primum.config",
