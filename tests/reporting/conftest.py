@@ -35,6 +35,8 @@ from primum.validation.guard_curve import assess_guard, guard_curve
 from primum.validation.planning import plan
 from primum.validation.verdict import Outcome, Verdict
 
+from . import studies
+
 PARTS = ("calibration", "selection", "guard", "confirmation")
 STATED = Margins(sensitivity=0.02, specificity=0.02, auroc=0.01, brier=0.01)
 HOSTILE = "<script>alert(1)</script>\"'&$x_1$\x1b[31m\u202e"
@@ -321,6 +323,21 @@ def make_guarded() -> StudyResult:
     )  # fmt: skip
 
 
+def of_task(make: Callable[[StudyResult], StudyResult]) -> Callable[[], StudyResult]:
+    """A maker that starts from the proven study."""
+    return lambda: make(make_proven())
+
+
+TASKS = {
+    "assessed": studies.make_assessed,
+    "multiclass": studies.make_multiclass,
+    "crowded": studies.make_crowded,
+    "ordinal": studies.make_ordinal,
+    "multilabel": studies.make_multilabel,
+    "regression": studies.make_regression,
+    "unstated": studies.make_unstated,
+    "segmentation": studies.make_segmentation,
+}
 MAKERS: dict[str, Callable[[], StudyResult]] = {
     "proven": make_proven,
     "inconclusive": make_inconclusive,
@@ -330,6 +347,7 @@ MAKERS: dict[str, Callable[[], StudyResult]] = {
     "unassessed": make_unassessed,
     "guarded": make_guarded,
 }
+ALL = {**MAKERS, **{name: of_task(make) for name, make in TASKS.items()}}
 
 
 @pytest.fixture(scope="session", params=list(MAKERS))
@@ -340,3 +358,9 @@ def any_result(request: pytest.FixtureRequest) -> StudyResult:
 @pytest.fixture(scope="session")
 def results() -> dict[str, StudyResult]:
     return {name: make() for name, make in MAKERS.items()}
+
+
+@pytest.fixture(scope="session")
+def all_results(results: dict[str, StudyResult]) -> dict[str, StudyResult]:
+    """Those, and one of every task."""
+    return {**results, **{name: ALL[name]() for name in TASKS}}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from primum.reporting.numbers import clean
+
+FOLDED = 24
+"""Rows beyond which a table that is not the point of its section is folded."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """The first cell of a row names the row. `wide` asks for the long side of the paper."""
+    """The first cell of a row names the row. `wide` asks for the long side of the paper; `fold` is what stands on the
+    page in place of a long table until it is unfolded, and on paper above it."""
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     wide: bool = False
+    fold: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,15 @@ class Heading:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, made only where drawings can be shown. `label` tells in words what it shows."""
+    """A drawing, made only where drawings can be shown. `label` tells in words what it shows; `narrow` keeps a single
+    square one from filling the page."""
 
     kind: ClassVar[str] = "figure"
     name: str
     label: str
     caption: str
     draw: Callable[[], str]
+    narrow: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,11 @@ def row(*cells: str | Cell) -> tuple[Cell, ...]:
     """A row, every text in it made harmless."""
     made = (Cell(c) if isinstance(c, str) else c for c in cells)
     return tuple(Cell(clean(c.text), c.tone, clean(c.note)) for c in made)
+
+
+def long_table(table: Table, what: str) -> Table:
+    """`table`, folded where it is long; `what` names its rows ("classes and endpoints")."""
+    return replace(table, fold=f"{what}: {len(table.rows)} rows") if len(table.rows) > FOLDED else table
 
 
 def bullets(items: Iterable[str], ordered: bool = False) -> Bullets:

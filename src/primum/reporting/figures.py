@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from primum.errors import MissingExtra
+from primum.reporting.numbers import shorten
 from primum.validation.verdict import Outcome
 
 INK, MUTED, RULE = "#1c2530", "#5b6673", "#d5dbe2"
 ORIGINAL, DELIVERED, MARGIN = "#7a8694", "#0067b8", "#c4320a"
+LOOKS = ((ORIGINAL, (0, (4, 2)), "s", 2.6), (DELIVERED, "-", "o", 1.7))
+"""Colour, dashes, marker and width of original and delivered."""
 COLOURS = {
     Outcome.NON_INFERIOR: "#00785a",
     Outcome.INFERIOR: "#c4320a",
@@ -66,6 +69,40 @@ def board(width: float, height: float) -> Iterator[Any]:
         # Names in other scripts are drawn by the reader's own fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield Figure(figsize=(width, height))
+
+
+@contextmanager
+def tiles(count: int) -> Iterator[tuple[Any, list[Any]]]:
+    """A figure and `count` axes: one large, or several small ones of three a row, with room for a legend above."""
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    side = 4.6 if count == 1 else 2.75
+    width, height = columns * (side + 0.75) + 0.1, rows * (side + 0.85) + 0.35
+    with board(width, height) as figure:
+        made = []
+        for place in range(count):
+            row, column = divmod(place, columns)
+            left = (column * (side + 0.75) + 0.7) / width
+            bottom = 1 - (0.35 + row * (side + 0.85) + 0.28 + side) / height
+            made.append(figure.add_axes((left, bottom, side / width, side / height)))
+        yield figure, made
+
+
+def finish(figure: Any, made: list[Any], titles: list[str], across: str, up: str) -> None:
+    """Titles of the panels, the axes' names at the left and below, and one legend above for all."""
+    last = len(made) - min(3, len(made))
+    for place, (axes, title) in enumerate(zip(made, titles)):
+        axes.grid()
+        axes.tick_params(labelsize=9 if len(made) == 1 else 8)
+        if title:
+            axes.set_title(shorten(title, 34), fontsize=9.5, loc="left", pad=5)
+        if place >= last:
+            axes.set_xlabel(across)
+        if place % 3 == 0:
+            axes.set_ylabel(up)
+    handles, labels = max((axes.get_legend_handles_labels() for axes in made), key=lambda found: len(found[0]))
+    if handles:
+        figure.legend(handles, labels, loc="upper center", ncols=len(handles), borderaxespad=0.2, handlelength=2.6)
 
 
 def svg(figure: Any, name: str) -> str:

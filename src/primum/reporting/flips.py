@@ -5,36 +5,63 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from math import isfinite
 
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Column, Heading, Paragraph, Section, Table, columns, row
-from primum.reporting.quality import class_names, failing_table
+from primum.reporting.decisions import class_names
+from primum.reporting.endpoints import failing_table
 from primum.study.result import StudyResult
+from primum.task import Task
+from primum.validation.segmentation import DICE_LOSS
 from primum.validation.verdict import Flip, Verdict
 
 LISTED = 50
 NAMED = 20
-_FIELDS = ("case_id", "label", "reference_score", "candidate_score", "harmful")
+_FIELDS = (
+    "case_id",
+    "view",
+    "label",
+    "reference_score",
+    "candidate_score",
+    "reference_decision",
+    "candidate_decision",
+    "harmful",
+)
 _FORMULA = ("=", "+", "-", "@")
+_CLASSES = (Task.MULTICLASS, Task.ORDINAL)
+_TITLES = {Task.REGRESSION: "Values that moved", Task.SEGMENTATION: "Masks that lost"}
+_WORDS = {
+    Task.REGRESSION: ("moved value", "moved values"),
+    Task.SEGMENTATION: ("mask that lost", "masks that lost"),
+}
+_ONE_CLASS = ("the original was right", "the original was wrong")
+_EFFECTS = {
+    Task.REGRESSION: ("the error grew", "the error shrank"),
+    Task.SEGMENTATION: ("Dice fell", "Dice rose"),
+}
 
 
 def flips_section(result: StudyResult) -> Section:
     """Every decision on which the judged candidate and the original differ."""
     verdict = result.verdict
     subject = w.name_of(result, result.verdict_recipe)
-    blocks: list[Block] = [Paragraph(_account(verdict, subject))]
+    blocks: list[Block] = [Paragraph(_account(verdict, subject, result))]
     if result.verdict_recipe != result.winner.recipe:
         text = f"{subject} is not what is delivered. {_delivered(result)}"
         blocks.append(Paragraph(text))
     if verdict.flips:
         blocks.append(_table(result))
     blocks += _rejected(result)
-    return Section("flips", "Changed decisions", tuple(blocks))
+    return Section("flips", _TITLES.get(verdict.task, "Changed decisions"), tuple(blocks))
 
 
-def flips_csv(flips: Sequence[Flip]) -> bytes:
-    """All flips as CSV in UTF-8. A text that a spreadsheet would run as a formula is led by an apostrophe."""
+def flips_csv(flips: Sequence[Flip], classes: Sequence[str] = ()) -> bytes:
+    """All flips as CSV in UTF-8; with the names of `classes`, in whose order labels are numbered, `label` names them.
+
+    A text that a spreadsheet would run as a formula is led by an apostrophe.
+    """
     names = _group_names(flips)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -42,55 +69,139 @@ def flips_csv(flips: Sequence[Flip]) -> bytes:
     writer.writerow([*_FIELDS, *(_safe(name) for name in headers)])
     for flip in flips:
         scores = [repr(flip.reference_score), repr(flip.candidate_score)]
+        label = _safe(classes[int(flip.label)]) if classes else flip.label
+        called = [_safe(flip.reference_decision), _safe(flip.candidate_decision)]
         groups = [_safe(flip.groups.get(name, "")) for name in names]
-        writer.writerow([_safe(flip.case_id), flip.label, *scores, str(flip.harmful).lower(), *groups])
+        writer.writerow(
+            [_safe(flip.case_id), _safe(flip.view), label, *scores, *called, str(flip.harmful).lower(), *groups]
+        )
     return out.getvalue().encode()
 
 
-def _account(verdict: Verdict, subject: str) -> str:
-    agreement = verdict.agreement
+def numbered_classes(verdict: Verdict) -> tuple[str, ...]:
+    """The names by which labels of flips are numbered; none where they are 0 and 1, or values."""
+    return verdict.classes if verdict.task in _CLASSES else ()
+
+
+def _account(verdict: Verdict, subject: str, result: StudyResult) -> str:
+    text, broken = _counted(verdict, subject, result), verdict.agreement.not_finite
+    return f"{text} {n.plural(broken, 'output')} not a number: each counts as wrong." if broken else text
+
+
+def _counted(verdict: Verdict, subject: str, result: StudyResult) -> str:
+    found, (total, one) = verdict.agreement, w.decisions(verdict)
+    every = n.plural(total, one)
+    if verdict.task is Task.REGRESSION:
+        tolerance = result.policy.tolerance
+        if tolerance is None:
+            return "No tolerance was given, so no value counts as moved."
+        moved = f"by more than the tolerance of {tolerance:g}"
+        if not verdict.flips:
+            return f"No value moved {moved}: {subject} follows the original on all {every}."
+        return f"{subject} moves {n.count(found.flips)} of {every} {moved}: {_split(verdict)}."
+    if verdict.task is Task.SEGMENTATION:
+        if not verdict.flips:
+            return f"No mask lost more than {DICE_LOSS:g} Dice, of {every}."
+        return f"With {subject} {n.count(found.flips)} of {every} lose more than {DICE_LOSS:g} Dice."
     if not verdict.flips:
-        return f"No decision changed: {subject} and the original decide all {n.plural(verdict.n, 'case')} alike."
-    text = (
-        f"{subject} decides {n.count(agreement.flips)} of {n.plural(verdict.n, 'case')} differently from the original "
-        f"({n.percent(agreement.churn)}): {n.count(agreement.harmful)} harmful (the original was right) and "
-        f"{n.count(agreement.beneficial)} beneficial (the original was wrong)."
+        return f"No decision changed: {subject} and the original decide all {every} alike."
+    return (
+        f"{subject} decides {n.count(found.flips)} of {every} differently from the original "
+        f"({n.percent(found.churn)}): {_split(verdict)}."
     )
-    if agreement.not_finite:
-        text += f" {n.plural(agreement.not_finite, 'output')} not a number: each counts as wrong."
-    return text
+
+
+def _split(verdict: Verdict) -> str:
+    """Harmful, beneficial, and of several classes those from one wrong class to another."""
+    found = verdict.agreement
+    worse, better = _EFFECTS.get(verdict.task, _ONE_CLASS)
+    text = f"{n.count(found.harmful)} harmful ({worse}) and {n.count(found.beneficial)} beneficial ({better})"
+    neither = found.flips - found.harmful - found.beneficial
+    return f"{text}; {n.count(neither)} from one wrong class to another" if neither > 0 else text
 
 
 def _delivered(result: StudyResult) -> str:
     verdict = w.delivered_verdict(result)
+    one, many = _WORDS.get(result.model.task, ("changed decision", "changed decisions"))
     if verdict is None:
-        return "For the delivered artifact the changed decisions are not known."
+        return f"For the delivered artifact the {many} are not known."
+    total, what = w.decisions(verdict)
     return (
-        f"The delivered {w.readable(result.winner)} changes {n.plural(verdict.agreement.flips, 'decision')} "
-        f"on {n.plural(verdict.n, 'case')}."
+        f"The delivered {w.readable(result.winner)} has {n.plural(verdict.agreement.flips, one, many)} "
+        f"on {n.plural(total, what)}."
     )
 
 
 def _table(result: StudyResult) -> Table:
-    flips = sorted(result.verdict.flips, key=lambda flip: not flip.harmful)
+    verdict = result.verdict
+    flips = sorted(verdict.flips, key=lambda flip: not flip.harmful)
     names = _group_names(flips)
     shown = flips[:LISTED]
-    caption = f"All {n.plural(len(flips), 'changed decision')}, harmful ones first."
+    one, many = _WORDS.get(verdict.task, ("changed decision", "changed decisions"))
+    caption = f"All {n.plural(len(flips), one, many)}, harmful ones first."
     if len(flips) > LISTED:
-        caption = f"The first {LISTED} of {n.count(len(flips))} changed decisions, harmful ones first; "
+        caption = f"The first {LISTED} of {n.count(len(flips))} {many}, harmful ones first; "
         caption += "flips.csv and report.json hold all."
-    caption += f" Threshold {result.verdict.threshold:g}."
-    fixed = columns("Case", "Truth", "#Original score", "#Candidate score", "Effect")
-    titles = (*fixed, *(Column(n.clean(name)) for name in names))
-    return Table(caption, titles, tuple(_row(flip, names, result) for flip in shown))
+    caption += f" {_rule(result)}" if _rule(result) else ""
+    titles = (*columns(*_heads(verdict)), *(Column(n.clean(name)) for name in names))
+    rows = tuple(_row(flip, names, result) for flip in shown)
+    return Table(caption, titles, rows, wide=len(titles) > 7)
+
+
+def _rule(result: StudyResult) -> str:
+    verdict = result.verdict
+    if verdict.task in _CLASSES:
+        return "Scores are of the true class."
+    if verdict.task is Task.BINARY or (verdict.task is Task.MULTILABEL and not result.policy.thresholds):
+        return f"Threshold {verdict.threshold:g}."
+    return ""
+
+
+def _heads(verdict: Verdict) -> tuple[str, ...]:
+    """The titles of the columns that say what changed."""
+    if verdict.task in _CLASSES:
+        return "Case", "Truth", "Original calls", "Candidate calls", "#Original score", "#Candidate score", "Effect"
+    if verdict.task is Task.MULTILABEL:
+        return "Case", "Label", "Truth", "#Original score", "#Candidate score", "#Threshold", "Effect"
+    if verdict.task is Task.REGRESSION:
+        several = ("Output",) if len(verdict.classes) > 1 else ()
+        return "Case", *several, "#Truth", "#Original", "#Candidate", "#Moved by", "Effect"
+    if verdict.task is Task.SEGMENTATION:
+        return "Case", "Structure", "#Original Dice", "#Candidate Dice", "#Change", "Effect"
+    return "Case", "Truth", "#Original score", "#Candidate score", "Effect"
 
 
 def _row(flip: Flip, names: Sequence[str], result: StudyResult) -> tuple[Cell, ...]:
+    groups = (flip.groups.get(name, n.NOTHING) for name in names)
+    return row(flip.case_id, *_what(flip, result), _effect(flip, result.verdict), *groups)
+
+
+def _what(flip: Flip, result: StudyResult) -> list[str]:
+    verdict, before, after = result.verdict, flip.reference_score, flip.candidate_score
+    if verdict.task in _CLASSES:
+        # Scores decide by their order, so that digits cannot hide a side.
+        scores = n.scores(before, after, 0.5)
+        return [verdict.classes[int(flip.label)], flip.reference_decision, flip.candidate_decision, *scores]
+    if verdict.task is Task.MULTILABEL:
+        at = result.policy.thresholds.get(flip.view, verdict.threshold)
+        return [flip.view, "present" if flip.label == 1 else "absent", *n.scores(before, after, at), f"{at:g}"]
+    if verdict.task is Task.REGRESSION:
+        several = [flip.view] if len(verdict.classes) > 1 else []
+        shown = n.amount(after) if isfinite(after) else "not a number"
+        return [*several, n.amount(float(flip.label)), n.amount(before), shown, n.signed_amount(after - before)]
+    if verdict.task is Task.SEGMENTATION:
+        return [flip.view, n.plain(before, 4), n.plain(after, 4), n.signed(after - before, 4)]
     positive, negative = class_names(result)
-    scores = n.scores(flip.reference_score, flip.candidate_score, result.verdict.threshold)
-    effect = Cell("✗ Harmful", "bad") if flip.harmful else Cell("✓ Beneficial", "good")
-    truth = positive if flip.label == 1 else negative
-    return row(flip.case_id, truth, *scores, effect, *(flip.groups.get(name, n.NOTHING) for name in names))
+    return [positive if flip.label == 1 else negative, *n.scores(before, after, verdict.threshold)]
+
+
+def _effect(flip: Flip, verdict: Verdict) -> Cell:
+    worse, better = _EFFECTS.get(verdict.task, ("Harmful", "Beneficial"))
+    if flip.harmful:
+        return Cell(f"✗ {w.sentence(worse)}", "bad")
+    if verdict.task in _CLASSES and flip.candidate_decision != verdict.classes[int(flip.label)]:
+        return Cell("Another wrong class", "muted")
+    return Cell(f"✓ {w.sentence(better)}", "good")
 
 
 def _rejected(result: StudyResult) -> list[Block]:
@@ -103,10 +214,10 @@ def _rejected(result: StudyResult) -> list[Block]:
         ),
     ]
     for recipe, verdict in result.harmed:
-        harmful = [flip.case_id for flip in verdict.flips if flip.harmful]
+        harmful = list(dict.fromkeys(flip.case_id for flip in verdict.flips if flip.harmful))
         name = w.name_of(result, recipe)
         blocks.append(Heading(name if name == n.clean(recipe) else f"{name} ({n.clean(recipe)})"))
-        blocks.append(Paragraph(_account(verdict, name)))
+        blocks.append(Paragraph(_account(verdict, name, result)))
         table = failing_table(verdict)
         if table.rows:
             blocks.append(table)

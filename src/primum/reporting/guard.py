@@ -7,6 +7,7 @@ from math import nan
 
 from primum.reporting import figure_guard
 from primum.reporting import numbers as n
+from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Figure, Paragraph, Section, Table, columns, facts, row
 from primum.study.result import GuardPoint, GuardResult, StudyResult
 from primum.study.trial import Status
@@ -95,7 +96,8 @@ def _speed(result: StudyResult, guard: GuardResult) -> Block:
         original_in_its_guard_runtime=n.ratio(guard.reference.ratio),
         latency=f"p50 {n.milliseconds(own.p50)}, p95 {n.milliseconds(own.p95, n.TOO_FEW)}, "
         f"p99 {n.milliseconds(own.p99, n.TOO_FEW)}",
-        size=f"{n.ratio(result.size_ratio)} smaller, {n.ratio(result.size_ratio_with_reference)} with the original",
+        size=f"{w.times(result.size_ratio, 'smaller', 'larger', 'the same')}; with the original that it carries "
+        f"{w.times(result.size_ratio_with_reference, 'smaller', 'larger', 'the same')}",
     )
 
 

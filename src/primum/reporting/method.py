@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
+from primum.config import MARGINS_OF
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
-from primum.reporting.blocks import Block, Cell, Facts, Heading, Paragraph, Section, Table, bullets, columns, facts, row
-from primum.study.result import StudyResult
+from primum.reporting.blocks import (
+    Block,
+    Cell,
+    Facts,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+    bullets,
+    columns,
+    facts,
+    long_table,
+    row,
+)
+from primum.study.result import DataSummary, StudyResult
+from primum.task import Task
 from primum.validation.planning import EndpointPlan
 
 _USES = {
@@ -15,6 +32,10 @@ _USES = {
     "confirmation": "locked; opened once for each frozen winner",
 }
 _EXCLUSIONS = 20
+_CLASSES = 20
+"""Classes that are named in one line."""
+_BESIDE = 6
+"""Classes that have a column in the table of parts."""
 
 
 def method_section(result: StudyResult) -> Section:
@@ -25,7 +46,8 @@ def method_section(result: StudyResult) -> Section:
     if result.adjustments:
         blocks.append(bullets(result.adjustments))
     if result.reasons:
-        blocks += [Heading("Reasons given"), bullets(result.reasons)]
+        said = [w.said(reason, result.model.task) for reason in result.reasons]
+        blocks += [Heading("Reasons given"), bullets(said)]
     blocks += [Heading("Original model"), _model(result)]
     if result.model.notes:
         blocks.append(bullets(result.model.notes))
@@ -49,18 +71,7 @@ def _data(result: StudyResult) -> list[Block]:
             groups=groups or "none named",
             excluded=n.plural(len(data.excluded), "case"),
         ),
-        Table(
-            "Parts of the data. A patient is in one part only, whatever the seed.",
-            columns("Part", "#Cases", "#Patients", *(f"#{name}" for name in data.parts[0].counts), "Use"),
-            tuple(
-                row(
-                    p.name,
-                    *(n.count(v) for v in (p.cases, p.patients, *p.counts.values())),
-                    _USES.get(p.name, ""),
-                )
-                for p in data.parts
-            ),
-        ),
+        *_parts(data),
     ]
     if data.excluded:
         shown = data.excluded[:_EXCLUSIONS]
@@ -71,6 +82,29 @@ def _data(result: StudyResult) -> list[Block]:
     if data.notes:
         blocks.append(bullets(data.notes))
     return blocks
+
+
+def _parts(data: DataSummary) -> list[Block]:
+    """The parts with their cases by class; of many classes these apart, a row each."""
+    classes = list(data.parts[0].counts) if data.parts else []
+    beside = classes if len(classes) <= _BESIDE else []
+    table = Table(
+        "Parts of the data. A patient is in one part only, whatever the seed.",
+        columns("Part", "#Cases", "#Patients", *(f"#{name}" for name in beside), "Use"),
+        tuple(
+            row(
+                p.name,
+                *(n.count(v) for v in (p.cases, p.patients, *(p.counts[name] for name in beside))),
+                _USES.get(p.name, ""),
+            )
+            for p in data.parts
+        ),
+    )
+    if len(beside) == len(classes):
+        return [table]
+    rows = tuple(row(name, *(n.count(p.counts.get(name, 0)) for p in data.parts)) for name in classes)
+    titles = columns("Class or label", *(f"#{w.sentence(p.name)}" for p in data.parts))
+    return [table, long_table(Table("Cases by class or label.", titles, rows), "Classes by part")]
 
 
 def _power(result: StudyResult) -> Block:
@@ -91,16 +125,17 @@ def _power(result: StudyResult) -> Block:
         "#Smallest margin, no flip",
         "#Margin at 80% power",
     )
-    rows = [_plan_row(name, part) for name, p in result.power.items() for part in (p.sensitivity, p.specificity)]
-    return Table(caption, titles, tuple(rows))
+    task = result.model.task
+    rows = [_plan_row(name, part, task) for name, p in result.power.items() for part in (p.sensitivity, p.specificity)]
+    return long_table(Table(caption, titles, tuple(rows)), "Planned power by question")
 
 
-def _plan_row(question: str, part: EndpointPlan) -> tuple[Cell, ...]:
+def _plan_row(question: str, part: EndpointPlan, task: Task) -> tuple[Cell, ...]:
     def points(value: float | None) -> str:
         return "none below 1" if value is None else f"{value * 100:.1f} pp"
 
     return row(
-        w.endpoint(f"{part.name}[{question}]" if question else part.name),
+        w.endpoint(f"{part.name}[{question}]" if question else part.name, task),
         n.count(part.n),
         n.margin(part.name, part.margin),
         n.probability(part.power),
@@ -124,7 +159,7 @@ def _sequence(result: StudyResult) -> list[Block]:
             row(
                 w.name_of(result, c.recipe),
                 w.outcome_cell(c.verdict.outcome, w.basis_word(c.verdict.basis)),
-                c.verdict.reasons[0] if c.verdict.reasons else n.NOTHING,
+                w.said(c.verdict.reasons[0], result.model.task) if c.verdict.reasons else n.NOTHING,
             )
             for c in result.confirmations
         )
@@ -141,34 +176,60 @@ def _sequence(result: StudyResult) -> list[Block]:
 
 
 def _policy(result: StudyResult) -> Facts:
-    policy = result.policy
-    margins = "; ".join(
-        f"{w.endpoint(name)} {n.margin(name, policy.margins.value(name))}"
-        + ("" if policy.margins.given(name) else f" ({w.DEFAULT})")
-        for name in w.ENDPOINTS
-    )
+    policy, task = result.policy, result.model.task
     return facts(
         level=result.level.value.replace("_", " "),
-        threshold=f"{policy.threshold:g} on P({n.clean(result.model.positive)}), frozen on the original",
-        margins=margins,
+        threshold=_threshold(result),
+        thresholds_of_labels=", ".join(f"{name} {at:g}" for name, at in policy.thresholds.items()),
+        actions=", ".join(f"{action.name} from {action.at:g}" for action in policy.actions),
+        margins="; ".join(_margin(kind, result) for kind in MARGINS_OF[task]),
+        tolerance=_tolerance(result),
         confidence=f"{policy.confidence:.0%}, two-sided",
         groups_too_small="block acceptance unless waived by name"
         if policy.block_on_insufficient
         else "named, do not block",
-        waived_groups=", ".join(policy.waived_subgroups) or "none",
+        waived=", ".join(policy.waived_subgroups) or "none",
         adjustments="" if result.adjustments else "none",
     )
 
 
+def _threshold(result: StudyResult) -> str:
+    policy, task = result.policy, result.model.task
+    if task is Task.BINARY:
+        return f"{policy.threshold:.4g} on P({n.clean(result.model.positive)}), frozen on the original"
+    if task is Task.MULTILABEL:
+        return f"{policy.threshold:g} on each label's probability, unless it has its own; frozen on the original"
+    return "none: the largest score decides" if task in (Task.MULTICLASS, Task.ORDINAL) else ""
+
+
+def _margin(kind: str, result: StudyResult) -> str:
+    margins = result.policy.margins
+    name = w.margin_name(kind, result.model.task)
+    if not isfinite(margins.value(kind)):
+        return f"{name}: none given, and there is no default"
+    return f"{name} {n.margin(kind, margins.value(kind))}" + ("" if margins.given(kind) else f" ({w.DEFAULT})")
+
+
+def _tolerance(result: StudyResult) -> str:
+    if result.model.task is not Task.REGRESSION:
+        return ""
+    tolerance = result.policy.tolerance
+    return "none given" if tolerance is None else f"{tolerance:g}, in units of the label"
+
+
 def _model(result: StudyResult) -> Facts:
     model = result.model
+    named = ", ".join(model.classes[:_CLASSES])
+    more = f" and {len(model.classes) - _CLASSES} more" if len(model.classes) > _CLASSES else ""
+    what = {Task.MULTILABEL: "labels", Task.REGRESSION: "outputs", Task.SEGMENTATION: "structures"}
     return facts(
         name=model.name,
+        task=model.task.value,
         digest=model.digest,
         parameters=n.count(model.parameters),
         weights=n.size(model.weight_bytes),
         input_shape=" × ".join(str(v) for v in model.input_shape),
-        classes=", ".join(model.classes),
+        **{what.get(model.task, "classes"): named + more},
         positive_class=model.positive,
     )
 

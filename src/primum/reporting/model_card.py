@@ -15,6 +15,7 @@ import yaml
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.delivered import Delivered, Measured, measured
+from primum.reporting.headline import banners, headline
 from primum.reporting.mlbom import limitations
 from primum.study.result import StudyResult
 from primum.task import Task
@@ -118,11 +119,11 @@ def _metric(item: Measured, verdict: Verdict | None) -> list[dict[str, Any]]:
 
 
 def _loud(result: StudyResult) -> list[str]:
-    return [f"> **{banner.word}** {_text(banner.text)}" for banner in w.banners(result)]
+    return [f"> **{banner.word}** {_text(banner.text)}" for banner in banners(result)]
 
 
 def _what(result: StudyResult) -> str:
-    head = w.headline(result)
+    head = headline(result)
     return " ".join(_text(sentence) for sentence in (f"{head.title}.", *head.lead))
 
 

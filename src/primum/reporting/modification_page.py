@@ -7,6 +7,7 @@ from typing import Any
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Heading, Page, Paragraph, Section, Table, bullets, columns, facts, row
+from primum.reporting.headline import banners, headline
 from primum.reporting.modification_record import ORIGINAL, SCOPE, SIGNATURES, Json
 from primum.reporting.speed import cards
 from primum.study.result import StudyResult
@@ -20,8 +21,8 @@ def modification_page(result: StudyResult, record: Json) -> Page:
     return Page(
         name=f"Modification record: {n.clean(result.model.name)}",
         made=n.clean(f"{result.created} · primum {result.version}"),
-        banners=w.banners(result),
-        headline=w.headline(result),
+        banners=banners(result),
+        headline=headline(result),
         cards=cards(result),
         sections=(
             _modifications(record["modifications"]),

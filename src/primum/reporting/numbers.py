@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from math import isfinite
+from math import floor, isfinite, log10
+
+from primum.config import kind_of
 
 NOTHING = "–"
 NBSP = "\N{NO-BREAK SPACE}"
 TOO_FEW = "n too small"
-RATES = ("sensitivity", "specificity")
+RATES = ("sensitivity", "specificity", "accuracy")
+VALUES = ("error", "agreement")
+"""Endpoints in the units of the label, whose size nobody knows before."""
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
 
 
@@ -66,34 +70,79 @@ def signed(value: float, digits: int) -> str:
     return text[1:] if not float(f"{value:.{digits}f}") else text
 
 
-def level(name: str, value: float) -> str:
-    """An endpoint's own value: a share in percent, AUROC and Brier score as they are."""
-    if name in RATES:
-        return percent(value)
-    return f"{value:.4f}" if isfinite(value) else NOTHING
+def is_rate(name: str) -> bool:
+    """Whether an endpoint is a share: "sensitivity[melanoma]" is."""
+    return kind_of(name) in RATES
 
 
-def difference(name: str, value: float) -> str:
-    """A difference of an endpoint: percentage points for shares."""
-    if not isfinite(value):
+def amount(number: float) -> str:
+    """A number in the units of the label: four digits that count, thousands separated."""
+    if not isfinite(number):
         return NOTHING
-    return f"{signed(value * 100, 2)} pp" if name in RATES else signed(value, 4)
+    if number == 0:
+        return "0"
+    if not 1e-4 <= abs(number) < 1e9:
+        return f"{number:.3e}".replace("-", "\N{MINUS SIGN}")
+    digits = max(0, 3 - floor(log10(abs(number))))
+    return f"{number:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed_amount(number: float) -> str:
+    """The same with its sign."""
+    return f"+{amount(number)}" if number > 0 else amount(number)
+
+
+def level(name: str, number: float) -> str:
+    """An endpoint's own value: a share in percent, errors in units of the label, scores of 0 to 1 as they are."""
+    if is_rate(name):
+        return percent(number)
+    if kind_of(name) in VALUES:
+        return amount(number)
+    return f"{number:.4f}" if isfinite(number) else NOTHING
+
+
+def difference(name: str, number: float) -> str:
+    """A difference of an endpoint: percentage points for shares."""
+    if not isfinite(number):
+        return NOTHING
+    if kind_of(name) in VALUES:
+        return signed_amount(number)
+    return f"{signed(number * 100, 2)} pp" if is_rate(name) else signed(number, 4)
 
 
 def interval(name: str, lower: float, upper: float) -> str:
     """An interval of such a difference."""
     if not (isfinite(lower) and isfinite(upper)):
         return NOTHING
-    if name in RATES:
+    if kind_of(name) in VALUES:
+        return f"{signed_amount(lower)} to {signed_amount(upper)}"
+    if is_rate(name):
         return f"{signed(lower * 100, 2)} to {signed(upper * 100, 2)} pp"
     return f"{signed(lower, 4)} to {signed(upper, 4)}"
 
 
-def margin(name: str, value: float) -> str:
+def margin(name: str, number: float) -> str:
     """A margin of such a difference."""
-    if not isfinite(value):
+    if not isfinite(number):
         return NOTHING
-    return f"{value * 100:g} pp" if name in RATES else f"{value:g}"
+    return f"{number * 100:g} pp" if is_rate(name) else f"{number:g}"
+
+
+def p_value(number: float) -> str:
+    """A p-value, three decimals."""
+    if not isfinite(number):
+        return NOTHING
+    return "<0.001" if number < 0.001 else f"{number:.3f}"
+
+
+def plain(number: float, digits: int = 3) -> str:
+    """A plain figure with a true minus."""
+    return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}") if isfinite(number) else NOTHING
+
+
+def between(lower: float, upper: float, digits: int = 3) -> str:
+    """An interval of a signed figure."""
+    return f"{signed(lower, digits)} to {signed(upper, digits)}" if isfinite(lower) and isfinite(upper) else NOTHING
 
 
 def ratio(value: float) -> str:

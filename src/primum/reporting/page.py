@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from primum.reporting import numbers as n
-from primum.reporting import wording as w
 from primum.reporting.blocks import Page
+from primum.reporting.calibration import calibration_section
+from primum.reporting.decisions import decisions_section
+from primum.reporting.endpoints import endpoints_section
 from primum.reporting.flips import flips_section
 from primum.reporting.guard import guard_section
+from primum.reporting.headline import banners, headline
 from primum.reporting.method import method_section
-from primum.reporting.quality import decisions_section, endpoints_section, subgroups_section
-from primum.reporting.speed import cards, front_section, latency_section, trials_section
+from primum.reporting.operating import operating_section
+from primum.reporting.scores import scores_section
+from primum.reporting.speed import cards, latency_section
+from primum.reporting.subgroups import subgroups_section
+from primum.reporting.trials import front_section, trials_section
 from primum.reporting.why import why_section
 from primum.study.result import StudyResult
 
@@ -28,13 +34,16 @@ def compose(result: StudyResult) -> Page:
     return Page(
         name=n.clean(result.model.name),
         made=n.clean(f"{_moment(result.created)} · primum {result.version} · {result.data.name}"),
-        banners=w.banners(result),
-        headline=w.headline(result),
+        banners=banners(result),
+        headline=headline(result),
         cards=cards(result),
         sections=(
             endpoints_section(result),
             subgroups_section(result),
             decisions_section(result),
+            *([calibration] if (calibration := calibration_section(result)) else []),
+            *([operating] if (operating := operating_section(result)) else []),
+            scores_section(result),
             flips_section(result),
             *([why_section(result.why.layers, result.why.cases)] if result.why else []),
             *([guard] if (guard := guard_section(result)) else []),

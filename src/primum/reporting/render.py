@@ -6,7 +6,7 @@ from pathlib import Path
 
 from primum.files import write_bytes, write_json
 from primum.reporting.data import as_data
-from primum.reporting.flips import flips_csv
+from primum.reporting.flips import flips_csv, numbered_classes
 from primum.reporting.html import to_html
 from primum.reporting.page import compose
 from primum.reporting.text import to_text
@@ -23,5 +23,5 @@ def render(result: StudyResult, folder: Path) -> None:
     html, text = to_html(page), to_text(page)
     write_bytes(folder / "report.html", html)
     write_bytes(folder / "report.txt", text)
-    write_bytes(folder / "flips.csv", flips_csv(result.verdict.flips))
+    write_bytes(folder / "flips.csv", flips_csv(result.verdict.flips, numbered_classes(result.verdict)))
     write_json(folder / "report.json", as_data(result))

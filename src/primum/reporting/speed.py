@@ -1,35 +1,21 @@
-"""The parts of the page that tell how fast and how small: key figures, latency, the front, all trials."""
+"""The parts of the page that tell how fast and how small: key figures and latency."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from math import isfinite, nan
+from math import nan
 from typing import Any
 
-from primum.reporting import figure_curves, figure_pareto
+from primum.reporting import figure_latency
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Card, Cell, Figure, Paragraph, Section, Table, columns, row
 from primum.study.result import StudyResult
-from primum.study.trial import Status, Trial
+from primum.task import Task
+from primum.validation.segmentation import DICE_LOSS
 
 _STATISTICS = ("mean", "p50", "p95", "p99", "min", "max", "stddev")
-_TRIAL_COLUMNS = columns(
-    "Recipe",
-    "Outcome",
-    "#Speed-up",
-    "#p50, ms",
-    "#p95, ms",
-    "#Size",
-    "#Load, ms",
-    "#First call, ms",
-    "#Peak memory",
-    "Ran as",
-    "#Parity",
-    "Remarks",
-)
-_STATUS = {Status.FAILED: Cell("✗ Failed", "bad"), Status.SKIPPED: Cell("– Skipped", "muted")}
 
 
 def cards(result: StudyResult) -> tuple[Card, ...]:
@@ -59,13 +45,22 @@ def cards(result: StudyResult) -> tuple[Card, ...]:
 
 
 def _changes(result: StudyResult) -> Card:
-    verdict = w.delivered_verdict(result)
+    verdict, task = w.delivered_verdict(result), result.model.task
+    title = {Task.REGRESSION: "Values moved", Task.SEGMENTATION: "Masks that lost Dice"}.get(task, "Decisions changed")
     if verdict is None:
-        return Card("Decisions changed", n.NOTHING, "not assessed")
-    found = verdict.agreement
+        return Card(title, n.NOTHING, "not assessed")
+    if task is Task.REGRESSION and result.policy.tolerance is None:
+        return Card(title, n.NOTHING, "no tolerance was given")
+    found, (total, one) = verdict.agreement, w.decisions(verdict)
+    figure = f"{n.count(found.flips)} of {n.count(total)}"
+    if not found.flips:
+        none = {Task.REGRESSION: "no value beyond the tolerance", Task.SEGMENTATION: f"none by more than {DICE_LOSS:g}"}
+        return Card(title, figure, none.get(task, f"no {one} decided differently"))
+    if task is Task.SEGMENTATION:
+        return Card(title, figure, f"more than {DICE_LOSS:g} each")
     detail = f"{n.count(found.harmful)} harmful, {n.count(found.beneficial)} beneficial"
-    figure = f"{n.count(found.flips)} of {n.count(verdict.n)}"
-    return Card("Decisions changed", figure, detail if found.flips else "no case decided differently")
+    neither = found.flips - found.harmful - found.beneficial
+    return Card(title, figure, f"{detail}, {n.count(neither)} between wrong classes" if neither > 0 else detail)
 
 
 def latency_section(result: StudyResult) -> Section:
@@ -81,9 +76,7 @@ def latency_section(result: StudyResult) -> Section:
         ]
         told = "; ".join(f"{s}: " + ", ".join(_told(result, k, name, s) for k, name in names.items()) for s in stages)
         caption = "Median by stage; the whisker ends at p95 where the sample supports it."
-        blocks.append(
-            Figure("latency", f"Latency by stage. {told}.", caption, partial(figure_curves.draw_latency, bars))
-        )
+        blocks.append(Figure("latency", f"Latency by stage. {told}.", caption, partial(figure_latency.draw, bars)))
         blocks.append(_stage_table(result, stages))
         note = (
             "A runtime that runs one closed graph cannot be looked into: there, feature_extraction is the whole "
@@ -115,10 +108,14 @@ def _finalists(result: StudyResult) -> Table:
     for key, timings in result.final.items():
         name = w.readable(trials[key]) if key in trials else key
         note = "original" if key == result.baseline.key else "delivered" if key == result.winner.key else ""
-        interval = n.span(timings.ratio_lower, timings.ratio_upper)
+        guarded = key in trials and trials[key].guard is not None
+        speed = timings.effective if guarded else timings.ratio
+        ends = (timings.ratio_lower, timings.ratio_upper)
+        if guarded:
+            ends = (timings.effective_lower, timings.effective_upper)
         held = {s: getattr(timings, s) for s in _STATISTICS}
         rows.append(
-            row(Cell(name, "", note), n.ratio(timings.ratio), interval, *_statistics(held), n.count(timings.calls))
+            row(Cell(name, "", note), n.ratio(speed), n.span(*ends), *_statistics(held), n.count(timings.calls))
         )
     titles = columns(
         "Finalist", "#Speed-up", "Interval", "#Mean", "#p50", "#p95", "#p99", "#Min", "#Max", "#Std. dev.", "#Calls"
@@ -127,113 +124,9 @@ def _finalists(result: StudyResult) -> Table:
         "The last run: original and finalists timed in turn, in one interleaved run. The headline comes from here. "
         "Milliseconds for the model call alone, batch 1."
     )
+    if result.winner.guard is not None:
+        caption += " The speed-up of a guarded model is of mean latencies, deferrals included."
     return Table(caption, titles, tuple(rows), wide=True)
-
-
-def front_section(result: StudyResult) -> Section:
-    """Speed against size of every trial that ran."""
-    points: list[figure_pareto.Point] = []
-    for trial in (result.baseline, *result.trials):
-        if trial.timings is None or not isfinite(trial.speed) or trial.size_bytes <= 0:
-            continue
-        verdict, _ = w.standing(result, trial)
-        point = figure_pareto.Point(
-            name=n.shorten(w.readable(trial), 34),
-            megabytes=trial.size_bytes / 1e6,
-            speed=trial.speed,
-            outcome=verdict.outcome if verdict is not None else trial.outcome,
-            front=trial.key in result.front,
-            winner=trial.key == result.winner.key,
-            baseline=trial.key == result.baseline.key,
-        )
-        if not any(p.baseline for p in points) or not point.baseline:
-            points.append(point)
-    if not points:
-        return Section("front", "Speed against size", (Paragraph("No candidate was timed."),))
-    told = "; ".join(
-        f"{p.name}: {n.ratio(p.speed)} at {p.megabytes:.1f} MB, {w.WORDS[p.outcome]}" + ", delivered" * p.winner
-        for p in points
-    )
-    caption = (
-        "Up is faster (by the fast tenth of the calls, which a busy machine disturbs least), left is smaller. "
-        "The line joins the Pareto front: candidates that no other beats in speed, size "
-        "and verdict together. The ring marks what is delivered."
-    )
-    draw = partial(figure_pareto.draw, points)
-    return Section("front", "Speed against size", (Figure("pareto", f"Speed-up against size. {told}.", caption, draw),))
-
-
-def trials_section(result: StudyResult) -> Section:
-    """Every recipe tried, and every one left out."""
-    known = {t.key for t in result.trials}
-    trials = [*([] if result.baseline.key in known else [result.baseline]), *result.trials]
-    caption = (
-        "Speed-up is each candidate's own paired run against the original. Outcomes are on the selection cases, "
-        "unless said otherwise. Parity "
-        "is the relative error of the raw outputs, and what is tolerated at that precision."
-    )
-    table = Table(caption, _TRIAL_COLUMNS, tuple(_trial_row(t, result) for t in trials), wide=True)
-    blocks: list[Block] = [table]
-    if result.left_out:
-        rows = tuple(row(item.what, item.why) for item in result.left_out)
-        blocks.append(Table("Left out, and why.", columns("What", "Why"), rows))
-    return Section("trials", "Everything that was tried", tuple(blocks))
-
-
-def _trial_row(trial: Trial, result: StudyResult) -> tuple[Cell, ...]:
-    marks = [
-        word
-        for word, holds in (
-            ("original", trial.key == result.baseline.key),
-            ("delivered", trial.key == result.winner.key),
-            ("on the front", trial.key in result.front),
-        )
-        if holds
-    ]
-    name = w.readable(trial)
-    line = trial.recipe if n.clean(trial.recipe) != name else ""
-    note = " · ".join(part for part in (line, ", ".join(marks)) if part)
-    return row(Cell(name, "", note), _trial_outcome(trial, result), *_trial_speed(trial), *_trial_rest(trial))
-
-
-def _trial_outcome(trial: Trial, result: StudyResult) -> Cell:
-    if trial.status in _STATUS:
-        return _STATUS[trial.status]
-    verdict, part = w.standing(result, trial)
-    if verdict is None:
-        return w.outcome_cell(trial.outcome)
-    note = w.basis_word(verdict.basis)
-    if part == "confirmation":
-        note += f"; on confirmation ({w.WORDS[trial.outcome].lower()} on selection)"
-    return w.outcome_cell(verdict.outcome, note)
-
-
-def _trial_speed(trial: Trial) -> list[Cell]:
-    held, absent = trial.timings, Cell(n.NOTHING, "muted")
-    if held is None:
-        return [absent] * 3 + [Cell(n.size(trial.size_bytes))] + [absent] * 3
-    return [
-        Cell(n.ratio(held.ratio), "", n.span(held.ratio_lower, held.ratio_upper)),
-        Cell(n.milliseconds(held.p50, n.TOO_FEW, False)),
-        Cell(n.milliseconds(held.p95, n.TOO_FEW, False)),
-        Cell(n.size(trial.size_bytes)),
-        Cell(n.milliseconds(held.load_ms, unit=False)),
-        Cell(n.milliseconds(held.first_ms, unit=False)),
-        Cell(n.size(held.peak_memory_bytes)),
-    ]
-
-
-def _trial_rest(trial: Trial) -> list[Cell]:
-    ran = f"{trial.precision_proven.upper()} on {trial.provider}" if trial.precision_proven else n.NOTHING
-    threads = n.plural(trial.threads, "thread") if trial.threads else ""
-    parity = trial.parity
-    error = Cell(n.NOTHING, "muted")
-    if parity is not None:
-        error = Cell(n.small(parity.relative), "" if parity.passed else "bad", f"of {n.small(parity.tolerance)}")
-    remarks = [trial.reason, *trial.notes]
-    if not trial.self_contained:
-        remarks.append("weights only: loading needs your own factory")
-    return [Cell(ran, "", threads), error, Cell("; ".join(r for r in remarks if r) or trial.why)]
 
 
 def _statistics(held: Mapping[str, Any]) -> list[str]:

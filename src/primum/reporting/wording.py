@@ -1,17 +1,30 @@
-"""Plain words for outcomes, recipes and the headline."""
+"""Plain words for outcomes, endpoints, recipes and numbers of cases."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 
+from primum.config import MARGINS_OF, kind_of
 from primum.reporting import numbers as n
-from primum.reporting.blocks import Banner, Cell, Headline
+from primum.reporting.blocks import Cell
 from primum.study.result import StudyResult
 from primum.study.trial import Trial
-from primum.validation.verdict import Basis, Component, Outcome, SubgroupVerdict, Verdict
+from primum.task import Task
+from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
 DEFAULT = "default, not confirmed by a clinician"
-ENDPOINTS = {"sensitivity": "Sensitivity", "specificity": "Specificity", "auroc": "AUROC", "brier": "Brier score"}
+ENDPOINTS = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "auroc": "AUROC",
+    "brier": "Brier score",
+    "kappa": "Kappa, quadratic weights",
+    "error": "Mean absolute error",
+    "agreement": "Agreement with the original",
+    "dice": "Dice",
+}
 GLYPHS = {
     Outcome.NON_INFERIOR: "✓",
     Outcome.INFERIOR: "✗",
@@ -40,13 +53,24 @@ _RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
-_NOUNS = {"sensitivity": "positive", "specificity": "negative", "auroc": "case", "brier": "case"}
 _BASES = {
     Basis.STATISTICAL: "statistical",
     Basis.NUMERIC: "numeric (lossless)",
     Basis.IDENTITY: "identical ranking",
 }
-_HEAD_REASONS = 3
+_MOST_NEEDED = 2
+
+
+def decisions(verdict: Verdict) -> tuple[int, str]:
+    """How many decisions (or values, or masks) the cases hold, and what one is called."""
+    several = verdict.n * max(len(verdict.classes), 1)
+    if verdict.task is Task.MULTILABEL:
+        return several - int(verdict.beside.get("unknown_labels", 0)), "label decision"
+    if verdict.task is Task.REGRESSION:
+        return several, "value"
+    if verdict.task is Task.SEGMENTATION:
+        return verdict.n * len(verdict.components), "mask"
+    return verdict.n, "case"
 
 
 def outcome_cell(outcome: Outcome, note: str = "") -> Cell:
@@ -59,11 +83,30 @@ def basis_word(basis: Basis) -> str:
     return _BASES[basis]
 
 
-def endpoint(name: str) -> str:
-    """An endpoint's name in a heading: "Sensitivity, melanoma" of "sensitivity[melanoma]"."""
+def endpoint(name: str, task: Task = Task.BINARY) -> str:
+    """An endpoint's name in a heading: "Sensitivity, class melanoma" of "sensitivity[melanoma]"."""
     kind, _, about = name.partition("[")
     word = ENDPOINTS.get(kind, kind)
-    return n.clean(f"{word}, {about.removesuffix(']')}" if about else word)
+    if kind == "brier" and task is Task.ORDINAL:
+        word = "Ranked probability score"
+    if not about:
+        pooled = task is Task.MULTILABEL and kind != "auroc"
+        return f"{word}, all labels together" if pooled else n.clean(word)
+    return n.clean(f"{word}, {view(about.removesuffix(']'), task)}")
+
+
+def said(reason: str, task: Task) -> str:
+    """One of the gate's reasons with its endpoint's name readable."""
+    name, colon, rest = reason.partition(": ")
+    known = colon and kind_of(name) in ENDPOINTS and (name == kind_of(name) or name.endswith("]"))
+    return n.clean(f"{endpoint(name, task)}: {rest}" if known else reason)
+
+
+def view(name: str, task: Task) -> str:
+    """A class, cut, label, output or structure as one names it in a sentence."""
+    if task is Task.ORDINAL:
+        return n.clean(f"at least {name.removeprefix('>= ')}")
+    return n.clean(f"class {name}" if task is Task.MULTICLASS else name)
 
 
 def readable(trial: Trial) -> str:
@@ -115,121 +158,70 @@ def units(verdict: Verdict) -> str:
     return n.plural(verdict.n, "case")
 
 
-def would_decide(part: Component, clustered: bool) -> str:
+def would_decide(part: Component, verdict: Verdict) -> str:
     """For example "about 189 positives", "" where no number is known."""
     if part.n_would_decide is None:
         return ""
     about = "at least" if part.outcome is Outcome.INSUFFICIENT else "about"
-    noun = _NOUNS.get(part.name, "case")
-    if clustered:
-        noun = "patients" if noun == "case" else f"patients with a {noun} case"
-        return f"{about} {n.count(part.n_would_decide)} {noun}"
-    return f"{about} {n.plural(part.n_would_decide, noun)}"
+    one, many = _noun(part, verdict.task)
+    if verdict.clustered:
+        one = "patient" if one == "case" else f"patient with a {one}"
+        many = "patients" if one == "patient" else one.replace("patient", "patients", 1)
+    return f"{about} {n.plural(part.n_would_decide, one, many)}"
+
+
+def _noun(part: Component, task: Task) -> tuple[str, str]:
+    """What the endpoint counts, one and many."""
+    kind = kind_of(part.name)
+    if kind not in ("sensitivity", "specificity"):
+        return "case", "cases"
+    holds = kind == "sensitivity"
+    if not part.view:
+        one = "positive" if holds else "negative"
+        return (f"{one} case", f"{one} cases") if task is Task.MULTILABEL else (one, f"{one}s")
+    name = n.clean(part.view.removeprefix(">= "))
+    of = {
+        Task.MULTICLASS: f"of class {name}" if holds else f"of another class than {name}",
+        Task.ORDINAL: f"of at least {name}" if holds else f"below {name}",
+    }.get(task, f"with {name}" if holds else f"without {name}")
+    return f"case {of}", f"cases {of}"
 
 
 def defaults(result: StudyResult) -> tuple[str, ...]:
     """Endpoints judged at a margin that nobody stated."""
-    return tuple(name for name in ENDPOINTS if not result.policy.margins.given(name))
+    margins = result.policy.margins
+    return tuple(k for k in MARGINS_OF[result.model.task] if not margins.given(k) and isfinite(margins.value(k)))
 
 
-def banners(result: StudyResult) -> tuple[Banner, ...]:
-    """What no reader may miss."""
-    out = []
-    if result.data.synthetic:
-        text = "These cases were made by a program. Nothing here says anything about real patients."
-        out.append(Banner("bad", "SYNTHETIC DATA", text))
-    if result.unproven:
-        text = (
-            "This model was asked for although it was not shown to be no worse than the original. "
-            "It may harm; these data cannot tell."
-        )
-        out.append(Banner("bad", "UNPROVEN", text))
-    names = defaults(result)
-    if names:
-        listed = ", ".join(f"{endpoint(e)} {n.margin(e, result.policy.margins.value(e))}" for e in names)
-        plural = "Margins" if len(names) > 1 else "Margin"
-        out.append(Banner("warn", plural, f"{listed}: {DEFAULT}."))
-    return tuple(out)
+def unstated(result: StudyResult) -> tuple[str, ...]:
+    """Endpoints without any margin, which nothing can pass."""
+    return tuple(k for k in MARGINS_OF[result.model.task] if not isfinite(result.policy.margins.value(k)))
 
 
-def gains(result: StudyResult) -> str:
-    """For example "9.2× faster, 3.9× smaller"."""
-    timings = result.final.get(result.winner.key)
-    speed = "speed not measured" if timings is None else times(timings.ratio, "faster", "slower", "as fast")
-    return f"{speed}, {times(result.size_ratio, 'smaller', 'larger', 'the same size')}"
+def margin_name(kind: str, task: Task) -> str:
+    """The kind of endpoint that a margin is for; the accuracy of several classes has the sensitivity's."""
+    several = task in (Task.MULTICLASS, Task.ORDINAL) and kind == "sensitivity"
+    word = "Ranked probability score" if kind == "brier" and task is Task.ORDINAL else ENDPOINTS[kind]
+    return f"{word} and accuracy" if several else word
 
 
-def headline(result: StudyResult) -> Headline:
-    """The verdict in plain words, for somebody who reads nothing else."""
-    name = readable(result.winner)
-    if result.unproven:
-        tone, glyph, title = "bad", "!", f"Delivered on request, UNPROVEN: {name}"
-        lead = [f"{sentence(gains(result))}. {_not_shown(result)}"]
-    elif result.accepted:
-        tone, glyph, title = "good", "✓", f"Delivered: {name}"
-        lead = [f"{sentence(gains(result))}, {_proof(result)}."]
-    else:
-        tone, glyph, title = "warn", "=", _stand_in(result)
-        lead = [f"Delivered: {name}. {sentence(gains(result))}{_same_answers(result)}."]
-        if result.verdict_recipe != result.winner.recipe:
-            lead.append(f"The best candidate was {name_of(result, result.verdict_recipe)}. {_not_shown(result)}")
-    # The margins have a banner of their own.
-    said = [n.clean(r) for r in result.reasons if not r.startswith("default margins")]
-    if len(said) > _HEAD_REASONS:
-        more = len(said) - _HEAD_REASONS
-        said = [*said[:_HEAD_REASONS], f"and {more} more: see “How it was judged”"]
-    return Headline(tone, glyph, title, tuple(lead), tuple(said))
+def most_needed(parts: Sequence[Component], verdict: Verdict) -> list[str]:
+    """What would decide these endpoints, the two largest numbers; what needs fewer is decided by them."""
+    largest: dict[str, Component] = {}
+    for part in parts:
+        if part.n_would_decide is not None:
+            noun = _noun(part, verdict.task)[0]
+            held = largest.get(noun)
+            if held is None or (held.n_would_decide or 0) < part.n_would_decide:
+                largest[noun] = part
+    ranked = sorted(largest.values(), key=lambda p: -(p.n_would_decide or 0))[:_MOST_NEEDED]
+    return [would_decide(p, verdict) for p in verdict_order(ranked)]
 
 
-def meaning(verdict: Verdict) -> str:
-    """What the word non-inferior means, once."""
-    return (
-        f"Non-inferior means: with {verdict.confidence:.0%} confidence, the new model is not worse than the original "
-        "by more than the margin, both judged on the same cases."
-    )
-
-
-def _proof(result: StudyResult) -> str:
-    verdict = delivered_verdict(result)
-    if verdict is None:
-        return "not assessed"
-    if verdict.basis is Basis.NUMERIC:
-        return f"the same answers on {units(verdict)} (lossless: no decision changed)"
-    return f"proven no worse by more than the margins (non-inferior) on {units(verdict)}"
-
-
-def _same_answers(result: StudyResult) -> str:
-    return ", and it gives the same answers" if result.winner.lossless else ""
-
-
-def _stand_in(result: StudyResult) -> str:
-    if result.winner.key == result.baseline.key:
-        return "Nothing was accepted: the original is delivered as it is"
-    faster = "faster, " if isfinite(result.winner.speed) and result.winner.speed > 1 else ""
-    return f"Nothing lossy was accepted: the original is delivered in a {faster}lossless runtime"
-
-
-def _not_shown(result: StudyResult) -> str:
-    """Why the deciding verdict is not a pass, and how many cases would decide."""
-    verdict = result.verdict
-    if verdict.outcome is Outcome.INFERIOR:
-        return f"It was worse than the original by more than the margin on {units(verdict)}."
-    if verdict.outcome is Outcome.NOT_ASSESSED:
-        return "It could not be assessed."
-    if verdict.outcome is Outcome.NON_INFERIOR:
-        return f"It was non-inferior on the {part_judged(result)} cases, and was not confirmed."
-    needed = [would_decide(p, verdict.clustered) for p in verdict.components if p.outcome is Outcome.INCONCLUSIVE]
-    if not any(needed):
-        small = (s for s in verdict.subgroups if s.outcome in (Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT))
-        needed = [_of_level(s, verdict.clustered) for s in small][:1]
-    known = " and ".join(text for text in needed if text)
-    tail = f": {known} would decide" if known else ""
-    return f"{sentence(units(verdict))} cannot show whether it is worse{tail}."
-
-
-def _of_level(level: SubgroupVerdict, clustered: bool) -> str:
-    text = " and ".join(t for p in level.components if (t := would_decide(p, clustered)))
-    return f"{text} with {n.clean(level.column)} {n.clean(level.value)}" if text else ""
+def verdict_order(parts: Sequence[Component]) -> list[Component]:
+    """By kind of endpoint, so that positives come before negatives."""
+    order = list(ENDPOINTS)
+    return sorted(parts, key=lambda p: order.index(kind_of(p.name)) if kind_of(p.name) in order else len(order))
 
 
 def times(value: float, more: str, less: str, same: str) -> str:

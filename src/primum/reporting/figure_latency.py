@@ -1,4 +1,4 @@
-"""ROC curves, and bars of latency by stage."""
+"""Bars of latency by stage."""
 
 from __future__ import annotations
 
@@ -6,42 +6,12 @@ from math import isfinite
 from typing import Any
 
 from primum.reporting import numbers as n
-from primum.reporting.figures import DELIVERED, INK, MUTED, ORIGINAL, RULE, board, svg
+from primum.reporting.figures import DELIVERED, INK, MUTED, ORIGINAL, board, svg
 
-_LOOKS = ((ORIGINAL, (0, (4, 2)), "s", 2.6), (DELIVERED, "-", "o", 1.7))
-
-Curve = tuple[str, Any, Any, tuple[float, float]]
 Bars = tuple[str, list[tuple[str, float, float]]]
 
 
-def draw_roc(curves: list[Curve]) -> str:
-    """(label, false-positive rates, true-positive rates, operating point) of original and delivered."""
-    with board(5.6, 5.2) as figure:
-        axes = figure.add_axes((0.12, 0.11, 0.85, 0.86))
-        axes.plot([0, 1], [0, 1], color=RULE, linewidth=1, zorder=1)
-        for (label, fpr, tpr, point), (colour, dashes, marker, width) in zip(curves, _LOOKS):
-            axes.plot(fpr, tpr, color=colour, linestyle=dashes, linewidth=width, label=label, zorder=3)
-            axes.plot(
-                *([v] for v in point),
-                marker=marker,
-                markersize=9 if marker == "s" else 6,
-                markerfacecolor="white",
-                markeredgecolor=colour,
-                markeredgewidth=1.6,
-                zorder=4,
-            )
-        axes.set_xlim(-0.01, 1.01)
-        axes.set_ylim(-0.01, 1.01)
-        axes.set_aspect("equal")
-        for axis, name in ((axes.xaxis, "False alarms (1 − specificity)"), (axes.yaxis, "Sensitivity")):
-            axis.set_major_formatter(lambda value, _: f"{value:.0%}")
-            axis.set_label_text(name)
-        axes.grid()
-        axes.legend(loc="lower right", handlelength=2.6)
-        return svg(figure, "roc")
-
-
-def draw_latency(series: list[Bars]) -> str:
+def draw(series: list[Bars]) -> str:
     """(name, [(stage, p50, p95)]) of original and delivered; a p95 of NaN has no whisker."""
     stages = [stage for stage, *_ in series[0][1]]
     height = 0.62 * len(stages) + 0.95
