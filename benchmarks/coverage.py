@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,10 @@ def table(rows: list[tuple[Cell, Result]]) -> Iterable[str]:
     yield "|" + "---|" * len(heads)
     for cell, result in rows:
         limit = cell.limit if result.limit is None else result.limit
-        values = [show(cell.setting.get(key, "")) for key in settings]
+        given = cell.setting | {
+            k: p.default for k, p in signature(cell.simulate).parameters.items() if k not in cell.setting
+        }
+        values = [show(given[key]) for key in settings]
         values += [f"{result.rate:.4f}", f"{result.error:.4f}", f"{limit:.4f}" if result.limit else show(limit)]
         values += [*(result.beside[key] for key in beside), verdict(cell, result)]
         yield "| " + " | ".join(values) + " |"

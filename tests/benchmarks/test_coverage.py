@@ -86,14 +86,9 @@ def test_a_rule_that_is_not_primums_stops_the_run(page, monkeypatch, section, mo
         one.run(0, 40)
 
 
-def test_outcomes_of_one_patient_are_correlated_as_said(page, monkeypatch):
-    """Of two cases each: both lost with probability p² + r p (1 - p)."""
-    rates = sys.modules["simulation.rates"]
-    seen = []
-    monkeypatch.setattr(
-        rates, "clustered_passes", lambda sizes, tables, margin: bool(seen.append((len(sizes), tables)))
-    )
-    rates.clustered(np.random.default_rng(0), 400, patients="300 × 2", correlation=0.8, margin=0.1, gain=0.0)
-    both = sum(lost == 2 for _, tables in seen for _, lost, _ in tables)
-    patients = sum(n for n, _ in seen)
-    assert both / patients == pytest.approx(0.01 + 0.8 * 0.09, abs=0.003)
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.8])
+def test_outcomes_of_one_patient_are_correlated_as_said(page, correlation):
+    correlated = sys.modules["simulation.rates"].correlated
+    lost = correlated(np.random.default_rng(0), 2000, np.repeat(np.arange(50), 2), correlation) < 0.1
+    assert lost.mean() == pytest.approx(0.1, abs=0.003)
+    assert np.corrcoef(lost[:, ::2].ravel(), lost[:, 1::2].ravel())[0, 1] == pytest.approx(correlation, abs=0.015)
