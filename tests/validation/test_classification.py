@@ -158,6 +158,10 @@ def test_what_is_not_finite_is_wrong_in_every_endpoint():
             assert verdict.component(name).lower == pytest.approx(calls.component(name).lower)
         if task is Task.ORDINAL:
             assert verdict.component("kappa").lower == pytest.approx(calls.component("kappa").lower)
+        case = np.flatnonzero(np.isfinite(new).all(axis=1))
+        ranked = np.where(np.isin(np.arange(600), case), new[:, 2], np.where(labels == 2, -1.0, 2.0))
+        last = verdict.component("auroc[melanoma]" if task is Task.MULTICLASS else "auroc[>= melanoma]")
+        assert last.lower == pytest.approx(auc_mover_logit_interval((labels == 2).astype(int), ranked, ref[:, 2]).lower)
         assert {"0", "599"} <= {flip.case_id for flip in verdict.flips if flip.candidate_decision == "(none)"}
         assert judge(classes(task, labels), new, ref, POLICY).outcome is Outcome.NOT_ASSESSED
     broken = judge(classes(task, labels), ref, np.full(ref.shape, np.nan), POLICY)
@@ -173,6 +177,9 @@ def test_ordinal_has_kappa_and_cuts():
     assert (part.n, part.reference) == (350, pytest.approx((ref.argmax(1) >= 1)[labels >= 1].mean()))
     assert verdict.outcome is Outcome.NON_INFERIOR
     assert verdict.component("kappa").margin == 0.1
+    reached = [s[:, 1:].sum(axis=1) for s in (new, ref)]
+    expected = auc_mover_logit_interval((labels >= 1).astype(int), *reached)
+    assert verdict.component("auroc[>= keratosis]").lower == pytest.approx(expected.lower)
     same = judge(classes(Task.ORDINAL, labels), ref, np.sqrt(ref) / np.sqrt(ref).sum(1, keepdims=True), POLICY)
     assert (same.component("kappa").basis, same.component("accuracy").basis) == (Basis.IDENTITY, Basis.STATISTICAL)
 

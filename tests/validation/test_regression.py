@@ -159,6 +159,8 @@ def test_what_is_not_finite_is_worse_than_any_seen():
     assert verdict.outcome is Outcome.INFERIOR
     assert [flip.case_id for flip in verdict.flips if flip.harmful] == ["3", "4"]
     assert any("NaN" in reason for reason in verdict.reasons)
+    unasked = judge(cases(labels), ref, new, ClinicalPolicy())
+    assert [flip.case_id for flip in unasked.flips if flip.harmful] == ["3", "4"]
     ref[0] = np.nan
     assert judge(cases(labels), ref, new, POLICY).outcome is Outcome.NOT_ASSESSED
 
