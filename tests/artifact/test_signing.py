@@ -1,3 +1,4 @@
+import base64
 import builtins
 import json
 import socket
@@ -6,7 +7,7 @@ import sys
 
 import pytest
 
-from primum.artifact.manifest import read_manifest, write_manifest
+from primum.artifact.manifest import artifact_digest, read_manifest, write_manifest
 from primum.artifact.signing import sign, signature_path, verify_signature
 from primum.errors import InputError, IntegrityError, MissingExtra
 
@@ -43,6 +44,17 @@ def test_a_signed_artifact_is_still_an_artifact_and_its_signature_holds(artifact
     verify_signature(artifact, public)
     payload = json.loads(made.read_bytes())["dsseEnvelope"]
     assert payload["payloadType"] == "application/vnd.in-toto+json"
+
+
+def test_every_file_is_signed_those_of_git_included(artifact, keys, make_manifest):
+    (artifact / ".gitattributes").write_text("* binary")
+    write_manifest(artifact, make_manifest())
+    envelope = json.loads(sign(artifact, keys[0]).read_bytes())["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    signed = {item["name"]: item["digest"] for item in statement["predicate"]["resources"]}
+    manifest = read_manifest(artifact)
+    assert signed == {**manifest.files, "manifest.json": artifact_digest(artifact)}
+    verify_signature(artifact, keys[1])
 
 
 @pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])

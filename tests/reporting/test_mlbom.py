@@ -3,7 +3,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,12 @@ def test_a_figure_that_is_not_known_is_left_out(results: dict[str, StudyResult])
     figures = model_of(json.loads(text))["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert figures and all(isfinite(float(f["value"])) for f in figures)
     assert "speed-up" not in {f["type"] for f in figures} and "nan" not in text.lower() and "null" not in text
+    verdict = results["bare"].verdict
+    open_end = dataclasses.replace(verdict.components[0], lower=nan)
+    half = dataclasses.replace(results["bare"], verdict=dataclasses.replace(verdict, components=(open_end,)))
+    told = model_of(bill_of(half))["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    (interval,) = (m["confidenceInterval"] for m in told if "confidenceInterval" in m)
+    assert set(interval) == {"upperBound"}
     unknown = dataclasses.replace(results["bare"].winner, verdict=None)
     result = dataclasses.replace(results["unassessed"], winner=unknown)
     card = model_of(bill_of(result))["modelCard"]

@@ -235,3 +235,4 @@ def test_hostile_names_stay_text(results: dict[str, StudyResult], artifact: Path
     assert "<script" not in html.lower() and "&lt;script&gt;" in html
     assert "\x1b" not in html and "\u202e" not in html
     assert f"The first 100 of {len(result.verdict.flips)}" in Words(html).text
+    assert html.count(">harmful</td>") == 100 and ">beneficial</td>" not in html, "harmful ones first"
