@@ -149,11 +149,13 @@ def _check_outputs(task: Task, outputs: int, classes: tuple[str, ...]) -> None:
                 "these cases have, name all of them in the order of its outputs with --classes"
             )
     elif outputs != len(classes):
-        hint = {
-            Task.MULTILABEL: "--label-columns must name the label of each output, in their order",
-            Task.REGRESSION: "--label-columns must name the value of each output, in their order",
-        }.get(task, "name the class of each output, in their order, with --classes")
-        raise InputError(f"the labels are {len(classes)} ({named}) but the model gives {outputs} outputs; {hint}")
+        what, hint = {
+            Task.MULTILABEL: ("columns", "--label-columns must name the label of each output, in their order"),
+            Task.REGRESSION: ("columns", "--label-columns must name the value of each output, in their order"),
+        }.get(task, ("classes", "mend the labels, or name the class of each output, in their order, with --classes"))
+        raise InputError(
+            f"the labels have {len(classes)} {what} ({named}) but the model gives {outputs} outputs; {hint}"
+        )
 
 
 def _structures(raw: NDArray[np.float32], classes: tuple[str, ...]) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
