@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "optimize"
 NOT_ACCEPTED = 3
+SHOWN_REASONS, SHOWN_LETTERS = 8, 240
 
 
 def run(
@@ -186,6 +187,7 @@ def _configure(
 def show(delivery: Delivery) -> None:
     """Trials as a table, then what was delivered and why."""
     from primum.cli.console import print_table
+    from primum.reporting.numbers import shorten
 
     result = delivery.result
     rows = []
@@ -200,8 +202,10 @@ def show(delivery: Delivery) -> None:
     if result.unproven:
         typer.echo("UNPROVEN: nothing shows that this artifact is no worse than the original.")
     typer.echo(f"verdict: {result.outcome.value} ({result.verdict_recipe})")
-    for reason in result.reasons:
-        typer.echo(f"  {reason}")
+    for reason in result.reasons[:SHOWN_REASONS]:
+        typer.echo(f"  {shorten(reason, SHOWN_LETTERS)}")
+    if len(result.reasons) > SHOWN_REASONS:
+        typer.echo(f"  and {len(result.reasons) - SHOWN_REASONS} more reasons, in the report")
     lower, upper = result.speedup_interval
     size = f"{result.size_ratio:.2f}x smaller"
     if result.guard is not None:
