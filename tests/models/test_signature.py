@@ -201,7 +201,7 @@ def test_far_inputs_tell_small_logits_from_probabilities():
 @pytest.mark.parametrize(
     ("raw", "more", "message"),
     [
-        (NORMAL, {"classes": ("a", "b"), "task": Task.MULTICLASS}, "labels have 2 classes .*gives 3 outputs.*--classes"),
+        (NORMAL, {"classes": ("a", "b"), "task": Task.MULTICLASS}, "have 2 classes .*gives 3 outputs.*--classes"),
         (NORMAL, {"classes": ("a",), "task": Task.MULTILABEL}, "gives 3 outputs.*--label-columns"),
         (NORMAL, {"classes": ("a",), "task": Task.REGRESSION}, "gives 3 outputs.*--label-columns"),
         (NORMAL, {"classes": ("a", "b")}, "gives 3 outputs.*--classes"),
