@@ -160,7 +160,8 @@ def _data(result: StudyResult) -> Json:
 def _criteria(result: StudyResult, made: Delivered) -> list[Json]:
     """What was demanded, one entry a kind of endpoint, and the rules for groups and for lossless exports."""
     policy = result.policy
-    kinds = dict.fromkeys(kind_of(p.name) for p in (made.verdict.components if made.verdict else ()))
+    # Of one kind all endpoints have one margin, which the component names: accuracy borrows that of sensitivity.
+    kinds = {kind_of(p.name): p for p in (made.verdict.components if made.verdict else ())}
     rule = f"lower bound of the {policy.confidence:.0%} interval of the paired difference above −margin"
     groups = "too few cases block unless waived by name" if policy.block_on_insufficient else "too few cases are named"
     return [
@@ -168,10 +169,10 @@ def _criteria(result: StudyResult, made: Delivered) -> list[Json]:
             {
                 "what": kind,
                 "rule": rule,
-                "margin": policy.margins.value(kind),
-                "stated_by_a_clinician": policy.margins.given(kind),
+                "margin": plain(part.margin),
+                "stated_by_a_clinician": part.margin_given,
             }
-            for kind in kinds
+            for kind, part in kinds.items()
         ),
         {"what": "groups", "rule": f"each group that can be judged passes at the same margins; {groups}"},
         {

@@ -24,14 +24,14 @@ def assess_delivered(
     part: str,
     config: OptimizationConfig,
     frozen: FrozenThreshold | None,
-    opened: bool,
+    declared_first: bool,
     plain_case_ids: bool,
 ) -> Assessment:
-    """Assess the candidate `key` on `part`; `opened`: the confirmation set was opened in this study."""
+    """Assess the candidate `key` on `part`; `declared_first`: the sequence was fixed before the set was opened."""
     cases, policy = runner.cases(part), runner.judging.policy
     reference, candidate = runner.scores(runner.baseline_key, part), runner.scores(key, part)
     records = dict(_RECORDS)
-    if opened:
+    if declared_first:
         records |= {Record.CRITERIA: "evidence/modification_record.json", Record.OPENINGS: "the ledger, by its hashes"}
     if not plain_case_ids:
         records[Record.PSEUDONYMS] = "evidence/flips.csv"

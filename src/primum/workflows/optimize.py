@@ -210,7 +210,7 @@ class _Study:
             guard=guarded,
             assessment=assessment,
             why=why,
-            declared_at=str((self.store.record("declared") or {}).get("when", "")),
+            declared_at=declared_at,
         )
         return self._seal(result)
 
