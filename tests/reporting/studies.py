@@ -61,7 +61,7 @@ def told(base: StudyResult, cases: Cases, pair: tuple[np.ndarray, np.ndarray], p
     changes: dict[str, Any] = {
         "policy": policy,
         "model": model,
-        "data": dataclasses.replace(base.data, parts=parts, groups={k: {} for k in cases.groups}),
+        "data": dataclasses.replace(base.data, parts=parts, groups={k: levels_of(v) for k, v in cases.groups.items()}),
         "power": power_of(cases, policy),
         "baseline": dataclasses.replace(base.baseline, verdict=verdict),
         "trials": trials,
@@ -77,6 +77,12 @@ def told(base: StudyResult, cases: Cases, pair: tuple[np.ndarray, np.ndarray], p
         "assessment": assessment,
     }
     return dataclasses.replace(base, **changes)
+
+
+def levels_of(values: np.ndarray) -> dict[str, int]:
+    """How many cases each level has."""
+    names, sizes = np.unique(values, return_counts=True)
+    return dict(zip(names.tolist(), sizes.tolist()))
 
 
 def power_of(cases: Cases, policy: ClinicalPolicy) -> dict[str, Any]:

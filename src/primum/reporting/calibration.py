@@ -67,7 +67,8 @@ def _figure(result: StudyResult, pairs: tuple[CalibrationPair, ...]) -> Figure:
         for p in drawn
     )
     sizes = [b.n for p in drawn for side in (p.reference, p.candidate) for b in side.curve]
-    held = f"{n.count(min(sizes))} to {n.count(max(sizes))} cases" if sizes else "no cases"
+    least, most = (min(sizes), max(sizes)) if sizes else (0, 0)
+    held = n.plural(most, "case") if least == most else f"{n.count(least)} to {n.count(most)} cases"
     caption = (
         f"Observed share against mean score, in bins of equal count ({held} each), with Wilson intervals by patient. "
         "On the diagonal 3 in 10 patients with a score of 0.3 have the finding."
@@ -89,7 +90,7 @@ def _table(result: StudyResult, pairs: tuple[CalibrationPair, ...]) -> Table:
     caption = (
         "Calibration-in-the-large: 0 is ideal, above it risks are too low. Slope: 1 is ideal, below it scores are too "
         "extreme. The expected calibration error (ECE, 15 bins) is biased upwards: even perfectly calibrated scores "
-        "show what stands in the next column."
+        "show what stands in the next column. Differences are delivered less original."
     )
     titles = columns(
         *("Question",) * any(p.name for p in pairs),
@@ -103,7 +104,7 @@ def _table(result: StudyResult, pairs: tuple[CalibrationPair, ...]) -> Table:
         "#ECE if calibrated",
         "#Spiegelhalter z",
     )
-    return long_table(Table(caption, titles, tuple(rows), wide=True), "Questions and models")
+    return long_table(Table(caption, titles, tuple(rows), wide=True), "Calibration by question")
 
 
 def _model_row(name: str, side: str, held: Calibration) -> tuple[Cell, ...]:
@@ -129,7 +130,7 @@ def _difference_row(name: str, pair: CalibrationPair, result: StudyResult) -> tu
     ends = "" if part is None else n.between(-part.upper, -part.lower, 4)
     return row(
         *([name] if name else []),
-        Cell("Difference", "", "delivered − original"),
+        "Difference",
         "",
         "",
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from primum.reporting.blocks import Block, Cell, Figure, Paragraph, Section, Sid
 from primum.reporting.values import values_blocks
 from primum.study.result import StudyResult
 from primum.task import Task
+from primum.validation.auroc import worst_ranked
 from primum.validation.cases import Cases
 from primum.validation.decisions import NO_DECISION, Rule, rule_for
 from primum.validation.flips import NO_CLASS
@@ -34,7 +36,7 @@ def decisions_section(result: StudyResult) -> Section:
     """ROC curves and confusion matrices of original and delivered artifact; of values and masks how far they lie."""
     judged, task = result.judged, result.model.task
     finite = len(judged.labels) and np.isfinite(judged.reference).all()
-    if not finite or (task in (Task.BINARY, Task.REGRESSION) and not np.isfinite(judged.candidate).all()):
+    if not finite or (task is Task.REGRESSION and not np.isfinite(judged.candidate).all()):
         text = "The scores are not all finite numbers, so no curve and no matrix is drawn."
         return Section("decisions", _TITLE, (Paragraph(text),))
     intro = Paragraph(
@@ -44,7 +46,8 @@ def decisions_section(result: StudyResult) -> Section:
     classes = result.model.classes
     rule = rule_for(task, classes, result.policy)
     if rule is None:
-        return Section("decisions", "Values and masks", (intro, *values_blocks(result)))
+        title = "Masks" if task is Task.SEGMENTATION else "Values"
+        return Section("decisions", title, (intro, *values_blocks(result)))
     curves = _curves(result, rule)
     return Section("decisions", _TITLE, (intro, *curves, *_tables(result, rule)))
 
@@ -64,7 +67,8 @@ def _seen(result: StudyResult, rule: Rule) -> list[View]:
     cases = Cases(judged.labels, ids, {}, ids, task=task, classes=classes)
     found = views(cases, judged.reference, judged.candidate, rule)
     kept = [v for v in found if v.labels.size and v.labels.min() < v.labels.max()]
-    return [v for v in kept if np.isfinite(v.candidate).all()]
+    # As the gate ranks them: an answer that is no number is the worst there is.
+    return [replace(v, candidate=worst_ranked(v.labels, v.candidate)) for v in kept]
 
 
 def _curves(result: StudyResult, rule: Rule) -> list[Block]:
@@ -78,12 +82,14 @@ def _curves(result: StudyResult, rule: Rule) -> list[Block]:
     about = f"ROC curves on the {result.judged.part} cases: {told}."
     marks = "at the largest score"
     if task is Task.BINARY:
-        marks = f"at the threshold of {result.policy.threshold:g}"
+        marks = f"at the threshold of {n.threshold(result.policy.threshold)}"
     elif task is Task.MULTILABEL:
         marks = "at each label's threshold"
     caption = f"The marks are the operating points {marks}. Original dashed, delivered solid."
     if task is Task.BINARY:
         caption = f"{about} The marks are the operating points {marks}."
+    if not np.isfinite(result.judged.candidate).all():
+        caption += " Scores of the candidate that are not numbers are ranked worst."
     if len(made) > len(panels):
         caption += f" Of {len(made)} curves the {len(panels)} of the lowest AUROC are drawn."
     draw = partial(figure_roc.draw, panels)
@@ -115,21 +121,23 @@ def _tables(result: StudyResult, rule: Rule) -> list[Block]:
     tables = [_count(judged.labels, c, size) for c in calls]
     if size > _MOST_CLASSES:
         return [_largest(result, tables)]
+    width = size + bool(tables[1][:, -1].any())
     matrices = (
-        _matrix(_SIDES[0], tables[0], None, result),
-        _matrix(_SIDES[1], tables[1], tables[0], result),
+        _matrix(_SIDES[0], tables[0], None, width, result),
+        _matrix(_SIDES[1], tables[1], tables[0], width, result),
     )
-    return [Side(matrices)] if size <= _BESIDE else list(matrices)
+    return [Side(matrices)] if width <= _BESIDE else list(matrices)
 
 
 def _binary(name: str, calls: np.ndarray, result: StudyResult) -> Table:
     positive, negative = class_names(result)
     labels = result.judged.labels
-    tp, fn, fp, tn = (
-        n.count(int(((labels == truth) & (calls == call)).sum())) for truth, call in ((1, 1), (1, 0), (0, 1), (0, 0))
-    )
+    # A case without a decision is wrong, whatever it is.
+    found, silent = (int(((labels == truth) & (calls == truth)).sum()) for truth in (1, 0))
+    tp, fn = n.count(found), n.count(int((labels == 1).sum()) - found)
+    fp, tn = n.count(int((labels == 0).sum()) - silent), n.count(silent)
     return Table(
-        f"{name}: decisions at a threshold of {result.policy.threshold:g}",
+        f"{name}: decisions at a threshold of {n.threshold(result.policy.threshold)}",
         columns("Truth", f"#Called {n.shorten(positive, 24)}", f"#Called {n.shorten(negative, 24)}"),
         (
             row(f"{positive} (positive)", f"{tp} right", f"{fn} missed"),
@@ -144,10 +152,8 @@ def _count(labels: np.ndarray, calls: np.ndarray, size: int) -> np.ndarray:
     return np.bincount((size + 1) * labels + placed, minlength=size * (size + 1)).reshape(size, size + 1)
 
 
-def _matrix(name: str, table: np.ndarray, before: np.ndarray | None, result: StudyResult) -> Table:
-    names = [n.shorten(c, 18) for c in result.model.classes]
-    broken = [NO_CLASS] if table[:, -1].any() else []
-    width = len(names) + len(broken)
+def _matrix(name: str, table: np.ndarray, before: np.ndarray | None, width: int, result: StudyResult) -> Table:
+    names = [n.shorten(c, 18) for c in (*result.model.classes, NO_CLASS)][:width]
     rows = []
     for i, truth in enumerate(result.model.classes):
         cells = []
@@ -158,7 +164,7 @@ def _matrix(name: str, table: np.ndarray, before: np.ndarray | None, result: Stu
         rows.append(row(truth, *cells))
     about = "cases by truth (rows) and the class called (columns); right in bold"
     small = "" if before is None else ", the change from the original in small"
-    titles = columns("Truth", *(f"#{c}" for c in (*names, *broken)))
+    titles = columns("Truth", *(f"#{c}" for c in names))
     return Table(f"{name}: {about}{small}.", titles, tuple(rows), wide=width > _BESIDE)
 
 
@@ -199,7 +205,7 @@ def _by_label(result: StudyResult, rule: Rule, calls: tuple[np.ndarray, ...]) ->
             figures += [n.count(v) for v in (found, missed, int((labels == 0).sum()) - silent, silent)]
         known = int((labels >= 0).sum())
         unknown = Cell(n.count(known), "", f"{n.count(len(labels) - known)} not known" if known < len(labels) else "")
-        rows.append(row(Cell(name, "", f"called from {rule.thresholds[k]:g}"), unknown, *figures))
+        rows.append(row(Cell(name, "", f"called from {n.threshold(rule.thresholds[k])}"), unknown, *figures))
     heads = [f"#{side}: {what}" for side in _SIDES for what in ("found", "missed", "false alarms", "right absent")]
     caption = "Decisions by label, on the cases where the label is known."
     return long_table(Table(caption, columns("Label", "#Known", *heads), tuple(rows), wide=True), "Labels")

@@ -13,12 +13,12 @@ from primum.reporting import wording as w
 from primum.reporting.blocks import (
     Block,
     Cell,
+    Facts,
     Figure,
     Paragraph,
     Section,
     Table,
     columns,
-    facts,
     long_table,
     row,
 )
@@ -58,7 +58,11 @@ def endpoints_section(result: StudyResult) -> Section:
     for parts, about in ((whole, "All cases together."), (single, _BY_VIEW.get(verdict.task, ""))):
         if parts:
             apart = f"{about} " if whole and single else ""
-            blocks.append(long_table(endpoint_table(verdict, parts, f"{apart}{_DIRECTION}"), "Endpoints by class"))
+            blocks.append(
+                long_table(
+                    endpoint_table(verdict, parts, f"{apart}{_DIRECTION}"), _FOLDED.get(verdict.task, "Endpoints")
+                )
+            )
     if verdict.clustered and any(p.table for p in verdict.components):
         blocks.append(Paragraph(_CLUSTERED, "small"))
     return Section("endpoints", "Is it as good as the original?", (*blocks, *_beside(verdict)))
@@ -96,6 +100,11 @@ _BY_VIEW = {
     Task.ORDINAL: "Each grade or higher against all lower ones.",
     Task.MULTILABEL: "Each label, on the cases where it is known.",
 }
+_FOLDED = {
+    Task.MULTICLASS: "Endpoints by class",
+    Task.ORDINAL: "Endpoints by grade",
+    Task.MULTILABEL: "Endpoints by label",
+}
 _CLUSTERED = (
     "Some patients have several cases. Original and candidate are shares of cases; the difference and its interval "
     "rest on patients, so the difference need not be the two shares' own."
@@ -116,7 +125,7 @@ def _composition(verdict: Verdict) -> str:
     if verdict.n_positive is not None and verdict.n_negative is not None:
         return (
             f", {n.count(verdict.n_positive)} positive and {n.count(verdict.n_negative)} negative, decided at a score "
-            f"of {verdict.threshold:g}"
+            f"of {n.threshold(verdict.threshold)}"
         )
     listed = [f"{n.clean(name)} {n.count(size)}" for name, size in verdict.class_counts.items()][:_COUNTED]
     more = len(verdict.class_counts) - len(listed)
@@ -194,6 +203,7 @@ def _beside(verdict: Verdict) -> list[Block]:
             f"p {n.p_value(held['stuart_maxwell_p'])} (Stuart-Maxwell), {n.p_value(held['bhapkar_p'])} (Bhapkar): "
             "whether both models name each class equally often"
         )
+    told = (("Macro-AUROC", macro), ("Shift of classes", shift))
     if not macro and not shift:
         return []
-    return [Paragraph("Beside these, and deciding nothing:", "muted"), facts(macro_auroc=macro, shift_of_classes=shift)]
+    return [Paragraph("Beside these, and deciding nothing:", "muted"), Facts(tuple(pair for pair in told if pair[1]))]

@@ -55,7 +55,7 @@ def draw_benefit(panels: Sequence[Benefit]) -> str:
             for (colour, dashes, _, width), name, line in zip(LOOKS, _SIDES, (panel.reference, panel.candidate)):
                 axes.plot(panel.thresholds, line, color=colour, linestyle=dashes, linewidth=width, label=name, zorder=3)
             for at in panel.used:
-                axes.axvline(at, color=RULE, linewidth=1.4, zorder=1)
+                axes.axvline(at, color=RULE, linewidth=1.4, zorder=0.5)
             top = max(*panel.reference, *panel.candidate, *panel.treat_all, 0.01) * 1.08
             axes.set_ylim(-top * 0.22, top)
             axes.set_xlim(0, 1)

@@ -16,6 +16,8 @@ from primum.validation.verdict import Component, Outcome, SubgroupVerdict, Verdi
 
 MOST_ROWS = 68
 _FEW_VIEWS = 2
+_ROOM = 29
+"""Characters of a row's name."""
 _ROW = 0.3
 _LEFT, _RIGHT = 0.29, 0.6
 _LABELS, _FIGURES, _OUTCOMES = -0.86, 1.04, 1.8
@@ -68,7 +70,7 @@ def rows_of(verdict: Verdict) -> list[Row]:
     single = [p for p in verdict.components if _drawn(p, task) and apart and p.view]
     if single:
         rows.append(Row(_HEADINGS[task]))
-        rows += [Row(f"{_view(p, 18)}, {_sized(p)}", p, indent=True) for p in single]
+        rows += [Row(_named(p.view, p), p, indent=True) for p in single]
     column = None
     for level in verdict.subgroups:
         parts = [p for p in _of_level(level, verdict) if _drawn(p, task)]
@@ -76,8 +78,8 @@ def rows_of(verdict: Verdict) -> list[Row]:
             column = level.column
             rows.append(Row(n.shorten(column, 30)))
         for part in parts:
-            of = f", {_view(part, 9)}" if part.view else ""
-            rows.append(Row(f"{n.shorten(level.value, 15)}{of}, {_sized(part)}", part, indent=True))
+            of = f"{n.shorten(level.value, 12)}, {part.view}" if part.view else level.value
+            rows.append(Row(_named(of, part), part, indent=True))
     return rows
 
 
@@ -125,13 +127,11 @@ def _of_level(level: SubgroupVerdict, verdict: Verdict) -> Iterator[Component]:
             yield part
 
 
-def _sized(part: Component) -> str:
+def _named(of: str, part: Component) -> str:
+    """A class or group with the endpoint and its cases; the name gives way where there is no room for all."""
     kind = kind_of(part.name)
-    return f"{_SHORT.get(kind, kind)} (n = {n.count(part.n)})"
-
-
-def _view(part: Component, length: int) -> str:
-    return n.shorten(part.view.replace(">= ", "≥ "), length)
+    what = f"{_SHORT.get(kind, kind)} (n = {n.count(part.n)})"
+    return f"{n.shorten(of.replace('>= ', '≥ '), _ROOM - len(what))}, {what}"
 
 
 def _scaled(axis: Axis, part: Component, number: float) -> float:
@@ -160,8 +160,14 @@ def _draw_row(axes: Any, place: int, row: Row, axis: Axis, reach: float) -> None
     part, colour = row.part, COLOURS[row.part.outcome]
     hollow = part.outcome in (Outcome.INSUFFICIENT, Outcome.NOT_ASSESSED)
     left = _LABELS + 0.035 * row.indent
-    label = n.shorten(row.label, 36 if row.indent else 32)
-    axes.text(left, place, label, transform=across, va="center", weight="normal" if row.indent else "bold")
+    axes.text(
+        left,
+        place,
+        row.label if row.indent else n.shorten(row.label, 34),
+        transform=across,
+        va="center",
+        weight="normal" if row.indent else "bold",
+    )
     unit = " pp" if n.is_rate(part.name) else ""
     interval = n.interval(part.name, part.lower, part.upper).removesuffix(" pp")
     figures = f"{n.difference(part.name, part.difference).removesuffix(' pp')} ({interval}){unit}"

@@ -20,7 +20,7 @@ _MARKERS = {
 }
 _WIDE = 8.0
 """Largest value / smallest from which an axis is logarithmic."""
-_MOST_LABELS = 7
+_MOST_LABELS = 14
 _STEPS = 120
 _PLACES = ((9, 0, "left"), (-9, 0, "right"), (0, 12, "center"), (0, -13, "center"), (9, 12, "left"), (9, -13, "left"),
            (-9, 12, "right"), (-9, -13, "right"), (0, 24, "center"), (0, -25, "center"))  # fmt: skip

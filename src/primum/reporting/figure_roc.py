@@ -71,7 +71,8 @@ def _zoom(axes: Any, panel: Panel) -> None:
     inset.set_facecolor("white")
     _percent(inset)
     inset.grid()
-    axes.indicate_inset_zoom(inset, edgecolor=MUTED)
+    for line in axes.indicate_inset_zoom(inset, edgecolor=MUTED).connectors:
+        line.set_visible(False)
 
 
 def _frame(axes: Any) -> None:
@@ -92,4 +93,12 @@ def _lines(axes: Any, panel: Panel, names: tuple[str | None, ...]) -> None:
         axes.plot(line.fpr, line.tpr, color=colour, linestyle=dashes, linewidth=width, label=label, zorder=3)
         size = 9 if marker == "s" else 6
         look = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.6}
-        axes.plot(*([v] for v in line.point), marker=marker, markersize=size, linestyle="none", zorder=4, **look)
+        axes.plot(
+            *([v] for v in line.point),
+            marker=marker,
+            markersize=size,
+            linestyle="none",
+            zorder=4,
+            clip_on=False,
+            **look,
+        )

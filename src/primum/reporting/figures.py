@@ -71,12 +71,17 @@ def board(width: float, height: float) -> Iterator[Any]:
         yield Figure(figsize=(width, height))
 
 
+def tiles_across(count: int) -> int:
+    """How many of `count` panels stand in a row."""
+    return 2 if count == 4 else min(count, 3)
+
+
 @contextmanager
 def tiles(count: int) -> Iterator[tuple[Any, list[Any]]]:
-    """A figure and `count` axes: one large, or several small ones of three a row, with room for a legend above."""
-    columns = min(count, 3)
+    """A figure and `count` axes: one large, or small ones, two or three a row, with room for a legend above."""
+    columns = tiles_across(count)
     rows = -(-count // columns)
-    side = 4.6 if count == 1 else 2.75
+    side = {1: 4.6, 2: 3.4}.get(columns, 2.75)
     width, height = columns * (side + 0.75) + 0.1, rows * (side + 0.85) + 0.35
     with board(width, height) as figure:
         made = []
@@ -90,15 +95,15 @@ def tiles(count: int) -> Iterator[tuple[Any, list[Any]]]:
 
 def finish(figure: Any, made: list[Any], titles: list[str], across: str, up: str) -> None:
     """Titles of the panels, the axes' names at the left and below, and one legend above for all."""
-    last = len(made) - min(3, len(made))
+    columns = tiles_across(len(made))
     for place, (axes, title) in enumerate(zip(made, titles)):
         axes.grid()
         axes.tick_params(labelsize=9 if len(made) == 1 else 8)
         if title:
             axes.set_title(shorten(title, 34), fontsize=9.5, loc="left", pad=5)
-        if place >= last:
+        if place >= len(made) - columns:
             axes.set_xlabel(across)
-        if place % 3 == 0:
+        if place % columns == 0:
             axes.set_ylabel(up)
     handles, labels = max((axes.get_legend_handles_labels() for axes in made), key=lambda found: len(found[0]))
     if handles:

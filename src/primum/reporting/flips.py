@@ -153,7 +153,7 @@ def _rule(result: StudyResult) -> str:
     if verdict.task in _CLASSES:
         return "Scores are of the true class."
     if verdict.task is Task.BINARY or (verdict.task is Task.MULTILABEL and not result.policy.thresholds):
-        return f"Threshold {verdict.threshold:g}."
+        return f"Threshold {n.threshold(verdict.threshold)}."
     return ""
 
 

@@ -196,7 +196,7 @@ def _policy(result: StudyResult) -> Facts:
 def _threshold(result: StudyResult) -> str:
     policy, task = result.policy, result.model.task
     if task is Task.BINARY:
-        return f"{policy.threshold:.4g} on P({n.clean(result.model.positive)}), frozen on the original"
+        return f"{n.threshold(policy.threshold)} on P({n.clean(result.model.positive)}), frozen on the original"
     if task is Task.MULTILABEL:
         return f"{policy.threshold:g} on each label's probability, unless it has its own; frozen on the original"
     return "none: the largest score decides" if task in (Task.MULTICLASS, Task.ORDINAL) else ""

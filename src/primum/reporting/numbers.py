@@ -83,13 +83,25 @@ def amount(number: float) -> str:
         return "0"
     if not 1e-4 <= abs(number) < 1e9:
         return f"{number:.3e}".replace("-", "\N{MINUS SIGN}")
-    digits = max(0, 3 - floor(log10(abs(number))))
-    return f"{number:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{number:,.{_decimals(number, 4)}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed_amount(number: float) -> str:
-    """The same with its sign."""
-    return f"+{amount(number)}" if number > 0 else amount(number)
+    """A difference in such units, three digits that count."""
+    return _signed_amounts(number)[0]
+
+
+def _signed_amounts(*numbers: float) -> list[str]:
+    """Differences with as many decimals as give the largest three digits that count."""
+    largest = max((abs(v) for v in numbers if isfinite(v)), default=0.0)
+    if largest and not 1e-4 <= largest < 1e9:
+        return [f"{v:+.2e}".replace("-", "\N{MINUS SIGN}") if isfinite(v) else NOTHING for v in numbers]
+    decimals = _decimals(largest, 3) if largest else 0
+    return [signed(v, decimals) for v in numbers]
+
+
+def _decimals(number: float, digits: int) -> int:
+    return max(0, digits - 1 - floor(log10(abs(number))))
 
 
 def level(name: str, number: float) -> str:
@@ -115,7 +127,7 @@ def interval(name: str, lower: float, upper: float) -> str:
     if not (isfinite(lower) and isfinite(upper)):
         return NOTHING
     if kind_of(name) in VALUES:
-        return f"{signed_amount(lower)} to {signed_amount(upper)}"
+        return " to ".join(_signed_amounts(lower, upper))
     if is_rate(name):
         return f"{signed(lower * 100, 2)} to {signed(upper * 100, 2)} pp"
     return f"{signed(lower, 4)} to {signed(upper, 4)}"
@@ -138,6 +150,16 @@ def p_value(number: float) -> str:
 def plain(number: float, digits: int = 3) -> str:
     """A plain figure with a true minus."""
     return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}") if isfinite(number) else NOTHING
+
+
+def threshold(value: float) -> str:
+    """A threshold on a score."""
+    return f"{value:.4g}" if isfinite(value) else NOTHING
+
+
+def within(lower: float, upper: float, digits: int = 3) -> str:
+    """An interval of a figure that has no sign."""
+    return f"{plain(lower, digits)} to {plain(upper, digits)}" if isfinite(lower) and isfinite(upper) else NOTHING
 
 
 def between(lower: float, upper: float, digits: int = 3) -> str:

@@ -41,7 +41,8 @@ def operating_section(result: StudyResult) -> Section | None:
         blocks += [Paragraph(_threshold(result, found)), _rates_table(result, found.operating)]
         blocks += [Paragraph(_own(found.operating), "small")] if any(p.held for p in found.operating) else []
     if found.concordance is not None:
-        blocks += [Heading("Actions"), *_actions(found.concordance)]
+        head = [Heading("Actions")] if found.operating else []
+        blocks += [*head, *_actions(found.concordance)]
     if found.net_benefit:
         blocks += [Heading("Net benefit"), *_benefit(result, found)]
     title = "Operating points and actions" if found.operating else "Actions"
@@ -54,7 +55,7 @@ def _threshold(result: StudyResult, found: Assessment) -> str:
     if frozen is not None and task is Task.BINARY:
         return _frozen(frozen)
     if task is Task.BINARY:
-        return f"The threshold of {result.policy.threshold:g} was given, and holds for both models."
+        return f"The threshold of {n.threshold(result.policy.threshold)} was given, and holds for both models."
     if task is Task.MULTILABEL:
         return "Each label has the threshold that the policy gives it, for both models."
     return "No threshold: the class of the largest score is called."
@@ -65,8 +66,9 @@ def _frozen(frozen: FrozenThreshold) -> str:
     rate = frozen.achieved.specificity if frozen.held == "specificity" else frozen.achieved.sensitivity
     reached = f" (it reaches {_share(rate)} there, optimistic by that choice)" if rate is not None else ""
     return (
-        f"The threshold of {frozen.threshold:.4g} is the {which} at which the original holds a {frozen.held} of "
-        f"{frozen.asked:.4g}{reached}. It was frozen on {n.clean(frozen.cases)} ({n.plural(frozen.n, 'case')} of "
+        f"The threshold of {n.threshold(frozen.threshold)} is the {which} at which the original holds a "
+        f"{frozen.held} of {frozen.asked:.4g}{reached}. It was frozen on {n.clean(frozen.cases)} "
+        f"({n.plural(frozen.n, 'case')} of "
         f"{n.plural(frozen.n_patients, 'patient')}) by the original's scores alone, and holds for both models."
     )
 
@@ -94,7 +96,7 @@ def _rates_table(result: StudyResult, pairs: tuple[OperatingPair, ...]) -> Table
             rows.append(row(*cells, *_cells(held.sensitivity), *_cells(held.specificity)))
     caption = "Rates of each model; Wilson intervals by patient."
     caption += " The last line of a question describes only: it decides nothing." if own else ""
-    return long_table(Table(caption, titles, tuple(rows)), "Questions and models")
+    return long_table(Table(caption, titles, tuple(rows)), "Rates by question")
 
 
 def _cells(rate: Interval | None) -> tuple[str, str]:
@@ -127,7 +129,7 @@ def _actions(found: Concordance) -> list[Block]:
     if found.kappa is not None:
         weighted = ", quadratic weights" if found.weights == "quadratic" else ""
         kappa = found.kappa
-        text += f" Kappa {n.plain(kappa.estimate)} ({n.between(kappa.lower, kappa.upper)}{weighted})."
+        text += f" Kappa {n.plain(kappa.estimate)} ({n.within(kappa.lower, kappa.upper)}{weighted})."
     if found.not_finite:
         text += f" {n.plural(found.not_finite, 'case')} without an answer counted as changed."
     blocks: list[Block] = [Paragraph(text)]

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import isfinite
 
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Heading, Paragraph, Section, Table, columns, row
 from primum.study.result import StudyResult
+from primum.task import Task
 from primum.validation.assessment import Assessment
 from primum.validation.checklist import ItemStatus
 from primum.validation.spec_scores import ScoreStatus, SpecScore
 
 _TITLE = "The five scores"
+_OF_A_KIND = 3
+"""Pieces of advice of one kind that are shown; the others are folded."""
+_KIND = 1
+"""First words that tell kinds apart."""
+_LONGEST = 420
+"""Characters of a score's reason; report.json holds all."""
 _STATUS = {
     ScoreStatus.MET: Cell("✓ Met", "good"),
     ScoreStatus.NOT_MET: Cell("✗ Not met", "bad"),
@@ -38,15 +46,13 @@ def scores_section(result: StudyResult) -> Section:
             f"Of the delivered {w.readable(result.winner)}, on the {result.judged.part} cases. Each score is a bound "
             "that these cases support, by the definition beside it. None overrules the verdict."
         ),
-        _table(found),
+        _table(found, result.model.task),
         Paragraph(_overall(found)),
     ]
     if found.notes:
         blocks.append(Paragraph(" ".join(f"{w.sentence(n.clean(note))}." for note in found.notes), "small"))
     if found.recommendations:
-        rows = tuple(row(r.advice, r.fact) for r in found.recommendations)
-        table = Table("The most urgent first.", columns("Advice", "Measured fact"), rows)
-        blocks += [Heading("What to do next"), table]
+        blocks += [Heading("What to do next"), *_advice(found, result.model.task)]
     blocks += [Heading("Evidence checklist"), _checklist(found)]
     return Section("scores", _TITLE, tuple(blocks))
 
@@ -56,7 +62,24 @@ def score_name(score: SpecScore) -> str:
     return w.sentence(score.name.value.replace("_", " "))
 
 
-def _table(found: Assessment) -> Table:
+def _advice(found: Assessment, task: Task) -> list[Block]:
+    """The most urgent first, a few of each kind; the others folded."""
+    shown, more = [], []
+    kinds: Counter[str] = Counter()
+    for one in found.recommendations:
+        kind = " ".join(one.advice.split()[:_KIND])
+        kinds[kind] += 1
+        made = row(w.inline(one.advice, task), w.inline(one.fact, task))
+        (shown if kinds[kind] <= _OF_A_KIND else more).append(made)
+    titles = columns("Advice", "Measured fact")
+    blocks: list[Block] = [Table("The most urgent first.", titles, tuple(shown))]
+    if more:
+        fold = f"More of the same kinds: {n.plural(len(more), 'row')}"
+        blocks.append(Table("More of the same kinds.", titles, tuple(more), fold=fold))
+    return blocks
+
+
+def _table(found: Assessment, task: Task) -> Table:
     rows = []
     for score in found.scores:
         numbered = isfinite(score.threshold)
@@ -71,7 +94,7 @@ def _table(found: Assessment) -> Table:
                 f"{score.threshold * 100:g}%" if numbered else n.NOTHING,
                 Cell(status.text, status.tone, needed),
                 score.definition,
-                score.reason or n.NOTHING,
+                n.shorten(w.inline(score.reason, task), _LONGEST) or n.NOTHING,
             )
         )
     titles = columns("Score", "#Value", "#Threshold", "Status", "What it means here", "Why")

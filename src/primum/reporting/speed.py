@@ -58,7 +58,8 @@ def _changes(result: StudyResult) -> Card:
         return Card(title, figure, none.get(task, f"no {one} decided differently"))
     if task is Task.SEGMENTATION:
         return Card(title, figure, f"more than {DICE_LOSS:g} each")
-    detail = f"{n.count(found.harmful)} harmful, {n.count(found.beneficial)} beneficial"
+    words = ("with a larger error", "with a smaller") if task is Task.REGRESSION else ("harmful", "beneficial")
+    detail = f"{n.count(found.harmful)} {words[0]}, {n.count(found.beneficial)} {words[1]}"
     neither = found.flips - found.harmful - found.beneficial
     return Card(title, figure, f"{detail}, {n.count(neither)} between wrong classes" if neither > 0 else detail)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from primum.config import kind_of
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Column, Paragraph, Section, Table, columns, long_table, row
@@ -14,7 +15,7 @@ from primum.validation.verdict import Component, Outcome, SubgroupVerdict, Verdi
 
 _TITLE = "Subgroups"
 _MOST_COLUMNS = 4
-_NAMED = 4
+_NAMED = 3
 
 
 def subgroups_section(result: StudyResult) -> Section:
@@ -36,8 +37,8 @@ def subgroups_section(result: StudyResult) -> Section:
     blocks.append(long_table(_table(verdict), "Groups"))
     if any(level.harmed for level in verdict.subgroups):
         text = (
-            "Harm: the smallest p-value of a group's endpoints against “no worse”, adjusted by Holm for all endpoints "
-            "of all groups. It points, and decides nothing."
+            "Harm: the smallest p-value of a group's endpoints, adjusted by Holm for all endpoints of all groups. It "
+            "is against no loss at all, so that a loss within the margin shows too. It points, and decides nothing."
         )
         blocks.append(Paragraph(text, "small"))
     return Section("subgroups", _TITLE, (*blocks, *_fairness(result)))
@@ -86,7 +87,7 @@ def _row(level: SubgroupVerdict, verdict: Verdict, names: list[str], single: boo
         n.count(level.n_patients),
         *([n.count(level.n_positive)] if level.n_positive is not None else []),
         *(_figures(parts.get(name), name) for name in names),
-        *([_open_classes(level, verdict, names)] if single else []),
+        *([_open_classes(level, names)] if single else []),
         w.outcome_cell(level.outcome, note),
         Cell(needed or n.NOTHING, tone),
     )
@@ -102,17 +103,25 @@ def _figures(part: Component | None, name: str) -> Cell:
     return Cell(figures, "", f"{n.difference(part.name, part.difference).removesuffix(' pp')} ({wide})")
 
 
-def _open_classes(level: SubgroupVerdict, verdict: Verdict, names: list[str]) -> Cell:
+def _open_classes(level: SubgroupVerdict, names: list[str]) -> Cell:
     """How many endpoints of single classes passed, and the names of those that did not."""
     parts = [p for p in level.components if p.name not in names]
     said = []
     for outcome in (Outcome.INFERIOR, Outcome.INCONCLUSIVE, Outcome.NOT_ASSESSED, Outcome.INSUFFICIENT):
-        found = [w.endpoint(p.name, verdict.task) for p in parts if p.outcome is outcome]
-        if found:
-            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-            said.append(f"{w.WORDS[outcome].lower()}: {'; '.join(found[:_NAMED])}{more}")
+        kinds: dict[str, list[str]] = {}
+        for part in parts:
+            if part.outcome is outcome:
+                kinds.setdefault(kind_of(part.name), []).append(n.shorten(part.view.replace(">= ", "≥ "), 24))
+        if kinds:
+            listed = "; ".join(f"{kind} ({_some(names)})" for kind, names in kinds.items())
+            said.append(f"{w.WORDS[outcome].lower()}: {listed}")
     passed = sum(p.outcome is Outcome.NON_INFERIOR for p in parts)
     return Cell(f"{passed} of {n.plural(len(parts), 'endpoint')} non-inferior", "", ". ".join(said))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _fairness(result: StudyResult) -> list[Block]:

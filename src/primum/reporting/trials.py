@@ -34,7 +34,7 @@ def front_section(result: StudyResult) -> Section:
     points: list[figure_pareto.Point] = []
     for trial in (result.baseline, *result.trials):
         speed = _shown_speed(trial, result)
-        if trial.timings is None or not isfinite(speed) or trial.size_bytes <= 0:
+        if not trial.ok or not isfinite(speed) or trial.size_bytes <= 0:
             continue
         verdict, _ = w.standing(result, trial)
         point = figure_pareto.Point(

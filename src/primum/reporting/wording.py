@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import isfinite
 
@@ -58,7 +59,10 @@ _BASES = {
     Basis.NUMERIC: "numeric (lossless)",
     Basis.IDENTITY: "identical ranking",
 }
-_MOST_NEEDED = 2
+_MOST_NEEDED = 3
+_GROUP = re.compile(r"subgroup .*?: [A-Z_]+: ")
+_CLAUSES = 2
+"""Reasons of one group that are said; report.json holds all."""
 
 
 def decisions(verdict: Verdict) -> tuple[int, str]:
@@ -97,9 +101,26 @@ def endpoint(name: str, task: Task = Task.BINARY) -> str:
 
 def said(reason: str, task: Task) -> str:
     """One of the gate's reasons with its endpoint's name readable."""
-    name, colon, rest = reason.partition(": ")
+    group = _GROUP.match(reason)
+    head, clauses = (group[0], reason[group.end() :].split("; ")) if group else ("", [reason])
+    more = [f"and {len(clauses) - _CLAUSES} more"] if group and len(clauses) > _CLAUSES else []
+    kept = clauses[:_CLAUSES] if group else clauses
+    return n.clean(head + "; ".join([*(_readable_clause(clause, task) for clause in kept), *more]))
+
+
+def inline(text: str, task: Task) -> str:
+    """A sentence with the names of endpoints in it readable: "sensitivity of class melanoma"."""
+
+    def readable_name(found: re.Match[str]) -> str:
+        return f"{found[1]} of {view(found[2], task)}" if found[1] in ENDPOINTS else found[0]
+
+    return n.clean(re.sub(r"\b([a-z]+)\[([^\[\]]+)\]", readable_name, text))
+
+
+def _readable_clause(clause: str, task: Task) -> str:
+    name, colon, rest = clause.partition(": ")
     known = colon and kind_of(name) in ENDPOINTS and (name == kind_of(name) or name.endswith("]"))
-    return n.clean(f"{endpoint(name, task)}: {rest}" if known else reason)
+    return f"{endpoint(name, task)}: {rest}" if known else clause
 
 
 def view(name: str, task: Task) -> str:
@@ -173,6 +194,8 @@ def would_decide(part: Component, verdict: Verdict) -> str:
 def _noun(part: Component, task: Task) -> tuple[str, str]:
     """What the endpoint counts, one and many."""
     kind = kind_of(part.name)
+    if kind == "auroc" and "smaller class" in part.method:
+        return "case of the smaller class", "cases of the smaller class"
     if kind not in ("sensitivity", "specificity"):
         return "case", "cases"
     holds = kind == "sensitivity"
@@ -206,7 +229,7 @@ def margin_name(kind: str, task: Task) -> str:
 
 
 def most_needed(parts: Sequence[Component], verdict: Verdict) -> list[str]:
-    """What would decide these endpoints, the two largest numbers; what needs fewer is decided by them."""
+    """What would decide these endpoints, by kind of case the largest number; of many kinds the largest three."""
     largest: dict[str, Component] = {}
     for part in parts:
         if part.n_would_decide is not None:
@@ -214,8 +237,10 @@ def most_needed(parts: Sequence[Component], verdict: Verdict) -> list[str]:
             held = largest.get(noun)
             if held is None or (held.n_would_decide or 0) < part.n_would_decide:
                 largest[noun] = part
-    ranked = sorted(largest.values(), key=lambda p: -(p.n_would_decide or 0))[:_MOST_NEEDED]
-    return [would_decide(p, verdict) for p in verdict_order(ranked)]
+    ranked = sorted(largest.values(), key=lambda p: -(p.n_would_decide or 0))
+    others = len(ranked) - _MOST_NEEDED
+    more = [f"no more for {n.plural(others, 'other kind', 'other kinds')} of case"] if others > 0 else []
+    return [*(would_decide(p, verdict) for p in verdict_order(ranked[:_MOST_NEEDED])), *more]
 
 
 def verdict_order(parts: Sequence[Component]) -> list[Component]:
