@@ -42,6 +42,17 @@ def test_a_patient_with_many_misses_is_not_diluted():
     assert got.lower < share_interval(hits, np.arange(1000)).lower
 
 
+def test_with_few_misses_the_patients_that_have_one_are_counted_too():
+    hits = np.ones(1000, bool)
+    hits[3] = False
+    got = share_interval(hits, np.repeat(np.arange(20), 50))
+    assert got.estimate == 0.999 and got.lower == pytest.approx(wilson_interval(19, 20).lower)
+    assert got.upper > 0.999
+    many = np.ones(1000, bool)
+    many[::100] = False  # ten patients with a miss: the design effect alone
+    assert share_interval(many, np.repeat(np.arange(20), 50)).lower > 0.97
+
+
 @given(counts, counts, counts, counts, st.floats(0.5, 2.0))
 @settings(max_examples=80, deadline=None)
 def test_ratio_statistic_uses_the_constrained_maximum_likelihood(a, b, c, d, theta):

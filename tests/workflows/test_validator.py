@@ -150,6 +150,8 @@ def test_own_metrics_are_reported_for_both_with_an_interval():
     assert own.difference.lower < own.difference.estimate < own.difference.upper
     assert [score.name for score in report.scores] == [ValidationMetric.SAFETY_SCORE]
     assert report.overall_score == report.scores[0].value
+    one = QuantizationValidator().validate_quantization(net, net, ["clinical_relevance"], (inputs, labels))
+    assert one.overall_score == one.scores[0].value > one.assessment.overall
     named = QuantizationValidator().validate_quantization(net, net, {"mine": lambda y, p: p.mean()}, (inputs, labels))
     assert named.custom[0].name == "mine" and named.custom[0].difference.upper == 0 and len(named.scores) == 5
     with pytest.raises(InputError, match="no score"):
