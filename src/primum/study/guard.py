@@ -160,7 +160,14 @@ def guard_result(runner: Runner, winner: Trial, final: Mapping[str, Timings], pa
     return GuardResult(
         part=part,
         band=band,
-        outcome=assess_guard(rule, fresh.classes, fast[part], original[part], fresh.units, band.value or 0.0),
+        outcome=assess_guard(
+            rule,
+            fresh.classes,
+            fast[part],
+            original[part],
+            fresh.units,
+            band.value if band.active and band.value is not None else -np.inf,
+        ),
         curve=tuple(GuardPoint(p, _left(quick, slow, p.deferred)) for p in curve),
         fast=quick,
         reference=slow,

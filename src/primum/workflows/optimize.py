@@ -22,6 +22,7 @@ from primum.hardware.machine import Machine, this_machine
 from primum.progress import Progress, Silent
 from primum.reporting import render
 from primum.reporting.evidence import write_evidence
+from primum.reporting.modification_record import declared_first
 from primum.runtimes.base import get_runtime
 from primum.study.guard import guard_result, guard_trial, guardable, in_play
 from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
@@ -166,15 +167,10 @@ class _Study:
             stages = self._stages(runner, baseline, winner)
             part = "confirmation" if any(c.key == winner.key for c in confirmations) else "selection"
             guarded = guard_result(runner, winner, final, part) if winner.guard else None
-            assessment = assess_delivered(
-                runner,
-                winner.key,
-                part,
-                self.config,
-                self.prepared.frozen,
-                bool(confirmations),
-                self.request.plain_case_ids,
-            )
+            declared_at = str((self.store.record("declared") or {}).get("when", ""))
+            first = bool(confirmations) and all(declared_first(declared_at, c.opened) for c in confirmations)
+            plain, frozen = self.request.plain_case_ids, self.prepared.frozen
+            assessment = assess_delivered(runner, winner.key, part, self.config, frozen, first, plain)
             why = self._explain(runner, trials, confirmations, choice)
         judged = self._judged(baseline, winner, part)
         lossy_chosen = not winner.lossless and winner.key != baseline.key

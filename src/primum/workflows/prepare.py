@@ -23,7 +23,7 @@ from primum.data.readers import read_data
 from primum.data.sources import ArraySource, TableSource
 from primum.data.split import FRACTIONS, Split, split
 from primum.errors import InputError, TrialError
-from primum.files import size_of, write_bytes
+from primum.files import sha256, size_of, write_bytes
 from primum.hardware.machine import this_machine
 from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
@@ -356,6 +356,8 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
     content = hashlib.sha256()
     for item, label in zip(data.digests, data.cases.labels):
         content.update(f"{item}{label.tolist()}".encode())
+    if data.mask_path is not None:
+        content.update(sha256(data.mask_path).encode())
     for column in [data.cases.patients, *data.cases.groups.values()]:
         content.update(b"" if column is None else "\n".join(map(str, column)).encode())
     return {
