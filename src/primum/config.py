@@ -45,8 +45,8 @@ MARGINS_OF = {
 class Margins(BaseModel):
     """Non-inferiority margins, absolute; None means the default, marked as not confirmed by a clinician.
 
-    An endpoint of one class or label ("sensitivity[melanoma]") has the margin of its kind. `error` (regression, in the
-    units of the label) has no default: nobody but a clinician can name it.
+    An endpoint of one class or label ("sensitivity[melanoma]") has the margin of its kind, accuracy that of the
+    sensitivity. `error` (regression, in the units of the label) has no default: nobody but a clinician can name it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,7 +85,7 @@ class GuardPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     epsilon: float | None = Field(None, gt=0, lt=0.5)
-    """None: the smallest that the guard part supports, which depends on its number of patients alone."""
+    """None: the smallest that the guard part supports, by its number of patients (in each class, where by class)."""
     delta: float | None = Field(0.05, gt=0, lt=0.5)
     """The bound holds for this draw of guard patients with confidence 1 - delta; None: on average over draws."""
     by_class: bool = True
@@ -95,7 +95,10 @@ class GuardPolicy(BaseModel):
 
 
 class OperatingPoint(BaseModel):
-    """How the decision threshold is frozen on the original's selection cases: exactly one rate to hold."""
+    """How the decision threshold is frozen on the original's scores: exactly one rate to hold.
+
+    On the selection part of a study; `primum validate` has only the cases that it judges, and says so.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     specificity: float | None = Field(None, gt=0, lt=1)
@@ -159,11 +162,13 @@ class QuantizationConfig(BaseModel):
 
 
 class ValidationConfig(BaseModel):
-    """The spec's headline threshold (share of the original's accuracy that must be retained) and duty to validate."""
+    """What the spec's scores are held against; a study always validates, and its margins decide."""
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
     accuracy_threshold: float = Field(0.95, gt=0, le=1)
+    """Share of the original's accuracy to be retained, for the medical-accuracy score."""
     medical_compliance_required: bool = False
+    """QuantizationValidator: a subgroup too small to decide blocks (in a study the level decides that)."""
 
 
 class ReductionConfig(BaseModel):
@@ -192,7 +197,8 @@ class OptimizationConfig(BaseModel):
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
     reduction: ReductionConfig = Field(default_factory=ReductionConfig)
     guard: GuardPolicy | Literal["off"] | None = None
-    """Guarded prediction; None: off, but at MEDICAL_CRITICAL on, with the smallest epsilon that the data support."""
+    """Guarded prediction; None: off, but on at MEDICAL_CRITICAL where the task decides, with the smallest epsilon that
+    the data support."""
     accept_inconclusive: bool = False
     budget_minutes: float | None = Field(None, gt=0)
     threads: int | None = Field(None, ge=1)
