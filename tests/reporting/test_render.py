@@ -148,6 +148,14 @@ def test_all_figures_are_drawn(folders: dict[str, Path], name: str) -> None:
     assert found == ["figure-forest", "figure-roc", "figure-latency", "figure-pareto"]
 
 
+def test_long_tables_fold_and_paper_shows_them(folders: dict[str, Path]) -> None:
+    html = (folders["multilabel"] / "report.html").read_text()
+    page = Page(html)
+    assert page.count("details") == page.count("summary") > 3
+    assert "::details-content { content-visibility: visible" in html.split("@media print")[1]
+    assert "Specificity, Hernia" in (folders["multilabel"] / "report.txt").read_text()
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_each_task_has_its_figures(folders: dict[str, Path], name: str) -> None:
     page = Page((folders[name] / "report.html").read_text())

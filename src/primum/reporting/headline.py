@@ -106,16 +106,24 @@ def _not_shown(result: StudyResult) -> str:
         return "It could not be assessed."
     if verdict.outcome is Outcome.NON_INFERIOR:
         return f"It was non-inferior on the {w.part_judged(result)} cases, and was not confirmed."
-    open_ = [p for p in verdict.components if p.outcome is Outcome.INCONCLUSIVE]
-    needed = w.most_needed(open_ or [p for p in verdict.components if p.outcome is Outcome.INSUFFICIENT], verdict)
-    if not needed:
-        small = (s for s in verdict.subgroups if s.outcome in (Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT))
-        needed = [_of_level(s, verdict) for s in small][:1]
+    needed = _first_needed(verdict)
     known = " and ".join(text for text in needed if text)
     tail = f": {known} would decide" if known else ""
     return f"{w.sentence(w.units(verdict))} cannot show whether it is worse{tail}."
 
 
-def _of_level(level: SubgroupVerdict, verdict: Verdict) -> str:
-    text = " and ".join(w.most_needed(level.components, verdict))
+def _first_needed(verdict: Verdict) -> list[str]:
+    """What would decide: what is inconclusive in all cases, then in a group; only then what is insufficient."""
+    for outcome in (Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT):
+        needed = w.most_needed([p for p in verdict.components if p.outcome is outcome], verdict)
+        if needed:
+            return needed
+        for level in verdict.subgroups:
+            if text := _of_level(level, outcome, verdict):
+                return [text]
+    return []
+
+
+def _of_level(level: SubgroupVerdict, outcome: Outcome, verdict: Verdict) -> str:
+    text = " and ".join(w.most_needed([p for p in level.components if p.outcome is outcome], verdict))
     return f"{text} with {n.clean(level.column)} {n.clean(level.value)}" if text else ""

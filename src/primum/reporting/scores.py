@@ -64,7 +64,8 @@ def score_name(score: SpecScore) -> str:
 
 def _advice(found: Assessment, task: Task) -> list[Block]:
     """The most urgent first, a few of each kind; the others folded."""
-    shown, more = [], []
+    shown: list[tuple[Cell, ...]] = []
+    more: list[tuple[Cell, ...]] = []
     kinds: Counter[str] = Counter()
     for one in found.recommendations:
         kind = " ".join(one.advice.split()[:_KIND])
