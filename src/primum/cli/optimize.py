@@ -208,11 +208,13 @@ def show(delivery: Delivery) -> None:
         typer.echo(f"  and {len(result.reasons) - SHOWN_REASONS} more reasons, in the report")
     lower, upper = result.speedup_interval
     size = f"{result.size_ratio:.2f}x smaller"
-    if result.guard is not None:
+    if result.winner.guard and result.winner.guard.reference_bytes:
         size += f" ({result.size_ratio_with_reference:.2f}x with the original that it carries)"
     typer.echo(f"delivered: {result.winner.recipe}, {result.speedup:.2f}x faster ({lower:.2f} to {upper:.2f}), {size}")
     if result.guard is not None:
         typer.echo(_guard_line(result.guard))
+        if result.guard.band.note:
+            typer.echo(f"          {result.guard.band.note}")
     if final.contended:
         typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
     typer.echo(f"artifact: {delivery.artifact}")
