@@ -9,7 +9,7 @@ from primum.errors import InputError
 from primum.task import Task
 from primum.validation.cases import Cases
 from primum.validation.decisions import Rule
-from primum.validation.flip_causes import TRUTH, flip_causes, holm
+from primum.validation.flip_causes import TRUTH, flip_causes
 
 BINARY = Rule(Task.BINARY)
 
@@ -135,11 +135,19 @@ def test_labels_that_are_not_known_count_for_nothing(make_cases):
     assert found.near_misses[0].reference_margin == pytest.approx(0.3)
 
 
-def test_holm_parity_with_statsmodels():
-    p = np.random.default_rng(0).random(12) ** 3
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-    with_gap = holm([0.01, np.nan, 0.04])
-    assert np.isnan(with_gap[1]) and with_gap[[0, 2]] == pytest.approx([0.02, 0.04])
+def test_group_p_values_are_holm_adjusted_and_a_group_without_one_is_no_comparison():
+    made = np.random.default_rng(3)
+    n = 400
+    labels = made.integers(0, 2, n)
+    ref = np.where(labels == 1, 0.8, 0.2) + made.normal(0, 0.05, n)
+    group = made.choice(["a", "b", "c"], n)
+    new = np.where((group == "a") & (made.random(n) < 0.2), 1 - ref, ref)
+    ids = np.array([f"c{i}" for i in range(n)])
+    found = flip_causes(Cases(labels, ids, {"site": group}, ids), ref, new, Rule(Task.BINARY, (0.5,)))
+    known = [level for level in found.levels if np.isfinite(level.p_value)]
+    keys = {(level.column, level.p_value): level.p_adjusted for level in known}
+    expected = multipletests([p for _, p in keys], method="holm")[1]
+    assert list(keys.values()) == pytest.approx(expected)
 
 
 @given(st.integers(1, 80), st.integers(0, 10_000), st.floats(0, 1))

@@ -18,6 +18,7 @@ from primum.validation.arrays import Bools, Floats, Ints
 from primum.validation.cases import MISSING, Cases
 from primum.validation.decisions import NO_DECISION, Rule
 from primum.validation.intervals import Interval
+from primum.validation.multiplicity import holm
 from primum.validation.proportions import clopper_pearson_interval
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -145,15 +146,12 @@ def flip_causes(
     )
 
 
-def holm(p_values: ArrayLike) -> Floats:
-    """Holm's (1979) step-down adjustment of p-values (m,); NaN stays NaN and is not counted as a comparison."""
-    p = np.asarray(p_values, dtype=np.float64)
-    adjusted = np.full(p.shape, nan)
-    order = np.flatnonzero(np.isfinite(p))
-    order = order[np.argsort(p[order], kind="stable")]
-    steps = p[order] * (len(order) - np.arange(len(order)))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
-    return adjusted
+def _adjusted(p_values: list[float]) -> Floats:
+    """Holm's adjustment of those that are numbers; NaN stays NaN and is not counted as a comparison."""
+    p = np.array(p_values)
+    known = np.isfinite(p)
+    p[known] = holm(p[known]).adjusted
+    return p
 
 
 def _wide(values: Ints | Floats) -> np.ndarray:
@@ -192,7 +190,7 @@ def _levels(cases: Cases, known: Ints, flipped: Bools, expected: Floats, confide
             keys.append(column if len(levels) == 2 else f"{column}={value}")
     # Of a column with two levels, each against the rest is the same comparison.
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    adjusted = holm([part.p_value if first[key] == i else nan for i, (part, key) in enumerate(zip(found, keys))])
+    adjusted = _adjusted([part.p_value if first[key] == i else nan for i, (part, key) in enumerate(zip(found, keys))])
     found = [replace(part, p_adjusted=float(adjusted[first[key]])) for part, key in zip(found, keys)]
     return tuple(sorted(found, key=_telling))
 
