@@ -237,6 +237,31 @@ def test_an_activation_that_the_task_cannot_have_is_refused(task, raw, activatio
         infer(raw, classes, activation=activation, task=task)
 
 
+@pytest.mark.parametrize(
+    ("task", "raw", "named", "instead"),
+    [
+        (Task.BINARY, [[-2.0], [3.0]], CLASSES, "sigmoid"),
+        (Task.BINARY, [[-2.0, 2.0], [3.0, -3.0]], CLASSES, "softmax"),
+        (Task.MULTICLASS, [[0.5, 1.5, -1.0]], THREE, "softmax"),
+        (Task.ORDINAL, [[0.5, 1.5, 1.0]], THREE, "softmax"),
+        (Task.MULTILABEL, [[0.5, 1.5, 1.0]], THREE, "sigmoid"),
+        (Task.SEGMENTATION, [[[[-4.0, 4.0]]]], (), "sigmoid"),
+        (Task.SEGMENTATION, [[[[-4.0, 4.0]], [[4.0, -4.0]]]], (), "softmax"),
+    ],
+)
+def test_logits_that_are_said_to_be_probabilities_are_refused(task, raw, named, instead):
+    with pytest.raises(InputError, match=f"from .* to .*--activation {instead}"):
+        infer(raw, named, task=task, activation=Activation.IDENTITY)
+    far = np.array(raw, np.float32)
+    with pytest.raises(InputError, match="--activation"):
+        infer(np.full_like(far, 0.5), named, task=task, activation=Activation.IDENTITY, far=far)
+    assert infer(np.full_like(far, 0.5), named, task=task, activation=Activation.IDENTITY)
+
+
+def test_values_of_a_regression_are_no_probabilities():
+    assert infer([[-2.0], [3.0]], ("hba1c",), task=Task.REGRESSION, activation=Activation.IDENTITY)
+
+
 def test_a_signature_from_before_tasks_still_reads():
     old = {"input_shape": [1, 4, 4], "outputs": 1, "classes": ["a", "b"], "positive": 1, "activation": "sigmoid"}
     assert Signature.model_validate(old).task is Task.BINARY and Signature.model_validate(old).spatial == ()

@@ -90,7 +90,7 @@ def run(
     from primum.models.reference import parse_model
     from primum.models.signature import Activation
     from primum.study.recipe import read_recipes
-    from primum.workflows.optimize import describe_plan, optimize, planned
+    from primum.workflows.optimize import describe_plan, notes, optimize, planned
     from primum.workflows.request import OptimizeRequest
 
     if activation is not None and activation not in list(Activation):
@@ -154,9 +154,12 @@ def run(
             prepared = planned(request, terminal)
             if json:
                 power = {name or "all": asdict(found) for name, found in prepared.power.items()}
-                print_json({"parts": [asdict(p) for p in prepared.data.parts], "power": power})
+                parts = [asdict(p) for p in prepared.data.parts]
+                excluded = [asdict(e) for e in prepared.data.excluded]
+                print_json({"parts": parts, "power": power, "excluded": excluded, "notes": notes(prepared)})
             else:
-                typer.echo("\n".join(describe_plan(prepared)))
+                lines = [*describe_plan(prepared), *(f"note: {line}" for line in notes(prepared))]
+                typer.echo("\n".join(lines))
             return
         delivery = optimize(request, terminal)
     if json:

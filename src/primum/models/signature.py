@@ -30,6 +30,8 @@ _ALLOWED = {
     Task.SEGMENTATION: (Activation.SIGMOID, Activation.SOFTMAX, Activation.IDENTITY),
 }
 _MAX_STRUCTURES = 256
+_ROUNDING = 1e-5
+"""A probability computed in float32 may miss 0 or 1 by this much."""
 
 
 class Signature(BaseModel):
@@ -100,7 +102,8 @@ def infer_signature(
     An activation that is not given is inferred: outputs that already lie in [0, 1] (and, where they are one
     distribution, add up to one) are probabilities; otherwise they are logits, of a sigmoid where each stands alone
     (one output, MULTILABEL), else of a softmax. SEGMENTATION without `classes`: structures are called by their number.
-    Raises InputError where outputs and classes do not match the task, or an output is not finite.
+    Raises InputError where outputs and classes do not match the task, an output is not finite, or IDENTITY is given
+    for outputs that are no probabilities.
     """
     given = np.asarray(raw)
     finite = np.isfinite(given.reshape(len(given), -1)).all(axis=1)
@@ -118,13 +121,16 @@ def infer_signature(
         what = f"is not one of the labels: {', '.join(classes)}" if task is Task.BINARY else f"but it is {task.value}"
         raise InputError(f"--positive-class {positive!r} {what}")
     _check_activation(task, outputs, activation)
+    seen = _with_far(given, far, (outputs, *spatial))
+    if activation is Activation.IDENTITY and task is not Task.REGRESSION:
+        _check_probabilities(task, seen)
     return Signature(
         input_shape=input_shape,
         outputs=outputs,
         task=task,
         classes=classes,
         positive=classes.index(positive) if positive is not None else 1,
-        activation=activation or _infer_activation(task, _with_far(given, far, (outputs, *spatial))),
+        activation=activation or _infer_activation(task, seen),
         spatial=spatial,
     )
 
@@ -186,6 +192,17 @@ def _check_activation(task: Task, outputs: int, activation: Activation | None) -
         raise InputError(
             f"the activation of a {task.value} model with {outputs} output(s) is {' or '.join(allowed)}, "
             f"not {activation.value}"
+        )
+
+
+def _check_probabilities(task: Task, outputs: NDArray[np.float32]) -> None:
+    """Logits taken for probabilities would be cut by every threshold at the wrong place."""
+    low, high = float(outputs.min()), float(outputs.max())
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        alone = outputs.shape[1] == 1 or task is Task.MULTILABEL
+        raise InputError(
+            f"--activation identity says that the model gives probabilities, but its outputs lie from {low:.4g} to "
+            f"{high:.4g}: they are logits; give --activation {'sigmoid' if alone else 'softmax'}, or leave it out"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,6 +109,14 @@ def describe_plan(prepared: Prepared) -> list[str]:
     return lines
 
 
+def notes(prepared: Prepared) -> list[str]:
+    """What reading model and data had to choose, and how many cases were left out, as lines."""
+    reasons = Counter(item.reason for item in prepared.data.excluded)
+    counted = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
+    left_out = [f"{reasons.total()} case(s) excluded ({counted}{', …' if len(reasons) > 3 else ''})"] if reasons else []
+    return [*prepared.model.notes, *prepared.data.notes, *left_out]
+
+
 def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progress: Progress) -> None:
     for line in describe_plan(prepared):
         progress.say(line)
@@ -118,10 +127,8 @@ def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progr
         progress.say(f"task: {prepared.model.task.value}: {', '.join(prepared.model.classes)}")
     if prepared.frozen is not None:
         progress.say(f"threshold {prepared.frozen.threshold:.4g}, frozen on the original's selection cases")
-    for line in (*resolved.adjustments, *prepared.model.notes, *prepared.data.notes):
+    for line in (*resolved.adjustments, *notes(prepared)):
         progress.say(f"note: {line}")
-    if prepared.data.excluded:
-        progress.say(f"note: {len(prepared.data.excluded)} case(s) excluded, listed in the report")
     if resumed:
         progress.say("going on with the study found in the output folder")
 
