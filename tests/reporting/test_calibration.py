@@ -11,7 +11,10 @@ def test_the_sentence_rests_the_decision_on_the_paired_brier_score(all_results: 
     part = result.verdict.component("brier")
     said = words(calibration_section(result))
     assert "The decision rests on the paired difference of the Brier score alone" in said
-    assert f"+{part.difference:.4f}, +{part.lower:.4f} to +{part.upper:.4f}; margin 0.01: non-inferior" in said
+    assert (
+        f"+{part.difference:.4f}, +{part.lower:.4f} to +{part.upper:.4f}, negative is worse; margin 0.01: non-inferior"
+        in said
+    )
     assert "ranked probability score alone" in words(calibration_section(all_results["ordinal"]))
 
 

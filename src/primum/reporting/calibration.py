@@ -49,8 +49,8 @@ def _deciding(result: StudyResult) -> str:
     if part is None or not isfinite(part.difference):
         return ""
     return (
-        f" ({n.difference(part.name, part.difference)}, {n.interval(part.name, part.lower, part.upper)}; "
-        f"margin {n.margin(part.name, part.margin)}: {w.WORDS[part.outcome].lower()})"
+        f" ({n.difference(part.name, part.difference)}, {n.interval(part.name, part.lower, part.upper)}, negative "
+        f"is worse; margin {n.margin(part.name, part.margin)}: {w.WORDS[part.outcome].lower()})"
     )
 
 
