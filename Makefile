@@ -6,7 +6,7 @@ OUT ?= primum-demo
 export PRIMUM_DATA ?= $(wildcard ../shared/data)
 export PRIMUM_ORACLES ?= $(wildcard ../shared/oracles)
 
-.PHONY: install demo test check format test-real bench clean
+.PHONY: install demo test check format test-real bench coverage clean
 
 install: .venv/installed
 
@@ -38,6 +38,9 @@ test-real: install
 
 bench: install
 	$(BIN)/python benchmarks/runtimes.py
+
+coverage: install
+	$(BIN)/python benchmarks/coverage.py --jobs 2
 
 clean:
 	rm -rf .venv build dist src/*.egg-info

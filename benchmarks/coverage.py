@@ -121,8 +121,9 @@ SECTIONS = {
     ),
     "auroc": (
         "AUROC at its margin",
-        "MOVER-logit on binormal scores; `auroc` of the reference, `classes` positives/negatives, `correlation` of "
-        "the models' scores within a class. `delong`: what the plain DeLong bound would let pass.",
+        "The MOVER-logit and the score bound on binormal scores; `auroc` of the reference, `classes` "
+        "positives/negatives, `correlation` of the models' scores within a class. `delong`: what the plain DeLong "
+        "bound would let pass; `mover`: what the MOVER-logit bound alone would.",
     ),
     "select": (
         "Chosen among twenty, then confirmed",
@@ -134,7 +135,8 @@ SECTIONS = {
     "clustered": (
         "Several cases a patient",
         "Sensitivity at its margin, judged by patient: `patients` and their positives; `correlation` of the outcomes "
-        "of any two cases of a patient. `ignored`: what would pass if cases were taken as independent.",
+        "of any two cases of a patient. `ignored`: what would pass if cases were taken as independent. `power`: what "
+        "passes of a candidate that loses and gains 0.5 % of the cases, correlated alike (a tenth of the runs).",
     ),
     "power": (
         "Power beside theory",

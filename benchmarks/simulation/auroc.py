@@ -1,11 +1,11 @@
-"""AUROC at its margin: the MOVER-logit rule on binormal scores, vectorised over runs."""
+"""AUROC at its margin: the MOVER-logit and the score bound on binormal scores, vectorised over runs."""
 
 from __future__ import annotations
 
 from itertools import product
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 from scipy.stats import norm
 
 from primum.config import ClinicalPolicy, Margins
@@ -32,8 +32,11 @@ def placed(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def lower_bounds(positive: np.ndarray, candidate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(R,) MOVER-logit and DeLong lower bounds of candidate - reference; NaN where primum sees a special case."""
+def bounds(
+    positive: np.ndarray, candidate: np.ndarray, reference: np.ndarray, margin: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(R,) MOVER-logit and DeLong lower bounds of candidate - reference, NaN where primum sees a special case, and
+    whether the score test rejects every difference on a path from -AUROC of the reference to -margin."""
     m = positive.sum(axis=1).astype(float)
     n = positive.shape[1] - m
     a, b = placed(positive, candidate), placed(positive, reference)
@@ -55,15 +58,21 @@ def lower_bounds(positive: np.ndarray, candidate: np.ndarray, reference: np.ndar
         up = expit(logit(auc_b) + Z * np.sqrt(var_b) / (auc_b * (1 - auc_b))) - auc_b
         mover = auc_a - auc_b - np.sqrt(np.maximum(down**2 - 2 * r * down * up + up**2, 0))
         delong = auc_a - auc_b - Z * np.sqrt(var)
-    return np.where(special, np.nan, mover), np.where(special, np.nan, delong)
+        at = np.maximum(auc_b - margin, 0)[:, None] * np.r_[np.linspace(0, 0.9, 10), np.linspace(0.91, 1, 40)]
+        kept = at * (1 - at) / (auc_a * (1 - auc_a))[:, None]
+        null = var_a[:, None] * kept + var_b[:, None] - 2 * cov[:, None] * np.sqrt(kept)
+        t = stdtrit(np.maximum(np.minimum(m, n) - 1, 1), 0.975)[:, None]
+        rejected = (auc_a[:, None] - at > t * np.sqrt(np.maximum(null, 0))).all(axis=1) & (auc_a - auc_b > -margin)
+    return np.where(special, np.nan, mover), np.where(special, np.nan, delong), rejected
 
 
 def auroc_passes(
     positive: np.ndarray, candidate: np.ndarray, reference: np.ndarray, margin: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(R,) whether each run is NON_INFERIOR, and whether DeLong's bound would say so; special cases by primum."""
-    mover, delong = lower_bounds(positive, candidate, reference)
-    passed = mover > -margin
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(R,) whether each run is NON_INFERIOR, and whether DeLong's or the MOVER-logit bound alone would say so; special
+    cases by primum."""
+    mover, delong, rejected = bounds(positive, candidate, reference, margin)
+    passed = (mover > -margin) & rejected
     policy = ClinicalPolicy(margins=Margins(auroc=margin))
     for row in np.flatnonzero(np.isnan(mover)):
         units = np.arange(positive.shape[1])
@@ -71,7 +80,7 @@ def auroc_passes(
         passed[row] = part.outcome is Outcome.NON_INFERIOR
     for row in range(min(CHECKED // 4, len(mover))):
         check(positive[row], candidate[row], reference[row], mover[row], bool(passed[row]), policy)
-    return passed, delong > -margin
+    return passed, delong > -margin, np.where(np.isnan(mover), passed, mover > -margin)
 
 
 def check(
@@ -98,15 +107,14 @@ def at_margin(
     """Type I error: binormal scores, the candidate's AUROC lower by exactly the margin."""
     m, n = (int(part) for part in classes.split("/"))
     means = [np.sqrt(2) * norm.ppf(auc) for auc in (auroc, auroc - margin)]
-    hits, delong = 0, 0
+    hits = np.zeros(3, dtype=np.int64)
     for size in chunks(runs, m + n):
         positive = np.tile(np.arange(m + n) < m, (size, 1))
         one, other = rng.normal(size=positive.shape), rng.normal(size=positive.shape)
         reference = one + means[0] * positive
         candidate = correlation * one + np.sqrt(1 - correlation**2) * other + means[1] * positive
-        passed, by_delong = auroc_passes(positive, candidate, reference, margin)
-        hits, delong = hits + int(passed.sum()), delong + int(by_delong.sum())
-    return share(hits, runs, delong=f"{delong / runs:.4f}")
+        hits += [int(found.sum()) for found in auroc_passes(positive, candidate, reference, margin)]
+    return share(int(hits[0]), runs, delong=f"{hits[1] / runs:.4f}", mover=f"{hits[2] / runs:.4f}")
 
 
 def cells() -> list[Cell]:

@@ -84,8 +84,11 @@ def _passes(
         before = (expit(2 * MEAN * reference) - positive) ** 2
         worse = before - (expit(2 * MEAN * steepness * candidate) - positive) ** 2
         n = positive.shape[1]
-        half = stdtrit(n - 1, 0.975) * worse.std(axis=1, ddof=1) / np.sqrt(n)
-        return np.asarray(worse.mean(axis=1) - half > -margin)
+        deviation = worse.std(axis=1, ddof=1)
+        skewness = ((worse - worse.mean(axis=1, keepdims=True)) ** 3).mean(axis=1) / worse.std(axis=1) ** 3
+        reach = stdtrit(n - 1, 0.975) / np.sqrt(n)
+        halls = 3 / skewness * (np.cbrt(1 + skewness * (reach - skewness / (6 * n))) - 1)
+        return np.asarray(worse.mean(axis=1) - deviation * np.maximum(reach, halls) > -margin)
     member = positive if endpoint == "sensitivity" else ~positive
     said = [(scores >= 0) == positive for scores in (reference, candidate)]
     lost, gained = (said[0] & ~said[1] & member).sum(axis=1), (~said[0] & said[1] & member).sum(axis=1)

@@ -7,7 +7,8 @@ from primum.config import ClinicalPolicy, Margins
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation.gate import Cases, judge
-from primum.validation.paired import auc_mover_logit_interval, paired_mean_interval, stuart_maxwell, tango_interval
+from primum.validation.means import skewed_mean_interval
+from primum.validation.paired import auc_mover_logit_interval, stuart_maxwell, tango_interval
 from primum.validation.verdict import Basis, Outcome
 
 NAMES = ("naevus", "keratosis", "melanoma")
@@ -60,7 +61,7 @@ def test_multiclass_pooled_and_per_class():
     losses = [((s - truth) ** 2).sum(axis=1) / 2 for s in (ref, new)]
     brier = verdict.component("brier")
     assert (brier.reference, brier.lower) == pytest.approx(
-        (losses[0].mean(), paired_mean_interval(losses[0] - losses[1]).lower)
+        (losses[0].mean(), skewed_mean_interval(losses[0] - losses[1]).lower)
     )
     mel = labels == 2
     part = verdict.component("sensitivity[melanoma]")

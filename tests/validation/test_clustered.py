@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from primum.errors import InputError
-from primum.validation.clustered import cluster_tables, discordant_clusters
+from primum.validation.clustered import cluster_tables, clustered_critical, discordant_clusters, effective_clusters
 from primum.validation.paired import clustered_mcnemar, collapse_to_patients, design_effect
 
 # Psychiatry example of Durkalski 2003 / Yang 2010: one entry a cluster.
@@ -58,6 +59,25 @@ def test_identical_cases_within_patients_give_the_cluster_size():
 def test_no_variance_counts_a_patient_as_one_case():
     assert design_effect([[4, 0, 0, 0], [2, 0, 0, 0]]) == 3.0
     assert design_effect([[4, 1, 0, 0]]) == 5.0
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
+@settings(max_examples=80, deadline=None)
+def test_clusters_are_worth_no_more_than_their_number_and_no_less_than_kishs(sizes):
+    worth = effective_clusters(sizes)
+    kish = sum(sizes) ** 2 / sum(n * n for n in sizes)
+    assert kish - 1e-9 <= worth <= len(sizes) + 1e-9
+    assert effective_clusters(sizes * 3) == pytest.approx(3 * worth)
+
+
+def test_effective_clusters_by_hand():
+    assert effective_clusters([4] * 75) == 75
+    assert effective_clusters([1, 1, 10]) == pytest.approx(12 / (1 + 0.7 * (102 / 12 - 1)))
+
+
+def test_quantile_of_clusters():
+    assert clustered_critical(0.95, 12.0) == pytest.approx(stats.t.ppf(0.975, 11))
+    assert clustered_critical(0.95, 1.3) == pytest.approx(stats.t.ppf(0.975, 1))
 
 
 def test_collapse_rules():

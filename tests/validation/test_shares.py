@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 
 from primum.errors import InputError
-from primum.validation.proportions import wilson_interval
-from primum.validation.shares import paired_tables, ratio_interval, ratio_z, share_interval, widest
+from primum.validation.proportions import wilson_interval, wilson_interval_at
+from primum.validation.shares import paired_ratio, ratio_interval, ratio_interval_at, ratio_z, share_interval
 
 counts = st.integers(0, 40)
 
@@ -30,7 +31,8 @@ def test_repeating_every_case_of_a_patient_adds_nothing():
 def test_without_a_miss_patients_are_counted_not_cases():
     got = share_interval(np.ones(100, bool), np.repeat(np.arange(10), 10))
     assert got.estimate == got.upper == 1
-    assert got.lower == pytest.approx(wilson_interval(10, 10).lower)
+    assert got.lower == pytest.approx(wilson_interval_at(10, 10, stats.t.ppf(0.975, 9), 0.95).lower)
+    assert got.lower < wilson_interval(10, 10).lower
 
 
 def test_a_patient_with_many_misses_is_not_diluted():
@@ -42,15 +44,21 @@ def test_a_patient_with_many_misses_is_not_diluted():
     assert got.lower < share_interval(hits, np.arange(1000)).lower
 
 
-def test_with_few_misses_the_patients_that_have_one_are_counted_too():
+def test_few_misses_leave_no_more_than_the_patients():
     hits = np.ones(1000, bool)
     hits[3] = False
     got = share_interval(hits, np.repeat(np.arange(20), 50))
-    assert got.estimate == 0.999 and got.lower == pytest.approx(wilson_interval(19, 20).lower)
-    assert got.upper > 0.999
-    many = np.ones(1000, bool)
-    many[::100] = False  # ten patients with a miss: the design effect alone
-    assert share_interval(many, np.repeat(np.arange(20), 50)).lower > 0.97
+    assert got.estimate == 0.999 and got.upper > 0.999
+    assert wilson_interval(19, 20).lower < got.lower < wilson_interval(20, 20).lower
+
+
+def test_patients_of_one_or_two_cases_keep_their_power():
+    units = np.repeat(np.arange(800), np.repeat([1, 2, 6], [500, 270, 30]))
+    hits = np.ones(units.size, bool)
+    hits[::200] = False
+    got = share_interval(hits, units)
+    patients = wilson_interval(800 * got.estimate, 800)
+    assert got.estimate - got.lower < 1.25 * (patients.estimate - patients.lower)
 
 
 @given(counts, counts, counts, counts, st.floats(0.5, 2.0))
@@ -106,12 +114,18 @@ def test_ratio_without_discordance_is_not_a_point():
     assert np.isnan(ratio_interval(0, 3, 0, 4).estimate)
 
 
-def test_paired_tables_by_patient():
+def test_paired_ratio_by_patient():
     first, second = np.array([True, True, False, True]), np.array([True, False, True, True])
-    assert paired_tables(first, second, np.arange(4)) == ((2, 1, 1, 0),)
-    collapsed, by_effect = paired_tables(first, second, np.array([0, 0, 1, 1]))
-    assert collapsed == (0, 1, 1, 0) and sum(by_effect) <= 4
-    alike = np.ones(4, bool)
-    assert paired_tables(alike, alike, np.array([0, 0, 1, 1])) == ((2, 0, 0, 0),)
-    both = [ratio_interval(*table) for table in (collapsed, by_effect)]
-    assert widest(both).lower == min(i.lower for i in both)
+    assert paired_ratio(first, second, np.arange(4)) == ratio_interval(2, 1, 1, 0)
+    alike = np.ones(400, bool)
+    pairs = paired_ratio(alike, alike, np.repeat(np.arange(200), 2))
+    assert pairs == ratio_interval_at((200, 0, 0, 0), stats.t.ppf(0.975, 199), 0.95)
+    lost = alike.copy()
+    lost[:40] = False  # twenty patients, both cases each
+    by_patient, by_case = (paired_ratio(lost, alike, units) for units in (np.repeat(np.arange(200), 2), np.arange(400)))
+    assert by_patient.estimate == pytest.approx(by_case.estimate) == 0.9
+    assert by_patient.lower < by_case.lower
+    one = alike.copy()
+    one[7] = False
+    found = paired_ratio(one, alike, np.repeat(np.arange(200), 2))
+    assert found == ratio_interval_at((199.5, 0, 0.5, 0), stats.t.ppf(0.975, 199), 0.95)

@@ -1,20 +1,24 @@
 """Correlated AUROCs: DeLong's covariance, Obuchowski's for clusters, and the MOVER-logit interval.
 
-A plain DeLong lower bound passes too often near AUROC 1 (type I error above 0.1 for a nominal 0.025); the
-MOVER-logit interval decides and DeLong's stands beside it.
+A plain DeLong lower bound passes too often near AUROC 1 (type I error above 0.1 for a nominal 0.025). The MOVER-logit
+interval does so where the two models' scores are hardly correlated, the score interval where they are strongly so:
+the wider bounds of both decide, and DeLong's stand beside them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import fsum, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtr
 
 from primum.validation.arrays import Floats, Ints, as_codes, as_labels, as_scores, midranks
 from primum.validation.intervals import AurocDifference, Interval, MoverInterval
+from primum.validation.means import t_quantile
 from primum.validation.proportions import two_sided_z, wilson_interval
 
 
@@ -168,6 +172,41 @@ def mover_from_pair(pair: AurocPair, confidence: float = 0.95, scale: float = 1.
     below = _mover(new.estimate - new.lower, ref.upper - ref.estimate, r)
     above = _mover(new.upper - new.estimate, ref.estimate - ref.lower, r)
     return MoverInterval(difference, difference - below, difference + above, confidence, new, ref, r)
+
+
+def score_interval(pair: AurocPair, smaller: float, confidence: float = 0.95, scale: float = 1.0) -> Interval:
+    """AUROC(a) - AUROC(b) by a score test: the variance of a is taken where the hypothesis puts it.
+
+    At the difference d that is A0 = AUROC(b) + d, with var_a A0 (1 - A0)/(A (1 - A)): near 1 a lucky AUROC has too
+    small a variance of its own, and two hardly correlated ones then seem too near. DeLong's correlation is kept, and
+    Student's t has `smaller` - 1 degrees of freedom, the patients of the smaller class. `scale` as `mover_from_pair`.
+    The bounds are the outermost differences that the test does not reject; NaN where `pair` has a reason.
+    """
+    estimate = pair.auc_a - pair.auc_b
+    if pair.reason:
+        return Interval(estimate, nan, nan, confidence)
+    critical = t_quantile(confidence, max(1.0, smaller * scale - 1)) / sqrt(scale)
+
+    def excess(difference: Floats) -> Floats:
+        at = pair.auc_b + difference
+        share = np.maximum(at * (1 - at), 0.0) / (pair.auc_a * (1 - pair.auc_a))
+        variance = pair.variance_a * share + pair.variance_b - 2 * pair.covariance * np.sqrt(share)
+        return np.asarray(np.abs(estimate - difference) - critical * np.sqrt(np.maximum(variance, 0.0)))
+
+    lower = _outermost(excess, -pair.auc_b, estimate)
+    upper = _outermost(excess, 1 - pair.auc_b, estimate)
+    return Interval(estimate, lower, upper, confidence)
+
+
+def _outermost(excess: Callable[[Floats], Floats], far: float, near: float) -> float:
+    """The root of `excess` that lies farthest from `near`, where it is below 0; `far` where it is so there too."""
+    path = np.linspace(far, near, 1025)
+    held = np.flatnonzero(excess(path) <= 0)
+    first = int(held[0]) if held.size else path.size - 1
+    if first == 0:
+        return far
+    low, high = sorted((float(path[first - 1]), float(path[first])))
+    return float(brentq(lambda x: float(excess(np.array(x))), low, high, xtol=1e-14, rtol=1e-13))
 
 
 def auc_interval(

@@ -1,4 +1,4 @@
-"""Several cases a patient: the clustered McNemar test, the design effect, and the collapse to patients.
+"""Several cases a patient: the clustered McNemar test, the design effect, and what so many patients are worth.
 
 Tables are one row a cluster, (G, 4): a both correct, b first only, c second only, d neither.
 """
@@ -12,6 +12,11 @@ from scipy.special import chdtrc
 from primum.errors import InputError
 from primum.validation.arrays import Bools, Floats, Ints
 from primum.validation.intervals import ClusteredTest
+from primum.validation.means import t_quantile
+
+PRESUMED_CORRELATION = 0.7
+"""Within a patient, at least: where no patient happens to lose many cases together, nothing shows that some would. By
+simulation the smallest tenth that keeps the type I error of a rate below 0.03 up to a correlation of 1."""
 
 
 def cluster_tables(first: Bools, second: Bools, codes: Ints, n_clusters: int) -> Floats:
@@ -56,6 +61,24 @@ def design_effect(tables_by_cluster: ArrayLike) -> float:
     robust = groups / (groups - 1) * float(np.sum((net - sizes * mean) ** 2))
     independent = total / (total - 1) * (float(tables[:, 1:3].sum()) - total * mean * mean)
     return max(1.0, robust / independent) if independent > 1e-12 * total else total / groups
+
+
+def effective_clusters(sizes: ArrayLike) -> float:
+    """How many independent cases clusters of `sizes` (G,) are worth at most: N / max(N/G, 1 + r (m - 1)).
+
+    r is `PRESUMED_CORRELATION` and m the mean size that a case sees, sum(n_g²)/N (Kish 1965), so that a cluster counts
+    as one case where all are of one size, and less where a few hold many.
+    """
+    held = np.asarray(sizes, dtype=np.float64)
+    total = float(held.sum())
+    seen = float(np.sum(held**2)) / total
+    return total / max(total / held.size, 1 + PRESUMED_CORRELATION * (seen - 1))
+
+
+def clustered_critical(confidence: float, clusters: float) -> float:
+    """Student's t of `clusters` - 1 degrees of freedom, for so many estimate the design effect; of one, who has no
+    variance, that of one degree."""
+    return t_quantile(confidence, max(1.0, clusters - 1))
 
 
 def discordant_clusters(tables_by_cluster: ArrayLike) -> int:

@@ -25,8 +25,12 @@ def two_sided_z(confidence: float) -> float:
 
 def wilson_interval(x: float, n: float, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of x successes in n (Wilson 1927). InputError unless 0 <= x <= n and n > 0."""
+    return wilson_interval_at(x, n, two_sided_z(confidence), confidence)
+
+
+def wilson_interval_at(x: float, n: float, z: float, confidence: float) -> Interval:
+    """Wilson's interval at another critical value `z` than the normal quantile of `confidence`. InputError as there."""
     _check_successes(x, n)
-    z = two_sided_z(confidence)
     p = x / n
     centre = (x + z * z / 2) / (n + z * z)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -17,7 +17,7 @@ from primum.validation.cases import Cases
 from primum.validation.decisions import Rule
 from primum.validation.intervals import Interval
 from primum.validation.means import paired_mean_interval
-from primum.validation.shares import paired_tables, ratio_interval, share_interval, widest
+from primum.validation.shares import paired_ratio, share_interval
 from primum.validation.spec_scores import (
     DEFINITIONS,
     ScoreStatus,
@@ -117,10 +117,9 @@ def _would_decide(verdict: Verdict) -> Sequence[int]:
 
 
 def _of_decisions(first: Bools, second: Bools, units: NDArray[Any], policy: ClinicalPolicy, what: str) -> Retention:
-    readings = [ratio_interval(*table, policy.confidence) for table in paired_tables(first, second, units)]
     before, after = float(second.mean()), float(first.mean())
     estimate = after / before if before else nan
-    wide = widest(readings)
+    wide = paired_ratio(first, second, units, policy.confidence)
     ratio = Interval(estimate, min(wide.lower, estimate), max(wide.upper, estimate), policy.confidence)
     lower = share_interval(first, units, policy.confidence).lower
     return Retention(ratio, before, after, lower, what, "" if before else "the original is never right")

@@ -1,4 +1,4 @@
-"""The endpoints that rest on scores: AUROC by MOVER-logit; means (Brier score, error, Dice) and kappa by paired t."""
+"""The endpoints that rest on scores: AUROC by MOVER-logit and score interval; means (Brier, Dice) and kappa by t."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from primum.validation.auroc import (
     mover_from_pair,
     same_placements,
     same_ranking,
+    score_interval,
     worst_ranked,
 )
 from primum.validation.intervals import Interval, MeanDifference
-from primum.validation.means import paired_mean_interval, t_quantile
+from primum.validation.means import skewed_mean_interval, t_quantile
 from primum.validation.multiclass import worst_if_broken
 from primum.validation.ordinal import KappaDifference, kappa_difference
 from primum.validation.outcomes import decided, identical, margin_of, not_assessed, smallest_passing
@@ -36,7 +37,8 @@ def judge_auroc(
     policy: ClinicalPolicy,
     name: str = "auroc",
 ) -> Component:
-    """AUROC by the MOVER-logit interval, DeLong beside it; all vectors (N,), `units` are the patients.
+    """AUROC by the wider of the MOVER-logit and the score interval, DeLong beside it; all vectors (N,), `units`
+    are the patients.
 
     A candidate score that is not finite ranks worst for its class.
     """
@@ -62,13 +64,13 @@ def judge_auroc(
         "delong_p": delong_beside.p_value,
         "delong_standard_error": delong_beside.standard_error,
     }
-    return _decide_auroc(name, pair, policy, {**areas, **size, "beside": beside})
+    return _decide_auroc(name, pair, _smaller_class(labels, units), policy, {**areas, **size, "beside": beside})
 
 
 def _decide_boundary(
     name: str, pair: AurocPair, labels: Ints, units: NDArray[Any], policy: ClinicalPolicy, figures: dict[str, Any]
 ) -> Component:
-    smaller = min(np.unique(units[labels == value]).size for value in (0, 1))
+    smaller = _smaller_class(labels, units)
     margin = policy.margins.value(name)
     figures["method"] = "Wilson bounds of the smaller class, an AUROC being exactly 1"
     figures["n_patients"] = smaller
@@ -82,20 +84,32 @@ def _decide_boundary(
     )
 
 
-def _decide_auroc(name: str, pair: AurocPair, policy: ClinicalPolicy, figures: dict[str, Any]) -> Component:
+def _smaller_class(labels: Ints, units: NDArray[Any]) -> int:
+    """Patients of the class that fewer have."""
+    return min(int(np.unique(units[labels == value]).size) for value in (0, 1))
+
+
+def _decide_auroc(
+    name: str, pair: AurocPair, smaller: int, policy: ClinicalPolicy, figures: dict[str, Any]
+) -> Component:
+    """The wider bounds of the MOVER-logit and the score interval; `smaller` patients have the rarer class."""
     margin, patients = policy.margins.value(name), figures["n_patients"]
     clustered = patients < figures["n"]
     mover = mover_from_pair(pair, policy.confidence)
-    figures["beside"]["correlation"] = mover.correlation
-    figures["method"] = f"MOVER-logit, {'Obuchowski' if clustered else 'DeLong'} covariance"
+    score = score_interval(pair, smaller, policy.confidence)
+    figures["beside"] |= {"correlation": mover.correlation, "mover_lower": mover.lower, "score_lower": score.lower}
+    covariance = "Obuchowski" if clustered else "DeLong"
+    figures["method"] = f"MOVER-logit and score interval, the wider bounds, {covariance} covariance"
 
     def passes(count: int) -> bool:
-        return mover_from_pair(pair, policy.confidence, count / patients).lower > -margin
+        scale = count / patients
+        found = mover_from_pair(pair, policy.confidence, scale), score_interval(pair, smaller, policy.confidence, scale)
+        return min(interval.lower for interval in found) > -margin
 
     return decided(
         name,
         policy,
-        Interval(mover.estimate, mover.lower, mover.upper, policy.confidence),
+        Interval(mover.estimate, min(mover.lower, score.lower), max(mover.upper, score.upper), policy.confidence),
         lambda: smallest_passing(passes, patients),
         "patients" if clustered else "cases",
         figures,
@@ -121,8 +135,8 @@ def judge_brier(
 def judge_loss(
     name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, same: str
 ) -> Component:
-    """The mean loss (n,) of reference and candidate: their paired difference, t interval by patient; `same` says what
-    holds where all losses are equal."""
+    """The mean loss (n,) of reference and candidate: their paired difference, t interval by patient, widened for
+    skewness; `same` says what holds where all losses are equal."""
     return _judge_mean(name, before - after, (before, after), units, policy, same)
 
 
@@ -150,10 +164,10 @@ def _judge_mean(
     }
     if not gains.any():
         return identical(name, policy, same, **figures)
-    mean = paired_mean_interval(gains, policy.confidence, units)
+    mean = skewed_mean_interval(gains, policy.confidence, units)
     if mean.degenerate:
         return not_assessed(name, policy, mean.reason, **figures)
-    figures["method"] = "paired t, cluster-robust" if patients < n else "paired t"
+    figures["method"] = f"paired t{', cluster-robust' if patients < n else ''}, widened for skewness"
     return decide_by_t(name, mean, policy, figures)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, sqrt
 from typing import Any
 
@@ -10,21 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from primum.validation.arrays import Bools, Floats, as_codes
-from primum.validation.clustered import cluster_tables, collapse_to_patients, design_effect, discordant_clusters
+from primum.validation.clustered import cluster_tables, clustered_critical, design_effect, effective_clusters
 from primum.validation.intervals import Interval
-from primum.validation.proportions import two_sided_z, wilson_interval
+from primum.validation.proportions import two_sided_z, wilson_interval, wilson_interval_at
 
-MIN_VARYING_PATIENTS = 5
-"""With fewer patients that differ, a cluster-robust variance means nothing."""
 Table = tuple[float, float, float, float]
 
 
 def share_interval(hits: ArrayLike, units: ArrayLike, confidence: float = 0.95) -> Interval:
     """The share of cases that are hits (n,), by Wilson's interval; `units` (n,) are the patients.
 
-    Where a patient has several cases the counts are divided by the design effect. With fewer than five patients that
-    have a hit, or a miss, patients are counted too (one miss makes a miss for the lower bound, one hit a hit for the
-    upper), and the wider bounds stand. InputError without cases.
+    Where a patient has several cases the counts are divided by the design effect, which leaves no more than so many
+    patients are worth (`effective_clusters`), and the quantile is Student's t. InputError without cases.
     """
     values = np.asarray(hits, dtype=np.bool_)
     codes, patients = as_codes(units, values.size)
@@ -33,53 +31,44 @@ def share_interval(hits: ArrayLike, units: ArrayLike, confidence: float = 0.95) 
         return wilson_interval(x, n, confidence)
     sizes = np.bincount(codes, minlength=patients).astype(np.float64)
     held = np.bincount(codes, weights=values, minlength=patients).astype(np.float64)
-    effect = _share_effect(held, sizes)
-    found = wilson_interval(x / effect, n / effect, confidence)
-    if min(int((held > 0).sum()), int((held < sizes).sum())) >= MIN_VARYING_PATIENTS:
-        return found
-    lowest = wilson_interval(int((held == sizes).sum()), patients, confidence).lower
-    highest = wilson_interval(int((held > 0).sum()), patients, confidence).upper
-    return Interval(x / n, min(found.lower, lowest), max(found.upper, highest), confidence)
+    worth = effective_clusters(sizes)
+    effect = max(_share_effect(held, sizes), n / worth)
+    found = wilson_interval_at(x / effect, n / effect, clustered_critical(confidence, worth), confidence)
+    return replace(found, estimate=x / n)
 
 
-def paired_tables(first: Bools, second: Bools, units: NDArray[Any]) -> tuple[Table, ...]:
-    """The readings of two correctness vectors (n,) as effective tables (both, first only, second only, neither).
-
-    One table where each patient has one case. Otherwise counts by design effect, or patients with any loss a loss, or,
-    with one to four discordant patients, both: the wider interval is then to be taken.
-    """
+def paired_ratio(first: Bools, second: Bools, units: NDArray[Any], confidence: float = 0.95) -> Interval:
+    """The ratio of two paired shares, first over second, from correctness (n,), by `ratio_interval`; counts and
+    quantile by patient as in `share_interval`. InputError without cases."""
     codes, patients = as_codes(units, first.size)
     tables = cluster_tables(first, second, codes, patients)
     raw = tables.sum(axis=0)
     if patients == first.size:
-        return (_table(raw),)
-    by_effect = _table(raw / design_effect(tables))
-    discordant = discordant_clusters(tables)
-    if discordant >= MIN_VARYING_PATIENTS:
-        return (by_effect,)
-    collapsed = collapse_to_patients(tables)
-    return (collapsed, by_effect) if discordant else (collapsed,)
+        return ratio_interval_at(_table(raw), two_sided_z(confidence), confidence)
+    worth = effective_clusters(tables.sum(axis=1))
+    held = raw / max(design_effect(tables), first.size / worth)
+    return ratio_interval_at(_table(held), clustered_critical(confidence, worth), confidence)
 
 
 def ratio_interval(a: float, b: float, c: float, d: float, confidence: float = 0.95) -> Interval:
     """The ratio of paired proportions (a + b)/(a + c), by the constrained score (Nam and Blackwelder 2002, Stat Med
     21:689).
 
-    Counts as `paired_tables` gives them. Bounds are never [1, 1], not even without a discordant pair. With a
-    second proportion of 0 the ratio is NaN and its bounds say nothing.
+    Counts may be fractions. Bounds are never [1, 1], not even without a discordant pair. With a second proportion of 0
+    the ratio is NaN and its bounds say nothing.
     """
+    return ratio_interval_at((a, b, c, d), two_sided_z(confidence), confidence)
+
+
+def ratio_interval_at(table: Table, z: float, confidence: float) -> Interval:
+    """`ratio_interval` of a table at another critical value `z` than the normal quantile of `confidence`."""
+    a, b, c, d = table
     if a + c == 0:
         return Interval(float("nan"), 0.0, inf, confidence)
-    z, estimate = two_sided_z(confidence), (a + b) / (a + c)
+    estimate = (a + b) / (a + c)
     lower = _ratio_root(a, b, c, d, z, estimate, downwards=True) if estimate > 0 else 0.0
     upper = _ratio_root(a, b, c, d, -z, estimate, downwards=False)
     return Interval(estimate, min(lower, estimate), max(upper, estimate), confidence)
-
-
-def widest(intervals: list[Interval]) -> Interval:
-    """The estimate of the first with the lowest lower and the highest upper bound of all."""
-    lower, upper = min(i.lower for i in intervals), max(i.upper for i in intervals)
-    return Interval(intervals[0].estimate, lower, upper, intervals[0].confidence)
 
 
 def ratio_z(a: float, b: float, c: float, d: float, theta: float) -> float:

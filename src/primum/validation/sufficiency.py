@@ -7,6 +7,7 @@ from math import sqrt
 
 from scipy.special import stdtr
 
+from primum.validation.clustered import clustered_critical
 from primum.validation.means import t_quantile
 from primum.validation.outcomes import smallest_passing
 from primum.validation.power import required_positives
@@ -24,8 +25,8 @@ def mark_rate(part: Component, noun: str, confidence: float) -> Component:
     exact test on patients (five or more one-way losses at 95 %): one lost case in a level of one is not harm
     shown.
     """
-    needed = required_positives(part.margin, (1 - confidence) / 2)
-    if part.n_patients >= needed:
+    needed = _without_flip(part, confidence)
+    if needed is None or part.n_patients >= needed:
         return part
     if part.outcome is Outcome.INFERIOR and _midp(part) < 1 - confidence:
         return part
@@ -79,6 +80,20 @@ def harm_p_value(part: Component) -> float | None:
     else:
         return None
     return two_sided / 2 if toward < 0 else 1 - two_sided / 2
+
+
+def _without_flip(part: Component, confidence: float) -> int | None:
+    """Patients that pass with no flip, at z²/(n + z²); those with several cases count as what they are worth."""
+    worth = part.beside.get("effective_patients")
+    if worth is None:
+        return required_positives(part.margin, (1 - confidence) / 2)
+    each = worth / part.n_patients
+
+    def passes(count: int) -> bool:
+        critical = clustered_critical(confidence, each * count)
+        return each * count > critical**2 * (1 - part.margin) / part.margin
+
+    return smallest_passing(passes, part.n_patients)
 
 
 def _midp(part: Component) -> float:
