@@ -8,7 +8,7 @@ from primum.files import write_bytes, write_json
 from primum.reporting import mlbom, model_card
 from primum.reporting.data import plain
 from primum.reporting.delivered import delivered
-from primum.reporting.flips import flips_csv
+from primum.reporting.flips import flips_csv, numbered_classes
 from primum.reporting.html import to_html
 from primum.reporting.modification_page import modification_page
 from primum.reporting.modification_record import modification_record
@@ -27,7 +27,8 @@ def write_evidence(result: StudyResult, folder: Path) -> None:
     made = delivered(result, folder.parent)
     verdict = made.verdict
     write_json(folder / "validation.json", {"recipe": result.winner.recipe, "verdict": plain(verdict)})
-    write_bytes(folder / "flips.csv", flips_csv(verdict.flips if verdict is not None else ()))
+    flips = flips_csv(verdict.flips, numbered_classes(verdict)) if verdict is not None else flips_csv(())
+    write_bytes(folder / "flips.csv", flips)
     benchmark = {
         "recipe": result.winner.recipe,
         "machine": plain(result.machine),

@@ -153,8 +153,9 @@ def _results(result: StudyResult, made: Delivered) -> list[str]:
     )
     if verdict.basis is Basis.NUMERIC:
         intro += " It passes because it gives the same answers; the table says what these cases alone would show."
-    overall = [_row(w.endpoint(i.part.name), i) for i in measured(verdict) if i.level is None]
-    groups = [_row(f"{i.group}: {w.endpoint(i.part.name)}", i) for i in measured(verdict) if i.level is not None]
+    overall = [_row(w.endpoint(i.part.name, verdict.task), i) for i in measured(verdict) if i.level is None]
+    in_groups = [i for i in measured(verdict) if i.level is not None]
+    groups = [_row(f"{i.group}: {w.endpoint(i.part.name, verdict.task)}", i) for i in in_groups]
     out = ["## Results", intro, _table(overall), "## Results by group"]
     out.append(_table(groups) if groups else "The data name no groups, so nothing is known of any.")
     if verdict.insufficient:

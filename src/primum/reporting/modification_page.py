@@ -11,6 +11,7 @@ from primum.reporting.headline import banners, headline
 from primum.reporting.modification_record import ORIGINAL, SCOPE, SIGNATURES, Json
 from primum.reporting.speed import cards
 from primum.study.result import StudyResult
+from primum.task import Task
 
 LISTED = 100
 _CLOSING = (SCOPE, "No signature is made automatically. modification_record.json holds the same as data.")
@@ -29,7 +30,7 @@ def modification_page(result: StudyResult, record: Json) -> Page:
             _protocol(record["protocol"]),
             _impact(record["impact"]),
             _traceability(record["traceability"]),
-            _comparison(record["comparison"]),
+            _comparison(record["comparison"], result.model.task),
             _flips(record["flips"]),
             _original(record),
             _checklist(record["checklist"]),
@@ -187,7 +188,7 @@ def _traceability(held: list[Json]) -> Section:
     return Section("traceability", "Traceability: modification, test, result", (table,))
 
 
-def _comparison(held: list[Json]) -> Section:
+def _comparison(held: list[Json], task: Task) -> Section:
     table = Table(
         "Original against delivered. A negative difference is worse.",
         columns(
@@ -196,7 +197,7 @@ def _comparison(held: list[Json]) -> Section:
         tuple(
             row(
                 c["group"] or "all",
-                w.endpoint(c["name"]),
+                w.endpoint(c["name"], task),
                 n.level(c["name"], c["reference"]),
                 n.level(c["name"], c["candidate"]),
                 n.difference(c["name"], c["difference"]),
