@@ -25,7 +25,7 @@ def test_classes_have_a_table_of_their_own_folded_where_long(all_results: dict[s
 
 
 def test_clustered_rates_carry_their_footnote(all_results: dict[str, StudyResult]) -> None:
-    footnote = "so the difference need not be the two shares' own"
+    footnote = "the interval rests on patients"
     assert footnote in words(endpoints_section(all_results["multiclass"]))
     assert footnote not in words(endpoints_section(all_results["crowded"]))
     assert footnote not in words(endpoints_section(all_results["regression"])), "errors are no shares"

@@ -106,8 +106,8 @@ _FOLDED = {
     Task.MULTILABEL: "Endpoints by label",
 }
 _CLUSTERED = (
-    "Some patients have several cases. Original and candidate are shares of cases; the difference and its interval "
-    "rest on patients, so the difference need not be the two shares' own."
+    "Some patients have several cases. The values and their difference count cases; the interval rests on patients, "
+    "for several cases of one are not as much evidence as cases of several."
 )
 
 
