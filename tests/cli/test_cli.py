@@ -187,4 +187,4 @@ def test_the_plan_as_json(made):
     )  # fmt: skip
     plan = json.loads(done.stdout)
     assert [p["name"] for p in plan["parts"]] == ["calibration", "selection", "guard", "confirmation"]
-    assert plan["power"]["sensitivity"]["n"] <= plan["parts"][3]["patients"]
+    assert plan["power"]["all"]["sensitivity"]["n"] <= plan["parts"][3]["patients"]

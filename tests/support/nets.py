@@ -1,5 +1,6 @@
 """Small networks that tests name as `nets:build` and so on, as a user names a factory."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -65,3 +66,54 @@ class Tiny(nn.Module):
 def tiny() -> nn.Module:
     torch.manual_seed(0)
     return Tiny().eval()
+
+
+CENTRES = np.random.default_rng(7).normal(0.0, 0.5, (3, 16))
+"""Where the three kinds of `clinics.arrays` lie."""
+WEIGHTS = np.random.default_rng(8).normal(0.0, 1.0, (2, 6))
+"""What the columns of `clinics` tables weigh, in two ways."""
+
+
+def _linear(weight: np.ndarray, bias: np.ndarray | float = 0.0) -> nn.Module:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(np.broadcast_to(bias, len(weight)).copy()))
+    return layer.eval()
+
+
+def three_kinds() -> nn.Module:
+    """Linear discriminant of three kinds with these centres and spread 1: (N, 16) to three logits."""
+    return _linear(CENTRES, -0.5 * (CENTRES**2).sum(axis=1))
+
+
+def two_findings() -> nn.Module:
+    """(N, 6) to a logit for each of two findings."""
+    return _linear(3.0 * WEIGHTS)
+
+
+def one_finding() -> nn.Module:
+    """(N, 6) to one logit."""
+    return _linear(3.0 * WEIGHTS[:1])
+
+
+def four_grades() -> nn.Module:
+    """(N, 6) to four logits: the grade nearest to 1.5 + the first weighing."""
+    grades = np.arange(4.0)
+    return _linear(4.0 * np.outer(grades, WEIGHTS[0]), 4.0 * (1.5 * grades - grades**2 / 2))
+
+
+def one_value() -> nn.Module:
+    """(N, 6) to one number."""
+    return _linear(5.0 * WEIGHTS[:1], 40.0)
+
+
+def bright_spots() -> nn.Module:
+    """(N, 1, 16, 16) to one channel of logits: where a smoothed image is brighter than half."""
+    layer = nn.Conv2d(1, 1, 5, padding=2)
+    bell = torch.exp(-((torch.arange(5.0) - 2) ** 2) / 4)
+    kernel = torch.outer(bell, bell)
+    with torch.no_grad():
+        layer.weight.copy_(20.0 * kernel[None, None] / kernel.sum())
+        layer.bias.fill_(-10.0)
+    return layer.eval()

@@ -5,6 +5,7 @@ import pytest
 
 from primum.config import ClinicalPolicy, Margins
 from primum.errors import InputError
+from primum.task import Task
 from primum.validation.gate import judge
 from primum.validation.planning import plan, predict_confirmation
 from primum.validation.power import power_noninferiority
@@ -65,3 +66,56 @@ def test_a_subgroup_that_would_fail_lowers_the_odds(make_cases, scored):
     where = np.where((ref >= 0.5) != (new >= 0.5), "a", np.where(np.arange(800) % 2, "a", "b"))
     grouped = judge(make_cases(labels, groups={"site": where}), ref, new, ClinicalPolicy())
     assert predict_confirmation(grouped, 2.0) < alone
+
+
+def _answers(task, rng, n=400):
+    """Labels and scores of the original and of a candidate that changes little, and the names of the classes."""
+    if task in (Task.MULTICLASS, Task.ORDINAL):
+        labels = np.arange(n) % 3
+        reference = np.eye(3)[labels] + rng.uniform(0, 1.2, (n, 3))
+        reference /= reference.sum(axis=1, keepdims=True)
+        candidate = reference + rng.uniform(0, 0.01, (n, 3))
+        return labels, reference, candidate / candidate.sum(axis=1, keepdims=True), ("a", "b", "c")
+    if task is Task.MULTILABEL:
+        labels = np.stack([np.arange(n) % 2, np.arange(n) // 2 % 2], axis=1)
+        reference = np.clip(0.25 + 0.5 * labels + rng.uniform(-0.3, 0.3, (n, 2)), 0, 1)
+        return labels, reference, np.clip(reference + rng.uniform(-0.01, 0.01, (n, 2)), 0, 1), ("a", "b")
+    if task is Task.REGRESSION:
+        labels = rng.normal(40, 5, (n, 1))
+        reference = labels + rng.normal(0, 1, (n, 1))
+        return labels, reference, reference + rng.normal(0, 0.2, (n, 1)), ("hba1c",)
+    reference = rng.uniform(0.8, 0.9, (n, 1))
+    return np.zeros((n, 0)), reference, reference + rng.uniform(-0.02, 0.02, (n, 1)), ("lesion",)
+
+
+@pytest.mark.parametrize("task", [t for t in Task if t is not Task.BINARY])
+def test_every_task_has_odds_of_its_own_endpoints(task, make_cases):
+    labels, reference, candidate, classes = _answers(task, np.random.default_rng(0))
+    cases = make_cases(np.arange(len(labels)) % 2)
+    cases = replace(cases, labels=labels, task=task, classes=classes)
+    policy = ClinicalPolicy(margins=Margins(sensitivity=0.1, specificity=0.1, error=0.5), tolerance=1.0)
+    verdict = judge(cases, reference, candidate, policy)
+    assert verdict.outcome is Outcome.NON_INFERIOR and verdict.basis is Basis.STATISTICAL
+    odds = [predict_confirmation(verdict, ratio) for ratio in (0.02, 1.0, 3.0)]
+    assert odds == sorted(odds) and odds[0] < odds[1] and odds[1] > 0.5
+    worse = replace(verdict.components[-1], outcome=Outcome.INFERIOR)
+    assert predict_confirmation(replace(verdict, components=(*verdict.components[:-1], worse)), 1.0) == 0.0
+    rare = replace(verdict.components[-1], outcome=Outcome.INSUFFICIENT)
+    seen = (*verdict.components[:-1], rare)
+    assert predict_confirmation(replace(verdict, components=seen), 1.0) > 0.0, "a class too rare decides nothing"
+
+
+def test_the_rates_of_one_question_share_no_case_and_multiply(make_cases):
+    labels, reference, candidate, classes = _answers(Task.MULTILABEL, np.random.default_rng(1))
+    cases = replace(make_cases(labels[:, 0]), labels=labels, task=Task.MULTILABEL, classes=classes)
+    margins = Margins(sensitivity=0.05, specificity=0.05, auroc=0.5, brier=0.5)
+    verdict = judge(cases, reference, candidate, ClinicalPolicy(margins=margins))
+    chances = {}
+    for part in verdict.components:
+        if part.table is not None:
+            _, gained, lost, _ = part.table
+            rates = [(x + 0.5) / (part.n + 1) for x in (lost, gained)]
+            chance = power_noninferiority(part.n, *rates, 0.05).power
+            chances[part.view] = chances.get(part.view, 1.0) * chance
+    assert set(chances) == {"", "a", "b"}
+    assert predict_confirmation(verdict, 1.0) == pytest.approx(min(chances.values()), abs=1e-9)

@@ -9,6 +9,7 @@ from scipy.special import ndtr, ndtri
 
 from primum.config import Margins
 from primum.errors import InputError
+from primum.validation.classification import POOLED
 from primum.validation.power import power_noninferiority, required_positives, smallest_margin
 from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
@@ -66,31 +67,42 @@ def plan(
 def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
     """The probability that the judged candidate passes on a set with `ratio` times as many patients.
 
-    Sensitivity and specificity: exact power at the effective counts seen, with rates shrunk to (x + 0.5)/(n + 1),
-    the two multiplied, for the classes share no case. AUROC and Brier score: normal, with the standard error shrunk
-    by the root of the ratio. Subgroups of one column that will be large enough: multiplied, for they share no case.
-    The smallest of these is returned, for they all rest on the same cases. 0 where an endpoint is missing or was
-    INFERIOR; 1 for a lossless candidate, whose confirmation does not rest on numbers. InputError unless the ratio is
-    positive.
+    Rates: exact power at the effective counts seen, with rates shrunk to (x + 0.5)/(n + 1); those of one binary
+    question (sensitivity and specificity) multiplied, for they share no case. Other endpoints: normal, with the
+    standard error shrunk by the root of the ratio. Subgroups of one column that will be large enough: multiplied, for
+    they share no case. The smallest of these is returned, for they all rest on the same cases. 0 where an endpoint is
+    missing, was not assessed or was INFERIOR; 1 for a lossless candidate, whose confirmation does not rest on numbers.
+    InputError unless the ratio is positive.
     """
     if not n_patients_ratio > 0:
         raise InputError(f"the ratio of patients must be positive, got {n_patients_ratio}")
     if verdict.outcome is Outcome.NON_INFERIOR and verdict.basis is Basis.NUMERIC:
         return 1.0
-    parts = {part.name: part for part in verdict.components}
+    judged = {part.name for part in verdict.components}
+    if not judged or not judged.issuperset(POOLED.get(verdict.task, ())):
+        return 0.0
     alpha = (1 - verdict.confidence) / 2
-    rates = prod(_pass_again(parts.get(name), n_patients_ratio, alpha) for name in ("sensitivity", "specificity"))
-    scores = [_stay_above(parts.get(name), n_patients_ratio, alpha) for name in ("auroc", "brier")]
+    rates: dict[str, float] = {}
+    scores: list[float] = []
+    for part in verdict.components:
+        if part.table is None:
+            scores.append(_stay_above(part, n_patients_ratio, alpha))
+        else:
+            chance = _pass_if_large if part.outcome is Outcome.INSUFFICIENT else _pass_again
+            rates[part.view] = rates.get(part.view, 1.0) * chance(part, n_patients_ratio, alpha)
     columns: dict[str, float] = {}
     for group in verdict.subgroups:
         odds = prod(_pass_if_large(part, n_patients_ratio, alpha) for part in group.components)
         columns[group.column] = columns.get(group.column, 1.0) * odds
-    return float(min([rates, *scores, *columns.values()]))
+    return float(min([*rates.values(), *scores, *columns.values()]))
 
 
-def _stay_above(part: Component | None, ratio: float, alpha: float) -> float:
-    if part is None or part.outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED):
+def _stay_above(part: Component, ratio: float, alpha: float) -> float:
+    """1 for a class too rare to be judged: it decides nothing."""
+    if part.outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED):
         return 0.0
+    if part.outcome is Outcome.INSUFFICIENT:
+        return 1.0
     z = float(ndtri(1 - alpha))
     error = (part.difference - part.lower) / z / sqrt(ratio)
     return float(ndtr((part.margin + part.difference) / error - z)) if error > 0 else 1.0
@@ -103,8 +115,8 @@ def _pass_if_large(part: Component, ratio: float, alpha: float) -> float:
     return _pass_again(part, ratio, alpha)
 
 
-def _pass_again(part: Component | None, ratio: float, alpha: float) -> float:
-    if part is None or part.table is None or part.outcome is Outcome.INFERIOR:
+def _pass_again(part: Component, ratio: float, alpha: float) -> float:
+    if part.table is None or part.outcome is Outcome.INFERIOR:
         return 0.0
     _, gained, lost, _ = part.table
     seen = sum(part.table)

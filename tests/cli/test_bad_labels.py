@@ -1,0 +1,108 @@
+"""Labels, groups and scores that are missing or wrong, through the command line: said, counted, never silent."""
+
+import csv
+import json
+from pathlib import Path
+
+import clinics
+import pytest
+from inline import patch, primum
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table of 300 cases and its preprocessing."""
+    monkeypatch.setenv("PRIMUM_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("primum.study.runner.TIMED_ROUNDS", 3)
+    monkeypatch.setattr("primum.workflows.optimize.FINAL_ROUNDS", 3)
+    patch(monkeypatch)
+    clinics.table(tmp_path / "cases.csv", 300, 1, label=clinics.finding(0))
+    (tmp_path / "preprocessing.yaml").write_text(clinics.TABLE)
+    return tmp_path
+
+
+def change(path: Path, cells: dict[tuple[int, str], str]) -> None:
+    """Set cells of a CSV by (row, column)."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for (row, column), cell in cells.items():
+        rows[row][column] = cell
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def optimize(place: Path, *more: object, model: str = "nets:one_finding"):
+    return primum(
+        "optimize", "--model", model, "--data", place / "cases.csv", "--out", place / "out", "--threads", 1,
+        "--preprocessing", place / "preprocessing.yaml", "--level", "minimal", "--target", "onnxruntime", *more,
+    )  # fmt: skip
+
+
+def refused(done, *words: str) -> None:
+    message = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(message) == 1 and "Traceback" not in done.stderr, done.stderr
+    for word in words:
+        assert word in message[0], message[0]
+
+
+def test_cases_without_a_label_are_counted_in_the_plan(place):
+    change(place / "cases.csv", {(row, "label"): "" for row in (3, 5, 8)})
+    planned = optimize(place, "--plan")
+    assert planned.returncode == 0, planned.stderr
+    assert "note: 3 case(s) excluded (3 no label)" in planned.stdout
+    assert "note: activation inferred" in planned.stdout
+    told = json.loads(optimize(place, "--plan", "--json").stdout)
+    assert [e["reason"] for e in told["excluded"]] == ["no label"] * 3
+    assert any("activation inferred" in note for note in told["notes"])
+    assert sum(part["cases"] for part in told["parts"]) == 297
+
+
+def test_blank_groups_are_a_level_and_missing_labels_are_in_the_report(place):
+    change(place / "cases.csv", {(row, "sex"): "" for row in range(0, 300, 3)} | {(7, "label"): ""})
+    done = optimize(place, "--group-columns", "sex", "--patient-column", "patient", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "1 case(s) excluded (1 no label)" in done.stderr
+    levels = {g["value"] for g in json.loads(done.stdout)["verdict_detail"]["subgroups"]}
+    assert levels == {"F", "M", "(missing)"}
+    report = (place / "out" / "report.html").read_text()
+    assert "(missing)" in report and "no label" in report
+
+
+def test_a_blank_patient_is_refused(place):
+    change(place / "cases.csv", {(4, "patient"): ""})
+    refused(optimize(place, "--patient-column", "patient"), "row 5", "no patient")
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "instead"),
+    [
+        ("nets:one_finding", clinics.finding(0), "--activation sigmoid"),
+        ("nets:four_grades", clinics.grade, "--activation softmax"),
+    ],
+)
+def test_scores_outside_0_to_1_are_logits_and_calling_them_probabilities_is_refused(place, model, label, instead):
+    clinics.table(place / "cases.csv", 300, 1, label=label)
+    refused(optimize(place, "--activation", "identity", model=model), "outputs lie from -", "logits", instead)
+    assert not (place / "out" / "artifact").exists() and not list((place / "out").rglob("*.onnx"))
+    told = json.loads(optimize(place, "--plan", "--json", model=model).stdout)
+    assert f"activation inferred from the outputs: {instead.split()[1]}" in told["notes"]
+
+
+def test_one_class_only(place):
+    change(place / "cases.csv", {(row, "label"): "1" for row in range(300)})
+    refused(optimize(place), "label", "1 class(es); two are needed")
+
+
+def test_a_case_that_is_there_twice(place, tmp_path):
+    change(place / "cases.csv", {(9, "patient"): "1-0"})
+    refused(optimize(place, "--id-column", "patient"), "line 11 and line 2 have one patient")
+    data = clinics.masked_images(place / "scans", 30, 2)
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines, lines[3]]) + "\n")
+    done = primum(
+        "optimize", "--model", "nets:bright_spots", "--data", data, "--out", place / "out", "--task", "segmentation",
+        "--label-column", "mask",
+    )  # fmt: skip
+    refused(done, "images/2.png", "listed more than once")

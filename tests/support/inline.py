@@ -1,0 +1,58 @@
+"""The worker of `primum.runtimes.isolated`, in this process: the same requests and pickles, none of the start-up.
+
+For studies on many tasks; that a process of its own takes a crash, a hang or a leak is shown by tests of its own.
+"""
+
+import contextlib
+import io
+import pickle
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+import cloudpickle
+import pytest
+
+from primum.cli.main import run
+from primum.errors import StorageError, TrialError
+from primum.runtimes.isolated import Isolated
+from primum.runtimes.worker import Worker, _answer
+
+_USERS = ("study.runner", "workflows.prepare", "workflows.explain", "workflows.original")
+
+
+class Inline(Isolated):
+    def __init__(self, timeout: float = 900.0) -> None:
+        self._worker = Worker()
+
+    def close(self) -> None:
+        self._worker = Worker()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _request(self, method: str, **arguments: Any) -> Any:
+        sent = pickle.loads(cloudpickle.dumps((method, arguments)))
+        kind, value = pickle.loads(pickle.dumps(_answer(self._worker, *sent)))
+        if kind != "ok":
+            raise (StorageError if kind == "storage" else TrialError)(str(value))
+        return value
+
+
+def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of a study runs here."""
+    for user in _USERS:
+        monkeypatch.setattr(f"primum.{user}.Isolated", Inline)
+
+
+def primum(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The `primum` command, from its entry point to its exit status, without a process of its own."""
+    argv = ["primum", *map(str, arguments)]
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            run()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), errors.getvalue())
