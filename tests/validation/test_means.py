@@ -84,7 +84,7 @@ def test_skewness_counts_by_patient_and_only_widens():
 
 
 def test_type_one_error_of_skewed_losses():
-    """Rare large losses, the mean exactly at the margin: t alone passes in 6 %."""
+    """Rare large losses of 60 patients, the mean exactly at the margin: t alone passes in 13 %, the wider in 6 %."""
     rng = np.random.default_rng(5)
     passed = np.zeros(2)
     for _ in range(1500):
