@@ -155,6 +155,8 @@ def test_grades_in_their_order(tmp_path):
     names = {c.name for c in result.verdict.components}
     assert "kappa" in names and {f"sensitivity[>= {g}]" for g in "123"} <= names
     assert "sensitivity[>= 0]" not in names, "every grade is at least the lowest"
+    cuts = [result.verdict.component(f"sensitivity[>= {g}]") for g in "123"]
+    assert cuts[0].n > cuts[1].n > cuts[2].n and min(c.reference for c in cuts) > 0.7
     with primum.load(delivery.artifact) as predictor:
         probabilities = predictor.predict([dict.fromkeys(clinics.NAMES, 0.0)])
         assert probabilities.shape == (1, 4) and probabilities.sum() == pytest.approx(1)
