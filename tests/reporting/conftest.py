@@ -72,7 +72,9 @@ def verdict_of(
     n = len(made.labels)
     ids = np.array([f"{prefix}-{i:05d}" for i in range(n)])
     patients = np.array([f"p{i:05d}" for i in range(n)])
-    return judge(Cases(made.labels, patients, groups or {}, ids), made.reference, made.candidate, policy)
+    same = bool(np.array_equal(made.reference, made.candidate))
+    cases = Cases(made.labels, patients, groups or {}, ids)
+    return judge(cases, made.reference, made.candidate, policy, exported=same)
 
 
 def timings(ms: float, ratio: float, p99: float = nan, ratio_upper: float | None = None) -> Timings:

@@ -44,7 +44,8 @@ def cases_of(task: Task, labels: np.ndarray, classes: tuple[str, ...], each: int
 def told(base: StudyResult, cases: Cases, pair: tuple[np.ndarray, np.ndarray], policy: ClinicalPolicy) -> StudyResult:
     """`base` as if it had judged this pair of scores on these cases, with the candidate delivered if it passed."""
     reference, candidate = pair
-    verdict = judge(cases, reference, candidate, policy)
+    same = bool(np.array_equal(reference, candidate))
+    verdict = judge(cases, reference, candidate, policy, exported=same)
     frozen = None
     if policy.operating_point is not None:
         frozen = freeze_threshold(cases.labels, reference, policy.operating_point, cases.units)

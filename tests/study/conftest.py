@@ -38,7 +38,7 @@ def make_trial() -> Callable[..., Trial]:
                 "contended": False,
             }
         )
-        verdict = judge(cases, reference, candidate, policy)
+        verdict = judge(cases, reference, candidate, policy, exported=bool(np.array_equal(reference, candidate)))
         return Trial(key, key, {}, "", Status.OK, timings=timings, verdict=verdict, size_bytes=size, **more)
 
     return make

@@ -118,18 +118,26 @@ def test_n_would_decide_of_the_score_endpoints():
 
 def test_lossless_passes_whatever_the_number(make_cases):
     ref = np.array([0.9, 0.2, 0.3])
-    verdict = judge(make_cases([1, 0, 0], groups={"g": ["a", "b", "b"]}), ref, ref + np.array([0, 1e-6, 0]), POLICY)
+    verdict = judge(
+        make_cases([1, 0, 0], groups={"g": ["a", "b", "b"]}), ref, ref + np.array([0, 1e-6, 0]), POLICY, exported=True
+    )
     assert (verdict.outcome, verdict.basis) == (Outcome.NON_INFERIOR, Basis.NUMERIC)
     assert verdict.reasons[0].startswith("lossless")
     assert outcomes(verdict)["sensitivity"] is Outcome.INCONCLUSIVE
     assert len(verdict.subgroups) == 2
-    only_one_class = judge(make_cases([0, 0]), [0.1, 0.2], [0.1, 0.2], POLICY)
+    only_one_class = judge(make_cases([0, 0]), [0.1, 0.2], [0.1, 0.2], POLICY, exported=True)
     assert (only_one_class.outcome, only_one_class.basis) == (Outcome.NON_INFERIOR, Basis.NUMERIC)
+
+
+def test_agreement_on_a_few_cases_proves_nothing_of_changed_weights(make_cases):
+    """A saturated model agrees with almost any other on easy cases."""
+    verdict = judge(make_cases([1, 0, 0]), [0.9, 0.2, 0.3], [0.9, 0.2, 0.3], POLICY)
+    assert (verdict.outcome, verdict.basis) == (Outcome.INCONCLUSIVE, Basis.STATISTICAL)
 
 
 @pytest.mark.parametrize("new", [[0.9, 0.2, 0.3001], [0.9, 0.2, np.nan], [0.9, 0.5, 0.3]])
 def test_not_lossless(make_cases, new):
-    verdict = judge(make_cases([1, 0, 0]), [0.9, 0.499999, 0.3], new, POLICY)
+    verdict = judge(make_cases([1, 0, 0]), [0.9, 0.499999, 0.3], new, POLICY, exported=True)
     assert verdict.basis is Basis.STATISTICAL
     assert verdict.outcome is not Outcome.NON_INFERIOR
 

@@ -47,13 +47,13 @@ def test_confirmation_grows_with_the_ratio(make_cases, scored):
 
 def test_confirmation_of_the_hopeless_and_the_lossless(make_cases, scored):
     labels, ref, new = scored(200, 300, lost=40)
-    verdict = judge(make_cases(labels), ref, new, ClinicalPolicy())
+    verdict = judge(make_cases(labels), ref, new, ClinicalPolicy(), exported=True)
     assert verdict.component("sensitivity").outcome is Outcome.INFERIOR
     assert predict_confirmation(verdict, 5.0) == 0.0
     assert predict_confirmation(replace(verdict, components=verdict.components[1:]), 5.0) == 0.0
-    verdict = judge(make_cases([1, 1]), [0.9, 0.8], [0.9, 0.2], ClinicalPolicy())
+    verdict = judge(make_cases([1, 1]), [0.9, 0.8], [0.9, 0.2], ClinicalPolicy(), exported=True)
     assert predict_confirmation(verdict, 5.0) == 0.0
-    lossless = judge(make_cases(labels), ref, ref, ClinicalPolicy())
+    lossless = judge(make_cases(labels), ref, ref, ClinicalPolicy(), exported=True)
     assert lossless.basis is Basis.NUMERIC
     assert predict_confirmation(lossless, 0.1) == 1.0
     with pytest.raises(InputError):

@@ -126,14 +126,14 @@ def test_each_endpoint_can_fail():
 
 def test_without_margin_or_tolerance_nothing_is_assessed():
     labels, ref, new = outputs(50)
-    verdict = judge(cases(labels), ref, new, ClinicalPolicy())
+    verdict = judge(cases(labels), ref, new, ClinicalPolicy(), exported=True)
     assert verdict.outcome is Outcome.NOT_ASSESSED
     assert "--error-margin" in verdict.component("error").reason
     assert "no tolerance" in verdict.component("agreement").reason
     assert verdict.component("error").reference == pytest.approx(np.abs(ref - labels).mean())
     assert (verdict.agreement.flips, np.isnan(verdict.agreement.churn)) == (0, True)
     assert not any("default margins" in reason for reason in verdict.reasons)
-    same = judge(cases(labels), ref, ref, ClinicalPolicy())
+    same = judge(cases(labels), ref, ref, ClinicalPolicy(), exported=True)
     assert (same.outcome, same.basis) == (Outcome.NON_INFERIOR, Basis.NUMERIC)
 
 
@@ -181,7 +181,7 @@ def test_several_outputs_have_their_own_endpoints():
 def test_lossless_is_relative_to_the_spread():
     labels, ref, _ = outputs(5)
     for scale, basis in ((1e-6, Basis.NUMERIC), (1e-4, Basis.STATISTICAL)):
-        assert judge(cases(labels), ref, ref + scale * ref.std(), POLICY).basis is basis
+        assert judge(cases(labels), ref, ref + scale * ref.std(), POLICY, exported=True).basis is basis
 
 
 def test_subgroups_are_judged_on_their_error():

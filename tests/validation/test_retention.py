@@ -68,7 +68,9 @@ def test_absolute_accuracy_is_shown_with_what_a_gate_on_it_would_take(make_cases
     scores = np.where(labels == 1, 0.9, 0.1)
     scores[:2] = 0.5 + (scores[:2] < 0.5) * 0.1 - (scores[:2] > 0.5) * 0.1
     cases = make_cases(labels)
-    score = medical_accuracy(kept(cases, scores, scores), judge(cases, scores, scores, ClinicalPolicy()), 0.98)
+    score = medical_accuracy(
+        kept(cases, scores, scores), judge(cases, scores, scores, ClinicalPolicy(), exported=True), 0.98
+    )
     assert score.status is ScoreStatus.MET and "lossless" in score.reason
     assert f"would take {cases_for_accuracy(0.99, 0.98)} independent" in score.reason
     assert score.inputs["candidate_lower"] < 0.98

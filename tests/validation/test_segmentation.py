@@ -113,14 +113,14 @@ def test_lost_masks_have_no_dice_left():
 
 def test_lossless_is_relative_to_the_spread():
     ref, _ = dice(10)
-    near = judge(cases(10), ref, ref + 1e-8, GIVEN)
+    near = judge(cases(10), ref, ref + 1e-8, GIVEN, exported=True)
     assert (near.outcome, near.basis) == (Outcome.NON_INFERIOR, Basis.NUMERIC)
-    assert judge(cases(10), ref, ref - 1e-5, GIVEN).basis is Basis.STATISTICAL
+    assert judge(cases(10), ref, ref - 1e-5, GIVEN, exported=True).basis is Basis.STATISTICAL
     flat = np.full((10, 2), 0.9)
     moved = flat.copy()
     moved[0, 0] -= 1e-9
-    assert judge(cases(10), flat, moved, GIVEN).basis is Basis.STATISTICAL
-    assert judge(cases(10), flat, flat, GIVEN).basis is Basis.NUMERIC
+    assert judge(cases(10), flat, moved, GIVEN, exported=True).basis is Basis.STATISTICAL
+    assert judge(cases(10), flat, flat, GIVEN, exported=True).basis is Basis.NUMERIC
 
 
 def test_levels_too_small_even_for_no_difference():

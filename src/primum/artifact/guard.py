@@ -9,19 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.artifact.manifest import Manifest
-from primum.artifact.predictor import Input, Predictor, Proven, Session, run_rows
+from primum.artifact.predictor import Guarded, Predictor, Proven, Session, run_rows
 from primum.errors import IntegrityError
 from primum.models.signature import Signature
 from primum.validation.decisions import Rule
 from primum.validation.leads import defers
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """Answers, and which of them the original gave: `probabilities` (N, classes), `deferred` (N,)."""
-
-    probabilities: NDArray[np.float64]
-    deferred: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -87,10 +79,6 @@ class GuardedPredictor(Predictor):
 
     def __init__(self, manifest: Manifest, session: GuardedSession) -> None:
         super().__init__(manifest, session)
-
-    def predict_guarded(self, inputs: Input | list[Input]) -> Guarded:
-        """Probabilities, and which the original gave, for one input or a sequence of inputs."""
-        return self.predict_tensor_guarded(self.preprocess(inputs))
 
     def predict_tensor_guarded(self, batch: NDArray[np.float32]) -> Guarded:
         """The same for a preprocessed batch, float32 (N, *input_shape)."""

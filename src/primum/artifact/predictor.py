@@ -42,6 +42,14 @@ class Session(Protocol):
         """Release the graph."""
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """Answers, and which of them the original gave: `probabilities` (N, classes), `deferred` (N,)."""
+
+    probabilities: NDArray[np.float64]
+    deferred: NDArray[np.bool_]
+
+
 def run_rows(session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Raw outputs (N, ...); one row at a time where an answer would depend on its batch."""
     if session.batch_invariant or len(batch) == 1:
@@ -87,6 +95,15 @@ class Predictor:
         Probabilities (N, classes); values (N, outputs) of a regression; (N, classes, *spatial) of a segmentation.
         """
         return self.manifest.signature.probabilities(self.raw(self.checked(batch)))
+
+    def predict_guarded(self, inputs: Input | Sequence[Input]) -> Guarded:
+        """Answers, and which the original gave: none of an artifact that has no guard, or whose band was 0."""
+        return self.predict_tensor_guarded(self.preprocess(inputs))
+
+    def predict_tensor_guarded(self, batch: NDArray[np.float32]) -> Guarded:
+        """The same for a preprocessed batch, float32 (N, *input_shape)."""
+        answers = self.predict_tensor(batch)
+        return Guarded(answers, np.zeros(len(answers), dtype=np.bool_))
 
     def checked(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """`batch` as contiguous float32 (N, *input_shape); InputError where it has another shape or no rows."""

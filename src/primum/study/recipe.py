@@ -34,6 +34,11 @@ class Recipe:
         canonical = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
+    @property
+    def exact(self) -> bool:
+        """Whether it keeps the original's weights and arithmetic: FP32 in some runtime, nothing else."""
+        return not self.techniques and self.target.precision == "fp32"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` gives back an equal recipe."""
         techniques = [{name_of(t): t.model_dump(mode="json")} for t in self.techniques]

@@ -16,7 +16,7 @@ from primum.errors import InputError, TrialError
 from primum.files import size_of
 from primum.runtimes.base import get_runtime
 from primum.runtimes.isolated import Isolated
-from primum.runtimes.load import MODEL
+from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.build import Built, Original
 from primum.study.judging import Judging
 from primum.study.planner import Proposal
@@ -98,7 +98,7 @@ class Runner:
         """Judge a candidate on the locked part. The ledger must have been written before."""
         part = "confirmation"
         reference, candidate = self.scores(self.baseline_key, part), self.scores(trial.key, part)
-        return judge(self.cases(part), reference, candidate, self.judging.policy)
+        return judge(self.cases(part), reference, candidate, self.judging.policy, exported=_exact(trial))
 
     @property
     def baseline_key(self) -> str:
@@ -158,7 +158,7 @@ class Runner:
             scores = self.judging.scores(raw, selection, signature)
             self.store.keep_scores(recipe.key, "selection", scores)
             before = self.judging.scores(reference, selection, signature)
-            verdict = judge(self.cases("selection"), before, scores, self.judging.policy)
+            verdict = judge(self.cases("selection"), before, scores, self.judging.policy, exported=recipe.exact)
             if is_baseline:
                 self._baseline, self._baseline_opened = process, opened
             timings = self.time(process, opened)
@@ -259,11 +259,15 @@ class Runner:
         return known
 
     def _factory_for(self, key: str) -> Any:
-        trial_runtime = self.store.candidate(key) / MODEL / "weights.safetensors"
-        return self.original.factory if trial_runtime.is_file() else None
+        held = (self.store.candidate(key) / part / "weights.safetensors" for part in (MODEL, REFERENCE))
+        return self.original.factory if any(path.is_file() for path in held) else None
 
     def _example(self) -> NDArray[np.float32]:
         return np.asarray(self.judging.data.inputs[self.judging.split.calibration[:1]], dtype=np.float32)
+
+
+def _exact(trial: Trial) -> bool:
+    return trial.guard is None and Recipe.from_dict(trial.recipe_data).exact
 
 
 def _parity(raw: NDArray[np.float32], reference: NDArray[np.float32], tolerance: float) -> Parity:

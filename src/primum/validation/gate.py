@@ -23,7 +23,9 @@ _PRECEDENCE = (Outcome.INFERIOR, Outcome.NOT_ASSESSED, Outcome.INCONCLUSIVE)
 _SEVERAL = (Task.MULTICLASS, Task.ORDINAL, Task.MULTILABEL)
 
 
-def judge(cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: ClinicalPolicy) -> Verdict:
+def judge(
+    cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: ClinicalPolicy, *, exported: bool = False
+) -> Verdict:
     """Judge `candidate` against `reference` on the same cases, whatever their task.
 
     Scores: BINARY (N,) P(positive); MULTICLASS and ORDINAL (N, K), MULTILABEL (N, L) probabilities; REGRESSION (N, D)
@@ -31,9 +33,10 @@ def judge(cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: Clin
 
     A candidate output that is not finite counts as the worst there is: a wrong decision, ranked worst, with loss 1; for
     REGRESSION beyond every error seen; Dice 0. One in the reference leaves everything NOT_ASSESSED. A class too rare to
-    decide is INSUFFICIENT, as a subgroup is. A lossless candidate (all finite, within `LOSSLESS`, no flip) is
-    NON_INFERIOR with basis numeric whatever the number of cases, unless an endpoint's point estimate lies beyond its
-    margin; endpoints and subgroups keep the outcomes of their own figures.
+    decide is INSUFFICIENT, as a subgroup is. `exported`: the candidate is known to be the reference's own weights at
+    full precision in another runtime. Only then is agreement (all finite, within `LOSSLESS`, no flip) NON_INFERIOR with
+    basis numeric whatever the number of cases, unless an endpoint's point estimate lies beyond its margin; endpoints
+    and subgroups keep the outcomes of their own figures. Of any other candidate, agreement on these cases is a sample.
     InputError on another shape, on finite probabilities outside [0, 1], or on thresholds of labels that there are not.
     """
     n = len(cases)
@@ -47,7 +50,7 @@ def judge(cases: Cases, reference: ArrayLike, candidate: ArrayLike, policy: Clin
     judged = judge_task(cases, ref, new, policy, rule)
     outcome = _overall(judged, policy)
     basis = Basis.STATISTICAL
-    if _is_lossless(judged):
+    if exported and _is_lossless(judged):
         outcome, basis = Outcome.NON_INFERIOR, Basis.NUMERIC
     return _verdict(cases, policy, outcome, basis, judged, _reasons(cases, judged, basis, policy))
 

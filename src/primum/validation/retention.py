@@ -86,7 +86,8 @@ def _status(found: Retention, verdict: Verdict, threshold: float) -> tuple[Score
         shown += f"; absolute accuracy {found.candidate:.4f} is not gated"
         shown += f" (a lower bound of {threshold:g} would take {absolute} independent cases)" if absolute else ""
     if verdict.basis is Basis.NUMERIC and verdict.outcome is Outcome.NON_INFERIOR:
-        return ScoreStatus.MET, "lossless export: no decision changed; " + shown
+        met = found.ratio.lower >= threshold
+        return ScoreStatus.MET if met else ScoreStatus.INSUFFICIENT, "lossless export: no decision changed; " + shown
     worst = _worst(verdict)
     if found.ratio.upper < threshold or worst is Outcome.INFERIOR:
         return ScoreStatus.NOT_MET, _names(verdict, Outcome.INFERIOR) + shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from primum.config import OptimizationConfig
 from primum.study.runner import Runner
+from primum.study.trial import Trial
 from primum.validation.assessment import Assessment, assess
 from primum.validation.checklist import Record
 from primum.validation.gate import judge
@@ -20,20 +21,20 @@ _RECORDS = {
 
 def assess_delivered(
     runner: Runner,
-    key: str,
+    winner: Trial,
     part: str,
     config: OptimizationConfig,
     frozen: FrozenThreshold | None,
     declared_first: bool,
     plain_case_ids: bool,
 ) -> Assessment:
-    """Assess the candidate `key` on `part`; `declared_first`: the sequence was fixed before the set was opened."""
+    """Assess the delivered `winner` on `part`; `declared_first`: the sequence was fixed before the set was opened."""
     cases, policy = runner.cases(part), runner.judging.policy
-    reference, candidate = runner.scores(runner.baseline_key, part), runner.scores(key, part)
+    reference, candidate = runner.scores(runner.baseline_key, part), runner.scores(winner.key, part)
     records = dict(_RECORDS)
     if declared_first:
         records |= {Record.CRITERIA: "evidence/modification_record.json", Record.OPENINGS: "the ledger, by its hashes"}
     if not plain_case_ids:
         records[Record.PSEUDONYMS] = "evidence/flips.csv"
-    verdict = judge(cases, reference, candidate, policy)
+    verdict = judge(cases, reference, candidate, policy, exported=winner.lossless)
     return assess(cases, reference, candidate, policy, verdict, config.validation, records, frozen, config.seed)

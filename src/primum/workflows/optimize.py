@@ -177,7 +177,7 @@ class _Study:
             declared_at = str((self.store.record("declared") or {}).get("when", ""))
             first = bool(confirmations) and all(declared_first(declared_at, c.opened) for c in confirmations)
             plain, frozen = self.request.plain_case_ids, self.prepared.frozen
-            assessment = assess_delivered(runner, winner.key, part, self.config, frozen, first, plain)
+            assessment = assess_delivered(runner, winner, part, self.config, frozen, first, plain)
             why = self._explain(runner, trials, confirmations, choice)
         judged = self._judged(baseline, winner, part)
         lossy_chosen = not winner.lossless and winner.key != baseline.key

@@ -65,6 +65,8 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
     cases = read_data(request.data, request.options, request.preprocessing)
     _check_unit(request, cases, resolved)
+    if resolved.guard is not None and cases.task in (Task.REGRESSION, Task.SEGMENTATION):
+        raise InputError(f"a {cases.task.value} model gives values, not decisions: leave out --guard")
     shape, weight_bytes, parameters, notes = _inspect(request)
     preprocessing, more = _preprocessing(request, cases, shape)
     data = _materialize(request, cases, preprocessing, work, progress)
@@ -303,6 +305,7 @@ def _case_names(request: OptimizeRequest, cases: EvaluationSet, work: Path) -> N
     writer.writerow(["case_id", "case"])
     writer.writerows(zip(names, listed))
     write_bytes(work / "case-names.csv", buffer.getvalue().encode())
+    (work / "case-names.csv").chmod(0o600)
     return names[: len(cases)]
 
 

@@ -22,7 +22,9 @@ from primum.hardware.machine import this_machine
 from primum.models.reference import ModelReference
 from primum.progress import Progress, Silent
 from primum.reporting.data import plain
+from primum.runtimes.base import Target
 from primum.study.judging import judged_cases, judged_scores
+from primum.study.recipe import Recipe
 from primum.task import Task
 from primum.validation.assessment import Assessment, assess
 from primum.validation.cases import Cases
@@ -99,7 +101,7 @@ def validate(
     names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
     judged = judged_cases(kept, names, manifest.signature)
     policy, frozen, notes = _held(policy, judged, reference, manifest)
-    verdict = judge(judged, reference, candidate, policy)
+    verdict = judge(judged, reference, candidate, policy, exported=_exported(manifest))
     records = {} if plain_case_ids else {Record.PSEUDONYMS: "this report"}
     return Validation(
         manifest=manifest,
@@ -112,6 +114,12 @@ def validate(
         size_bytes=size_of(artifact / "model"),
         notes=(*kept.notes, *notes),
     )
+
+
+def _exported(manifest: Manifest) -> bool:
+    """Whether the artifact is the original's own weights at full precision: its recipe names nothing but a target."""
+    plain = manifest.recipe == str(Recipe(Target.model_validate(manifest.target)))
+    return plain and manifest.guard is None and manifest.target.get("precision") == "fp32"
 
 
 def own_policy(manifest: Manifest) -> ClinicalPolicy:
