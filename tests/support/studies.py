@@ -23,7 +23,6 @@ def run(workshop: SimpleNamespace, out: Path, data: str = "many", **changes: obj
         out,
         checkpoint=workshop.weights,
         patient_column="patient_id",
-        group_columns=("sex",),
         preprocessing=manifest.parent / "preprocessing.yaml",
-        **{"config": config(), **changes},
+        **{"config": config(), "group_columns": ("sex",), **changes},
     )

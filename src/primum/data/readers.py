@@ -39,6 +39,11 @@ def read_data(
     path, options = Path(reference), options or DataOptions()
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    named = [name for name in (options.patient_column, options.id_column) if name in options.group_columns]
+    if named:
+        raise InputError(
+            f"{path}: the group column {named[0]!r} names patients or cases: no group, and no name to print"
+        )
     features = _features(options, preprocessing)
     if features and not is_table(path):
         raise InputError(f"{path}: a table preprocessing needs a .csv, .csv.gz or .parquet file")

@@ -24,6 +24,8 @@ from primum.validation.gate import judge
 from primum.validation.guard_curve import assess_guard, guard_curve
 from primum.validation.leads import defers
 
+GUARDED = "-guarded"
+"""What the key of a guarded form ends with."""
 _GAIN = 1.02
 """A fast model must beat the best lossless one by this much for a guard to be worth its deferrals."""
 
@@ -44,7 +46,7 @@ def guard_trial(runner: Runner, trial: Trial, lossless: Trial, policy: GuardPoli
     The band is set on the guard part alone; the verdict is on the selection part, as of every trial. FAILED, with the
     number of patients needed, where the guard part is too small for the policy.
     """
-    key = f"{trial.key}-guarded"
+    key = trial.key + GUARDED
     known = runner.known(key)
     if known is None:
         known = _attempt(runner, trial, lossless, policy, key)

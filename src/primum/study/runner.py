@@ -183,6 +183,8 @@ class Runner:
         """A model that ranks its cases backwards was given the wrong labels; judging against it would reward harm."""
         signature = self.original.signature
         labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
+        if signature.task in (Task.MULTICLASS, Task.ORDINAL):
+            self._check_order(raw)
         if signature.task is not Task.BINARY or len(set(labels.tolist())) < 2:
             return
         area = auroc(labels, signature.positive_probability(raw))
@@ -192,6 +194,17 @@ class Runner:
                 f"it ranks {signature.classes[signature.positive]!r} below {other!r} (AUROC {area:.3f}): labels and "
                 f"outputs do not match. For a single output name its class with --positive-class {other}; two outputs "
                 "stand for the labels in sorted order"
+            )
+
+    def _check_order(self, raw: NDArray[np.float32]) -> None:
+        """Right on less than half of what guessing would be: the outputs are in another order than the classes."""
+        cases, signature = self.cases("selection"), self.original.signature
+        shares = np.bincount(cases.labels, minlength=len(signature.classes)) / max(len(cases), 1)
+        right = float(np.mean(signature.scores(raw).argmax(axis=1) == cases.labels))
+        if right < 0.5 / np.count_nonzero(shares):
+            raise TrialError(
+                f"it is right on {right:.1%} of {len(cases)} cases, far less than guessing: name the classes in the "
+                "order of its outputs with --classes"
             )
 
     def _parity(

@@ -43,12 +43,16 @@ def best_lossless(trials: Sequence[Trial]) -> Trial | None:
     return max(lossless, key=lambda t: (t.self_contained, t.speed), default=None)
 
 
+def gains(trial: Trial, floor: Trial | None) -> bool:
+    """Whether a lossy trial is enough faster than the best lossless one to be worth any risk."""
+    return trial.speed > (floor.speed * _GAIN if floor is not None else 0.0)
+
+
 def worth_confirming(trials: Sequence[Trial]) -> list[Trial]:
     """Lossy trials that were not found harmful and are faster than the best lossless one."""
     floor = best_lossless(trials)
-    needed = floor.speed * _GAIN if floor is not None else 0.0
     good = (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE)
-    return [t for t in trials if t.ok and not t.lossless and t.outcome in good and t.speed > needed]
+    return [t for t in trials if t.ok and not t.lossless and t.outcome in good and gains(t, floor)]
 
 
 def declare(trials: Sequence[Trial], promise: Mapping[str, float]) -> Declared:

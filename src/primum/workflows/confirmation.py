@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from primum.config import OptimizationConfig
 from primum.data.ledger import Ledger
 from primum.progress import Progress
+from primum.study.guard import GUARDED
 from primum.study.result import Confirmation
 from primum.study.runner import Runner
-from primum.study.select import Declared, best_lossless, decisive, declare, worth_confirming
+from primum.study.select import Declared, best_lossless, decisive, declare, gains, worth_confirming
 from primum.study.store import Store
-from primum.study.trial import Trial, verdict_to_data
+from primum.study.trial import Status, Trial, verdict_to_data
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome, Verdict
 from primum.workflows.prepare import Prepared
@@ -95,8 +96,8 @@ def choose(
     assert fallback is not None and fallback.verdict is not None  # the baseline itself is lossless
     best = by_key[confirmations[0].key] if confirmations else decisive(trials)
     verdict = confirmations[0].verdict if confirmations else best.verdict if best is not None else None
-    refused_for_harm_alone = not worth_confirming(trials) and best is not None and best.speed < fallback.speed
-    if best is None or verdict is None or refused_for_harm_alone:
+    too_slow = not worth_confirming(trials) and best is not None and not gains(best, fallback)
+    if best is None or verdict is None or too_slow:
         return Choice(fallback, fallback.verdict, fallback.recipe, (declared.reason,))
     if verdict.outcome is Outcome.INCONCLUSIVE and config.accept_inconclusive:
         reasons = ("UNPROVEN: accepted with --accept-inconclusive", *verdict.reasons)
@@ -104,6 +105,20 @@ def choose(
     why = f"{best.recipe} was not accepted ({verdict.outcome.value}); the original is delivered in {fallback.recipe}"
     closed = () if confirmations else (declared.reason,)
     return Choice(fallback, verdict, best.recipe, (why, *closed, *verdict.reasons))
+
+
+def refused_unguarded(choice: Choice, trials: Sequence[Trial]) -> Choice:
+    """`choice`, or, where no candidate was in play because none could be guarded, the fastest of those and why."""
+    by_key = {t.key: t for t in trials}
+    failed = [t for t in trials if t.status is Status.FAILED and t.key.endswith(GUARDED)]
+    if not failed or not choice.winner.lossless or choice.recipe != choice.winner.recipe:
+        return choice
+    first = max(failed, key=lambda t: by_key[t.key.removesuffix(GUARDED)].speed)
+    alone = by_key[first.key.removesuffix(GUARDED)]
+    if alone.verdict is None:
+        return choice
+    why = f"{alone.recipe} was not delivered without its guard, which could not be made: {first.reason}"
+    return Choice(choice.winner, alone.verdict, alone.recipe, (why, *alone.verdict.reasons))
 
 
 def harmed(trials: Sequence[Trial], confirmations: Sequence[Confirmation]) -> tuple[tuple[str, Verdict], ...]:

@@ -37,7 +37,7 @@ from primum.task import Task
 from primum.validation.verdict import Outcome
 from primum.version import VERSION
 from primum.workflows.assess import assess_delivered
-from primum.workflows.confirmation import Choice, choose, confirm, declare_once, harmed
+from primum.workflows.confirmation import Choice, choose, confirm, declare_once, harmed, refused_unguarded
 from primum.workflows.explain import explain
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
@@ -168,7 +168,7 @@ class _Study:
             eligible = in_play(trials, self.resolved.guard)
             declared = declare_once(self.store, self.prepared, eligible)
             confirmations, prior = confirm(runner, self.store, trials, declared, self.progress)
-            choice = choose(eligible, declared, confirmations, self.config)
+            choice = refused_unguarded(choose(eligible, declared, confirmations, self.config), trials)
             winner, verdict = choice.winner, choice.verdict
             final = self._final(runner, trials, winner, declared)
             stages = self._stages(runner, baseline, winner)

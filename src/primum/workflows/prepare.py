@@ -74,6 +74,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     parts = split(units)
     _check_parts(data.cases, parts)
     leaked = _check_training(request, data) if request.train_data else ()
+    leaked += _repeated(data)
     original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
     if original.signature.task is Task.SEGMENTATION:
         data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
@@ -227,6 +228,17 @@ def _check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, 
     if copies and data.cases.patients is None:
         raise InputError(f"{copies} file(s) of {request.data} are also in {request.train_data}; judge on other cases")
     return (f"{copies} judged file(s) are byte-identical to a training file of another patient",) if copies else ()
+
+
+def _repeated(data: Materialized) -> tuple[str, ...]:
+    """Cases that one patient shares with another, byte for byte: they are not as much evidence as they look."""
+    if data.cases.patients is None:
+        return ()
+    owners: dict[str, set[str]] = {}
+    for item, patient in zip(data.digests, data.cases.patients):
+        owners.setdefault(item, set()).add(str(patient))
+    copies = sum(len(owners[item]) > 1 for item in data.digests)
+    return (f"{copies} case(s) have the same content as a case of another patient",) if copies else ()
 
 
 def _original(
