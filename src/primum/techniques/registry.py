@@ -1,18 +1,32 @@
-"""A technique is a frozen config type and one registered function."""
+"""A technique is a frozen config type and one registered function; what may follow what is data beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from primum.config import explain
 from primum.errors import InputError
+from primum.hardware.machine import Machine
+from primum.techniques.context import Context
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = ["Context", "Stage", "Technique", "TechniqueConfig", "apply_all", "make", "name_of", "obstacle", "technique"]
+
+
+class Stage(IntEnum):
+    """When a technique comes: importance is measured before values are rounded (Harma et al. 2025, ICLR)."""
+
+    PRUNE = 1
+    DISTIL = 2
+    QUANTIZE = 3
+    LAYOUT = 4
 
 
 class TechniqueConfig(BaseModel):
@@ -21,33 +35,76 @@ class TechniqueConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a technique may use beside its config."""
-
-    seed: int = 0
-
-
 Apply = Callable[["torch.nn.Module", Any, Context], "torch.nn.Module"]
 C = TypeVar("C", bound=type[TechniqueConfig])
-_BY_NAME: dict[str, type[TechniqueConfig]] = {}
-_APPLY: dict[type[TechniqueConfig], Apply] = {}
 
 
-def technique(name: str, apply: Apply) -> Callable[[C], C]:
-    """Class decorator: register a config type under `name` with the function that applies it."""
+@dataclass(frozen=True)
+class Technique:
+    """A registered technique: torch module in, torch module out."""
+
+    name: str
+    config: type[TechniqueConfig]
+    apply: Apply
+    stage: Stage
+    trains: bool = False
+    """Needs labelled training data; its outcome depends on the seed."""
+    reshapes: bool = False
+    """Changes the network's structure, so that the original's factory cannot hold its weights."""
+    torch_only: bool = False
+    """Leaves modules that run in torch alone: no export."""
+    obstacle: Callable[[Any, Machine], str | None] | None = None
+    """Why a config cannot work on a machine, known before any time is spent."""
+
+
+_BY_NAME: dict[str, Technique] = {}
+_BY_TYPE: dict[type[TechniqueConfig], Technique] = {}
+
+
+def technique(
+    name: str,
+    apply: Apply,
+    stage: Stage = Stage.QUANTIZE,
+    *,
+    trains: bool = False,
+    reshapes: bool = False,
+    torch_only: bool = False,
+    obstacle: Callable[[Any, Machine], str | None] | None = None,
+) -> Callable[[C], C]:
+    """Class decorator: register a config type under `name` with the function that applies it.
+
+    A user's own takes part in a study like a built-in, from a module that can be imported. InputError where the name
+    belongs to another module's config.
+    """
 
     def register(config: C) -> C:
-        _BY_NAME[name] = config
-        _APPLY[config] = apply
+        known = _BY_NAME.get(name)
+        if known is not None and (known.config.__module__, known.config.__qualname__) != (
+            config.__module__,
+            config.__qualname__,
+        ):
+            raise InputError(f"there is a technique {name!r} already ({known.config.__module__}): choose another name")
+        entry = Technique(name, config, apply, stage, trains, reshapes, torch_only, obstacle)
+        _BY_NAME[name] = _BY_TYPE[config] = entry
         return config
 
     return register
 
 
+def technique_of(config: TechniqueConfig) -> Technique:
+    """The registered technique of a config."""
+    return _BY_TYPE[type(config)]
+
+
 def name_of(config: TechniqueConfig) -> str:
     """The name under which a config's type is registered."""
-    return next(name for name, kind in _BY_NAME.items() if kind is type(config))
+    return technique_of(config).name
+
+
+def obstacle(config: TechniqueConfig, machine: Machine) -> str | None:
+    """Why this config cannot work on `machine`, or None."""
+    found = technique_of(config).obstacle
+    return found(config, machine) if found else None
 
 
 def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:
@@ -55,9 +112,20 @@ def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:
     if name not in _BY_NAME:
         raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}")
     try:
-        return _BY_NAME[name].model_validate(settings or {})
+        return _BY_NAME[name].config.model_validate(settings or {})
     except ValidationError as error:
         raise InputError(f"technique {name}: {explain(error)}") from error
+
+
+def in_order(configs: tuple[TechniqueConfig, ...]) -> None:
+    """InputError where a technique of an earlier stage follows one of a later stage."""
+    stages = [technique_of(c).stage for c in configs]
+    for before, after, config in zip(stages, stages[1:], configs[1:]):
+        if after < before:
+            raise InputError(
+                f"{name_of(config)} ({after.name.lower()}) cannot follow a technique that comes later "
+                f"({before.name.lower()}): the order is prune, distil, quantize, layout"
+            )
 
 
 def apply_all(model: torch.nn.Module, configs: tuple[TechniqueConfig, ...], context: Context) -> torch.nn.Module:
@@ -68,5 +136,5 @@ def apply_all(model: torch.nn.Module, configs: tuple[TechniqueConfig, ...], cont
         return model
     model = copy.deepcopy(model)
     for config in configs:
-        model = _APPLY[type(config)](model, config, context)
+        model = technique_of(config).apply(model, config, context)
     return model.eval()
