@@ -6,6 +6,7 @@ from primum.config import ClinicalPolicy, Margins
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation.gate import Cases, judge
+from primum.validation.means import paired_mean_interval
 from primum.validation.paired import clopper_pearson_interval, dice_scores
 from primum.validation.verdict import Basis, Outcome
 
