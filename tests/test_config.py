@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from primum.config import (
     DEFAULT_MARGINS,
+    MEDICAL_ACCURACY,
     Action,
     ClinicalPolicy,
     GuardPolicy,
@@ -239,3 +240,32 @@ def test_one_rate_is_held_not_two():
     for wrong in ({}, {"specificity": 0.9, "sensitivity": 0.9}):
         with pytest.raises(ValidationError, match="either a specificity or a sensitivity"):
             OperatingPoint(**wrong)
+
+
+def test_a_required_compliance_holds_the_medical_threshold_unless_another_was_given():
+    assert ValidationConfig().accuracy_threshold == 0.95
+    assert ValidationConfig(medical_compliance_required=True).accuracy_threshold == MEDICAL_ACCURACY == 0.98
+    assert ValidationConfig(accuracy_threshold=0.98, medical_compliance_required=True).accuracy_threshold == 0.98
+    assert ValidationConfig(accuracy_threshold=0.9, medical_compliance_required=True).accuracy_threshold == 0.9
+    assert ValidationConfig(medical_compliance_required=False).accuracy_threshold == 0.95
+    assert "0.98" in repr(ValidationConfig(medical_compliance_required=True)), "it can be seen"
+
+
+def test_the_medical_threshold_follows_later_assignments():
+    config = ValidationConfig()
+    config.medical_compliance_required = True
+    assert config.accuracy_threshold == 0.98
+    assert config.model_copy(deep=True).accuracy_threshold == 0.98
+    config.medical_compliance_required = False
+    assert config.accuracy_threshold == 0.95
+    config.accuracy_threshold = 0.9
+    config.medical_compliance_required = True
+    assert config.accuracy_threshold == 0.9
+
+
+def test_the_command_line_holds_the_medical_threshold():
+    from inspect import signature
+
+    from primum.cli.validate import run
+
+    assert signature(run).parameters["accuracy_threshold"].default == MEDICAL_ACCURACY

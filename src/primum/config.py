@@ -161,14 +161,26 @@ class QuantizationConfig(BaseModel):
     quantization_type: QuantizationType = QuantizationType.INT8
 
 
+_ACCURACY = 0.95
+MEDICAL_ACCURACY = 0.98
+
+
 class ValidationConfig(BaseModel):
     """What the spec's scores are held against; a study always validates, and its margins decide."""
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
-    accuracy_threshold: float = Field(0.95, gt=0, le=1)
-    """Share of the original's accuracy to be retained, for the medical-accuracy score."""
+    accuracy_threshold: float = Field(_ACCURACY, gt=0, le=1)
+    """Share of the original's accuracy to be retained, for the medical-accuracy score. Unless one is given: 0.95, and
+    0.98 where medical compliance is required."""
     medical_compliance_required: bool = False
     """QuantizationValidator: a subgroup too small to decide blocks (in a study the level decides that)."""
+
+    @model_validator(mode="after")
+    def _medical_threshold(self) -> ValidationConfig:
+        if "accuracy_threshold" not in self.model_fields_set:
+            # Past validate_assignment, which would call this again and take the threshold as given.
+            self.__dict__["accuracy_threshold"] = MEDICAL_ACCURACY if self.medical_compliance_required else _ACCURACY
+        return self
 
 
 class ReductionConfig(BaseModel):
@@ -178,7 +190,6 @@ class ReductionConfig(BaseModel):
     prune_ratio: float = Field(0.3, ge=0, lt=1)
 
 
-MEDICAL_ACCURACY = 0.98
 MEDICAL_PRUNE_RATIO = 0.2
 
 

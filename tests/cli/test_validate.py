@@ -43,6 +43,19 @@ def test_scores_calibration_and_advice_beside_the_verdict(made):
     assert "compliant" not in done.stdout.lower()
 
 
+def test_from_python_the_same_accuracy_is_to_be_retained(made, monkeypatch):
+    from primum.data.options import DataOptions
+    from primum.models.reference import parse_model
+    from primum.validation.spec_scores import ValidationMetric
+    from primum.workflows.validate import validate as judge
+
+    monkeypatch.setenv("PRIMUM_STATE", str(made / "state"))
+    model = parse_model("nets:build", made / "weights.safetensors")
+    options = DataOptions(patient_column="patient_id")
+    found = judge(made / "out" / "artifact", model, made / "new" / "manifest.csv", options)
+    assert found.assessment.score(ValidationMetric.MEDICAL_ACCURACY).threshold == 0.98
+
+
 def test_policy_flags_reach_the_verdict(made, tmp_path):
     (tmp_path / "actions.yaml").write_text(
         "- {name: home, at: 0}\n- {name: clinic, at: 0.3}\n- {name: ward, at: 0.8}\n"

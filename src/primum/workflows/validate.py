@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.artifact.manifest import Manifest, read_manifest
-from primum.config import ClinicalPolicy, ValidationConfig
+from primum.config import MEDICAL_ACCURACY, ClinicalPolicy, ValidationConfig
 from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize, materialize_masks
 from primum.data.pseudonym import local_key, pseudonyms
 from primum.data.readers import DataOptions, read_data
@@ -86,9 +86,11 @@ def validate(
     """Run original and artifact on every case, each in a process of its own, judge, and assess.
 
     Labels must be the artifact's classes. Without a policy the artifact's thresholds hold; a policy that holds a rate
-    freezes its threshold on the original's scores of these cases. Raises InputError, IntegrityError.
+    freezes its threshold on the original's scores of these cases. Without a config 0.98 of the accuracy is to be
+    retained. Raises InputError, IntegrityError.
     """
     progress = progress or Silent()
+    config = config or ValidationConfig(accuracy_threshold=MEDICAL_ACCURACY)
     manifest = read_manifest(artifact)
     policy = policy or own_policy(manifest)
     cases = read_data(data, _options(options or DataOptions(), manifest), manifest.preprocessing)
