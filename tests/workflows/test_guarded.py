@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from primum.errors import IntegrityError
 from primum.runtimes.base import Target
 from primum.study.recipe import Recipe
 from primum.techniques.registry import make
+from primum.workflows.compare import compare
 
 HARMFUL = Recipe(Target(runtime="onnxruntime", threads=1), (make("round_weights", {"bits": 2}),))
 
@@ -27,15 +29,13 @@ def alone(guard: GuardPolicy) -> OptimizationConfig:
 @pytest.fixture(autouse=True)
 def speed_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounded weights gain no speed; here every working candidate counts as fast enough."""
-    monkeypatch.setattr("primum.study.guard._GAIN", 0.0)
     monkeypatch.setattr("primum.study.select._GAIN", 0.0)
 
 
 @pytest.fixture(scope="module")
 def delivery(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("primum.study.guard._GAIN", "primum.study.select._GAIN"):
-            patch.setattr(name, 0.0)
+        patch.setattr("primum.study.select._GAIN", 0.0)
         for name in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)
@@ -74,6 +74,13 @@ def test_size_is_told_with_and_without_the_original(delivery):
     summary = delivery.summary()
     assert summary["size_ratio_with_reference"] < summary["size_ratio"]
     assert summary["speedup"] == pytest.approx(delivery.result.final[delivery.result.winner.key].effective)
+
+
+def test_a_benchmark_tells_the_gain_of_the_means(delivery):
+    (found,) = compare([delivery.artifact], rounds=3)
+    t = found.timings
+    assert found.guarded and found.speedup == (t.effective, t.effective_lower, t.effective_upper)
+    assert replace(found, guarded=False).speedup == (t.ratio, t.ratio_lower, t.ratio_upper)
 
 
 def test_a_changed_reference_is_refused(delivery, tmp_path):

@@ -28,7 +28,6 @@ AVERAGE = GuardPolicy(epsilon=0.05, delta=None)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes of their own; and as networks this small gain nothing, every candidate counts as fast enough."""
-    monkeypatch.setattr("primum.study.guard._GAIN", 0.0)
     monkeypatch.setattr("primum.study.select._GAIN", 0.0)
     inline.patch(monkeypatch)
 

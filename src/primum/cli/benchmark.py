@@ -50,7 +50,8 @@ def run(
     for c in found:
         t = c.timings
         tail = f"{t.p99:.3f}" if t.p99 == t.p99 else "n too small"
-        spread = f"{t.ratio:.2f}x ({t.ratio_lower:.2f} to {t.ratio_upper:.2f})"
+        speed, lower, upper = c.speedup
+        spread = f"{speed:.2f}x ({lower:.2f} to {upper:.2f})" + (", of means" if c.guarded else "")
         rows.append(
             [
                 c.name if c.name.startswith("original") else "/".join(Path(c.name).parts[-2:]),

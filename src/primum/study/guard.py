@@ -17,6 +17,7 @@ from primum.files import folder, size_of
 from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.result import GuardPoint, GuardResult
 from primum.study.runner import Runner
+from primum.study.select import gains
 from primum.study.trial import Guarded, Status, Trial
 from primum.validation.conformal import Band, fit_band
 from primum.validation.decisions import Rule
@@ -26,13 +27,11 @@ from primum.validation.leads import defers
 
 GUARDED = "-guarded"
 """What the key of a guarded form ends with."""
-_GAIN = 1.02
-"""A fast model must beat the best lossless one by this much for a guard to be worth its deferrals."""
 
 
 def guardable(trials: list[Trial], lossless: Trial) -> list[Trial]:
     """The lossy trials that a guard could make deliverable: faster than the original in its best lossless runtime."""
-    return [t for t in trials if t.ok and not t.lossless and t.guard is None and t.speed > lossless.speed * _GAIN]
+    return [t for t in trials if t.ok and not t.lossless and t.guard is None and gains(t, lossless)]
 
 
 def in_play(trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:

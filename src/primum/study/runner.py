@@ -182,10 +182,12 @@ class Runner:
     def _check_labels(self, raw: NDArray[np.float32]) -> None:
         """A model that ranks its cases backwards was given the wrong labels; judging against it would reward harm."""
         signature = self.original.signature
-        labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
         if signature.task in (Task.MULTICLASS, Task.ORDINAL):
             self._check_order(raw)
-        if signature.task is not Task.BINARY or len(set(labels.tolist())) < 2:
+        if signature.task is not Task.BINARY:
+            return
+        labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
+        if len(set(labels.tolist())) < 2:
             return
         area = auroc(labels, signature.positive_probability(raw))
         if area < BACKWARDS:
