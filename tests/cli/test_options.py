@@ -1,8 +1,13 @@
 """Flags that become configuration."""
 
-import pytest
+import csv
+import io
 
-from primum.cli.options import guard_policy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primum.cli.options import Actions, guard_policy, listed, policy, read_actions
 from primum.config import GuardPolicy, OptimizationConfig
 from primum.errors import InputError
 
@@ -31,3 +36,75 @@ def test_guard_flags_become_a_policy():
 def test_nonsense_is_named(flags, message):
     with pytest.raises(InputError, match=message):
         guard_policy(*flags)
+
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_characters="\r\n\0", exclude_categories=["Cc", "Cs", "Z"]), min_size=1
+)
+
+
+@given(st.lists(names | names.map(lambda name: f"{name}, {name}"), max_size=4))
+def test_any_names_come_through_as_csv(wanted):
+    line = io.StringIO()
+    csv.writer(line).writerow(wanted)
+    assert listed(line.getvalue().rstrip("\r\n")) == tuple(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ()),
+        (" , ,", ()),
+        ("a,b", ("a", "b")),
+        (" a , b ,", ("a", "b")),
+        ('a,"b, c"', ("a", "b, c")),
+        ('a, "b, c", d', ("a", "b, c", "d")),
+        ('"say ""ah"""', ('say "ah"',)),
+        ("patient's age", ("patient's age",)),
+    ],
+)
+def test_lists_are_one_line_of_csv(text, names):
+    assert listed(text) == names
+
+
+@pytest.mark.parametrize("text", ['a,"b', 'a,"b" c', "a\nb", '"'])
+def test_a_badly_quoted_list_is_refused_with_an_example(text):
+    with pytest.raises(InputError, match='double quotes: a,"b, c"'):
+        listed(text)
+
+
+EXAMPLE = "[{name: home, at: 0}, {name: clinic, at: 0.3}]"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("- {name: home, at: ", "is not valid"),
+        ("name: home", "expected"),
+        ("[]", "expected"),
+        ("- {name: home}", "at: Field required"),
+        ("- {name: clinic, at: 0.3}", "must start at 0"),
+        ("- {name: home, at: 0}\n- {name: clinic, at: 3}", "less than 1"),
+        ("- home", "actions.0"),
+    ],
+)
+def test_wrong_actions_are_told_with_flag_file_and_example(tmp_path, content, why):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(InputError, match=why) as told:
+        policy(0.5, None, None, None, actions=tmp_path / "a.yaml")
+    for part in ("--actions", str(tmp_path / "a.yaml"), EXAMPLE):
+        assert part in str(told.value)
+
+
+def test_actions_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"--actions .*none\.yaml: cannot be read"):
+        read_actions(tmp_path / "none.yaml")
+
+
+def test_the_example_of_the_help_and_of_the_errors_is_one_that_works(tmp_path):
+    (option,) = Actions.__metadata__
+    assert EXAMPLE in option.help
+    (tmp_path / "a.yaml").write_text(EXAMPLE)
+    assert [action.name for action in policy(0.5, None, None, None, actions=tmp_path / "a.yaml").actions] == [
+        "home", "clinic",
+    ]  # fmt: skip

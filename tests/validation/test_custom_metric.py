@@ -41,8 +41,12 @@ def test_draws_are_of_whole_patients():
 
 def test_a_metric_without_a_value_is_refused_and_one_that_often_fails_has_no_interval():
     labels, reference, candidate = sample(50)
-    for wrong in (lambda y, p: float("nan"), lambda y, p: "high", lambda y, p: None):
-        with pytest.raises(InputError, match="mine"):
+    for wrong in (
+        lambda y, p: float("nan"), lambda y, p: float("inf"), lambda y, p: "high", lambda y, p: "0.5",
+        lambda y, p: None, lambda y, p: p, lambda y, p: p[:1], lambda y, p: 1j, lambda y, p: [0.5],
+        lambda y, p: [[1], [2, 3]],
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="'mine'"):
             compare_metric("mine", wrong, labels, (reference, candidate), np.arange(50))
     rare = np.zeros(50, int)
     rare[0] = 1
@@ -54,3 +58,41 @@ def test_a_metric_without_a_value_is_refused_and_one_that_often_fails_has_no_int
 
     found = compare_metric("mine", needs_both, rare, (reference, candidate), np.arange(50))
     assert np.isnan(found.difference.lower) and "resamples" in found.reason and np.isfinite(found.candidate)
+
+
+class Odd(Exception):
+    """Nothing that a library knows."""
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, ZeroDivisionError, RuntimeError, Odd])
+def test_a_metric_that_raises_is_named_with_the_kind_of_error_and_none_of_the_data(kind):
+    labels, reference, candidate = sample(50)
+
+    def broken(y, p):
+        raise kind("patient Jane Doe")
+
+    with pytest.raises(InputError, match=f"'mine'.*{kind.__name__}") as told:
+        compare_metric("mine", broken, labels, (reference, candidate), np.arange(50))
+    assert "Jane" not in str(told.value) and isinstance(told.value.__cause__, kind)
+
+
+def test_a_metric_that_fails_on_a_draw_alone():
+    labels, reference, candidate = sample(50)
+    seen = []
+
+    def later(act):
+        seen.clear()
+
+        def metric(y, p):
+            seen.append(1)
+            return float(p.mean()) if len(seen) <= 2 else act()
+
+        return metric
+
+    for act in (lambda: 1 / 0, lambda: float("inf"), lambda: float("nan")):
+        found = compare_metric("mine", later(act), labels, (reference, candidate), np.arange(50))
+        assert np.isnan(found.difference.lower) and "100% of the resamples" in found.reason
+    for act, name in ((lambda: None, "NoneType"), (lambda: {}["Jane Doe"], "KeyError")):
+        with pytest.raises(InputError, match=f"'mine'.*{name}") as told:
+            compare_metric("mine", later(act), labels, (reference, candidate), np.arange(50))
+        assert "Jane" not in str(told.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,9 @@ import typer
 
 from primum.errors import InputError
 from primum.task import Task
+
+_ACTIONS = "[{name: home, at: 0}, {name: clinic, at: 0.3}]"
+_LIST = 'a,"b, c"'
 
 Model = Annotated[str, typer.Option("--model", "-m", help="module:factory (with --checkpoint) or FILE.onnx.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .safetensors, .pt, .pth, or a Lightning .ckpt.")]
@@ -26,7 +30,11 @@ TaskName = Annotated[
     typer.Option("--task", help="What the model decides; default: told from the labels (classes or findings only)."),
 ]
 Classes = Annotated[
-    str, typer.Option(help="Names in the order of the model's outputs, separated by commas; default: sorted labels.")
+    str,
+    typer.Option(
+        help=f"Names in the order of the model's outputs, separated by commas, one that holds a comma in double "
+        f"quotes ({_LIST}); default: sorted labels."
+    ),
 ]
 LabelColumn = Annotated[str, typer.Option(help="Column (or .npz key) with the label, or with the path of the mask.")]
 LabelColumns = Annotated[str, typer.Option(help="Columns of several findings or numbers a case, separated by commas.")]
@@ -58,7 +66,12 @@ Tolerance = Annotated[
     float | None, typer.Option(help="Difference between both models that changes no care (regression).")
 ]
 Actions = Annotated[
-    Path | None, typer.Option(help="YAML list of clinical actions, mildest first: - {name: clinic, at: 0.3}.")
+    Path | None,
+    typer.Option(
+        "--actions",
+        help="YAML file with the list of clinical actions, mildest first, each with the score where it begins, the "
+        f"first at 0: {_ACTIONS}.",
+    ),
 ]
 HoldSpecificity = Annotated[
     float | None, typer.Option(help="Freeze the threshold where the original has this specificity.")
@@ -136,22 +149,36 @@ def operating_point(specificity: float | None, sensitivity: float | None) -> dic
 
 def read_actions(path: Path) -> list[Any]:
     """The action map of a YAML file: a list of names with the score where each begins. InputError on anything else."""
-    from primum.config import read_mapping
+    from pydantic import ValidationError
 
+    from primum.config import ClinicalPolicy, explain, read_mapping
+
+    shape = f"expected a list, mildest action first, for example {_ACTIONS}"
     try:
         found = read_mapping(path)
+        ClinicalPolicy.model_validate({"actions": found})
     except OSError as error:
-        raise InputError(f"cannot read the actions {path}: {error.strerror}") from error
+        raise InputError(f"--actions {path}: cannot be read: {error.strerror}; {shape}") from error
+    except InputError as error:
+        raise InputError(f"--actions {error}; {shape}") from error
+    except ValidationError as error:
+        raise InputError(f"--actions {path}: {explain(error)}; {shape}") from error
     if not isinstance(found, list) or not found:
-        raise InputError(
-            f"{path}: expected a list of actions, mildest first, each with a name and where it begins (at)"
-        )
+        raise InputError(f"--actions {path}: holds no action; {shape}")
     return found
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Comma-separated names."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Names separated by commas, as one line of CSV: one that holds a comma stands in double quotes. InputError on
+    quotes that do not close."""
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise InputError(
+            f"the list {text!r} cannot be read ({error}): separate names by commas, and put one that holds a comma in "
+            f"double quotes: {_LIST}"
+        ) from error
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def guard_policy(epsilon: str | None, delta: str | None, overall: bool, strict: bool) -> dict[str, Any] | str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isnan, nan
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -45,8 +45,9 @@ def compare_metric(
 ) -> CustomMetric:
     """`metric` of reference and candidate (`scores`, each (N, ...)) and of seeded draws of patients `units` (N,).
 
-    A ValueError on a draw (one class only, say) counts as no value; above 5 % of those there is no interval.
-    InputError where the metric gives no number on all cases.
+    A draw on which the metric raises ValueError or ArithmeticError (one class only, say), or is not finite, counts as
+    no value; above 5 % of those there is no interval. InputError, which names the metric and none of the data, where
+    it fails in another way, or on all cases.
     """
     reference, candidate = (_value(name, metric, labels, own) for own in scores)
     codes, patients = as_codes(units, len(labels))
@@ -58,10 +59,8 @@ def compare_metric(
     found = np.full(_RESAMPLES, nan)
     for draw in range(_RESAMPLES):
         rows = np.concatenate([members[i] for i in generator.integers(patients, size=patients)])
-        try:
-            found[draw] = metric(labels[rows], scores[1][rows]) - metric(labels[rows], scores[0][rows])
-        except ValueError:
-            continue
+        values = [_drawn(name, metric, labels[rows], own[rows]) for own in scores]
+        found[draw] = values[1] - values[0]
     failed = float(np.isnan(found).mean())
     if failed > _MAX_FAILED:
         why = f"{failed:.0%} of the resamples give no value"
@@ -72,13 +71,36 @@ def compare_metric(
 
 
 def _value(name: str, metric: Metric, labels: NDArray[Any], scores: Floats) -> float:
-    try:
-        value = float(metric(labels, scores))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the metric {name!r} gives no number: {error}") from error
-    if isnan(value):
-        raise InputError(f"the metric {name!r} is NaN on these cases")
+    value = _call(name, metric, labels, scores)
+    if not isfinite(value):
+        raise InputError(f"the metric {name!r} gives {value} on all cases, which is nothing to compare")
     return value
+
+
+def _drawn(name: str, metric: Metric, labels: NDArray[Any], scores: Floats) -> float:
+    """The value; NaN where a draw has none."""
+    try:
+        value = _call(name, metric, labels, scores)
+    except InputError as error:
+        if isinstance(error.__cause__, ValueError | ArithmeticError):
+            return nan
+        raise
+    return value if isfinite(value) else nan
+
+
+def _call(name: str, metric: Metric, labels: NDArray[Any], scores: Floats) -> float:
+    try:
+        value = metric(labels, scores)
+    # Somebody else's function may raise anything; its message may quote the data, so the kind alone is said.
+    except Exception as error:
+        raise InputError(f"the metric {name!r} raised {type(error).__name__}; mend it, or leave it out") from error
+    try:
+        if isinstance(value, str | bytes) or np.ndim(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise InputError(f"the metric {name!r} gives no number but {kind}: return one number for all cases") from None
 
 
 def _nowhere(estimate: float, confidence: float) -> Interval:
