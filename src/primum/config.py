@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from primum.errors import InputError
 from primum.level import OptimizationLevel
@@ -154,11 +154,89 @@ class QuantizationType(StrEnum):
     INT4 = "int4"
 
 
+class QuantizationScheme(StrEnum):
+    """How layers of a torch module are quantized."""
+
+    DYNAMIC = "dynamic"
+    """INT8 weights; activation ranges taken anew from each input."""
+    STATIC = "static"
+    """INT8 weights and activations; ranges from calibration data."""
+    QAT = "qat"
+    """INT8 weights and activations, trained with the rounding in place."""
+    WEIGHT_ONLY = "weight_only"
+    """Weights alone, of Linear layers, in 8 or 4 bits."""
+
+
 class QuantizationConfig(BaseModel):
-    """What the search may do to weights and activations."""
+    """What may be done to weights and activations; mutable until a quantizer uses it, then frozen.
+
+    `quantization_type` is the lowest precision that the search may use, or names the scheme outright. Raises pydantic's
+    ValidationError where two fields contradict each other, InputError on a change after use.
+    """
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
-    quantization_type: QuantizationType = QuantizationType.INT8
+    quantization_type: QuantizationType | QuantizationScheme = QuantizationType.INT8
+    load_in_8bit: bool = False
+    """INT8 weights of Linear layers, the rest FP32 (bitsandbytes' name for it)."""
+    load_in_4bit: bool = False
+    """4-bit weights of Linear layers, the rest FP32."""
+    dtype: str | None = None
+    """Name of the integer type of the weights, "qint8"; a torch.dtype is taken by its name."""
+    bits: Literal[4, 8] | None = None
+    """Bits of the weights; None: 4 for INT4 and `load_in_4bit`, else 8."""
+    quantize_weights: bool = True
+    quantize_activations: bool | None = None
+    """None: as the scheme has it."""
+    _in_use: bool = PrivateAttr(False)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _name_of_dtype(cls, value: Any) -> Any:
+        name = None if value is None else str(value).removeprefix("torch.")
+        if name not in (None, "qint8", "int8"):
+            raise ValueError(f"weights are quantized to qint8, not to {name}")
+        return name
+
+    @model_validator(mode="after")
+    def _agree(self) -> QuantizationConfig:
+        fours = self.quantization_type is QuantizationType.INT4 or self.load_in_4bit
+        if self.load_in_4bit and self.load_in_8bit:
+            raise ValueError("load_in_4bit and load_in_8bit exclude each other")
+        if fours and (self.bits == 8 or self.load_in_8bit):
+            raise ValueError("4 bits are asked for (INT4 or load_in_4bit) and 8 bits too: leave one out")
+        if self.bits == 4 and self.load_in_8bit:
+            raise ValueError("bits=4 and load_in_8bit exclude each other")
+        if not self.quantize_weights:
+            raise ValueError("every scheme quantizes the weights: quantize_weights cannot be False")
+        if self.quantization_type is QuantizationScheme.DYNAMIC and self.quantize_activations:
+            raise ValueError("dynamic quantization stores activations in floating point: quantize_activations=False")
+        return self
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the weights that all fields together ask for: 4 or 8."""
+        return self.bits or (4 if self.quantization_type is QuantizationType.INT4 or self.load_in_4bit else 8)
+
+    def in_use(self) -> QuantizationConfig:
+        """Freeze this configuration and return it."""
+        self._in_use = True
+        return self
+
+    def in_eight_bits(self) -> QuantizationConfig:
+        """A copy that asks for 8 bits where this asks for 4."""
+        kind = QuantizationType.INT8 if self.quantization_type is QuantizationType.INT4 else self.quantization_type
+        values = self.model_dump() | {"quantization_type": kind, "load_in_4bit": False, "bits": None}
+        return QuantizationConfig.model_validate(values)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal settings, in use or not."""
+        return isinstance(other, QuantizationConfig) and self.model_dump() == other.model_dump()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """InputError on a change after use."""
+        if name in type(self).model_fields and self._in_use:
+            raise InputError(f"this QuantizationConfig is in use, {name} cannot change: make a new one")
+        super().__setattr__(name, value)
 
 
 _ACCURACY = 0.95
@@ -295,8 +373,8 @@ def _demand_explicit(config: OptimizationConfig, task: Task) -> None:
 
 
 def _adjust(config: OptimizationConfig, notes: list[str]) -> None:
-    if config.quantization.quantization_type is QuantizationType.INT4:
-        config.quantization.quantization_type = QuantizationType.INT8
+    if config.quantization.weight_bits == 4:
+        config.quantization = config.quantization.in_eight_bits()
         notes.append("quantization: INT8 in place of INT4 (medical model)")
     if config.validation.accuracy_threshold < MEDICAL_ACCURACY:
         was = config.validation.accuracy_threshold
