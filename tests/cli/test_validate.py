@@ -110,7 +110,7 @@ def test_a_plan_needs_neither_model_nor_artifact(made):
         (("--plan", "--guard", "smallest"), "needs a number"),
         (("--plan", "--loss", 0.7, "--gain", 0.7), "probabilities"),
         (("--plan", "--hold-specificity", 0.9, "--hold-sensitivity", 0.9), "exclude each other"),
-        (("--plan", "--actions", "absent.yaml"), "cannot read the actions"),
+        (("--plan", "--actions", "absent.yaml"), "--actions absent.yaml: cannot be read"),
         (("--plan", "--data", "nowhere"), "no such file"),
     ],
 )

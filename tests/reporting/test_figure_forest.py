@@ -47,3 +47,14 @@ def test_a_regression_is_drawn_in_multiples_of_its_margins(all_results: dict[str
 @pytest.mark.parametrize("name", ["crowded", "multiclass", "hostile"])
 def test_labels_leave_the_plot_alone(all_results: dict[str, StudyResult], name: str) -> None:
     assert max(len(r.label) for r in rows_of(all_results[name].verdict) if r.indent) <= 31
+
+
+def test_grades_are_drawn_with_their_own_score(all_results: dict[str, StudyResult]) -> None:
+    verdict = all_results["ordinal"].verdict
+    labels = [r.label for r in rows_of(verdict)]
+    assert "Ranked probability score" in labels and not any("Brier" in label for label in labels)
+    own = [label for label in labels if ", RPS (n = " in label]
+    assert own and "(RPS)" in axis_of(Task.ORDINAL).title
+    assert max(len(label) for label in own) <= 31
+    svg = draw(rows_of(verdict), axis_of(Task.ORDINAL))
+    assert "Brier" not in svg and "RPS" in svg

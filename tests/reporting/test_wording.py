@@ -50,8 +50,14 @@ def test_most_needed_gives_the_largest_number_of_each_kind(all_results: dict[str
     ]
     assert w.most_needed(parts, verdict) == [
         "about 500 cases with Nodule", "about 200 cases without Mass", "about 400 cases",
-        "no more for 1 other kind of case",
+        "at most the smallest of these numbers for 1 other kind of case",
     ]  # fmt: skip
+    parts.append(
+        dataclasses.replace(verdict.component("specificity[Nodule]"), n_would_decide=20, outcome=Outcome.INCONCLUSIVE)
+    )
+    assert (
+        w.most_needed(parts, verdict)[-1] == "at most the smallest of these numbers for each of 2 other kinds of case"
+    )
 
 
 def test_reasons_name_endpoints_and_leave_out_what_is_long() -> None:

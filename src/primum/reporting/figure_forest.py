@@ -31,6 +31,8 @@ _SHORT = {
     "agreement": "limits",
     "dice": "Dice",
 }
+_OF_GRADES = "RPS"
+"""The ranked probability score, which grades have in place of the Brier score."""
 _HEADINGS = {Task.MULTICLASS: "By class", Task.ORDINAL: "By grade", Task.MULTILABEL: "By label"}
 
 
@@ -57,12 +59,15 @@ def axis_of(task: Task) -> Axis:
         return Axis("Multiples of the margin (the figures are in units of the label)", None)
     if task is Task.SEGMENTATION:
         return Axis("Dice, in hundredths", 100)
-    scores = "AUROC, kappa and ranked probability score" if task is Task.ORDINAL else "AUROC and Brier score"
+    scores = (
+        f"AUROC, kappa and ranked probability score ({_OF_GRADES})" if task is Task.ORDINAL else "AUROC and Brier score"
+    )
     return Axis(f"Percentage points ({scores}: hundredths)", 100)
 
 
 def rows_of(verdict: Verdict) -> list[Row]:
-    """The Brier score, the other endpoints, those of each class, then each subgroup; only what has a difference."""
+    """The Brier (of grades the ranked probability) score, the other endpoints, each class, then each subgroup; only what
+    has a difference."""
     task = verdict.task
     apart = task in _HEADINGS
     whole = [p for p in verdict.components if _drawn(p, task) and not (apart and p.view)]
@@ -70,7 +75,7 @@ def rows_of(verdict: Verdict) -> list[Row]:
     single = [p for p in verdict.components if _drawn(p, task) and apart and p.view]
     if single:
         rows.append(Row(_HEADINGS[task]))
-        rows += [Row(_named(p.view, p), p, indent=True) for p in single]
+        rows += [Row(_named(p.view, p, task), p, indent=True) for p in single]
     column = None
     for level in verdict.subgroups:
         parts = [p for p in _of_level(level, verdict) if _drawn(p, task)]
@@ -79,7 +84,7 @@ def rows_of(verdict: Verdict) -> list[Row]:
             rows.append(Row(n.shorten(column, 30)))
         for part in parts:
             of = f"{n.shorten(level.value, 12)}, {part.view}" if part.view else level.value
-            rows.append(Row(_named(of, part), part, indent=True))
+            rows.append(Row(_named(of, part, task), part, indent=True))
     return rows
 
 
@@ -127,10 +132,11 @@ def _of_level(level: SubgroupVerdict, verdict: Verdict) -> Iterator[Component]:
             yield part
 
 
-def _named(of: str, part: Component) -> str:
+def _named(of: str, part: Component, task: Task) -> str:
     """A class or group with the endpoint and its cases; the name gives way where there is no room for all."""
     kind = kind_of(part.name)
-    what = f"{_SHORT.get(kind, kind)} (n = {n.count(part.n)})"
+    short = _OF_GRADES if kind == "brier" and task is Task.ORDINAL else _SHORT.get(kind, kind)
+    what = f"{short} (n = {n.count(part.n)})"
     return f"{n.shorten(of.replace('>= ', '≥ '), _ROOM - len(what))}, {what}"
 
 

@@ -239,7 +239,9 @@ def most_needed(parts: Sequence[Component], verdict: Verdict) -> list[str]:
                 largest[noun] = part
     ranked = sorted(largest.values(), key=lambda p: -(p.n_would_decide or 0))
     others = len(ranked) - _MOST_NEEDED
-    more = [f"no more for {n.plural(others, 'other kind', 'other kinds')} of case"] if others > 0 else []
+    each = "each of " if others > 1 else ""
+    kinds = n.plural(others, "other kind", "other kinds")
+    more = [f"at most the smallest of these numbers for {each}{kinds} of case"] if others > 0 else []
     return [*(would_decide(p, verdict) for p in verdict_order(ranked[:_MOST_NEEDED])), *more]
 
 
