@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isfinite
 from types import TracebackType
 from typing import Any
 
@@ -58,6 +59,14 @@ class Terminal:
     def say(self, text: str) -> None:
         """A line above the bar."""
         self.console.print(text, markup=False, soft_wrap=True)
+
+
+def times(value: float, more: str, less: str, same: str) -> str:
+    """A ratio in the direction that it has: "3.90x smaller", "1.02x larger"."""
+    if not isfinite(value) or value <= 0:
+        return f"not known whether {more}"
+    said = f"{value if value > 1 else 1 / value:.2f}x"
+    return same if said == "1.00x" else f"{said} {more if value > 1 else less}"
 
 
 def print_json(value: Any) -> None:

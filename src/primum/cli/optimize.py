@@ -12,7 +12,7 @@ from primum.level import OptimizationLevel
 
 if TYPE_CHECKING:
     from primum.config import OptimizationConfig
-    from primum.study.result import GuardResult
+    from primum.study.result import GuardResult, StudyResult
     from primum.workflows.optimize import Delivery
 
 NAME = "optimize"
@@ -209,11 +209,7 @@ def show(delivery: Delivery) -> None:
         typer.echo(f"  {shorten(reason, SHOWN_LETTERS)}")
     if len(result.reasons) > SHOWN_REASONS:
         typer.echo(f"  and {len(result.reasons) - SHOWN_REASONS} more reasons, in the report")
-    lower, upper = result.speedup_interval
-    size = f"{result.size_ratio:.2f}x smaller"
-    if result.winner.guard and result.winner.guard.reference_bytes:
-        size += f" ({result.size_ratio_with_reference:.2f}x with the original that it carries)"
-    typer.echo(f"delivered: {result.winner.recipe}, {result.speedup:.2f}x faster ({lower:.2f} to {upper:.2f}), {size}")
+    typer.echo(f"delivered: {result.winner.recipe}, {gains(result)}")
     if result.guard is not None:
         typer.echo(_guard_line(result.guard))
         if result.guard.band.note:
@@ -223,6 +219,20 @@ def show(delivery: Delivery) -> None:
     typer.echo(f"artifact: {delivery.artifact}")
     typer.echo(f"digest:   {delivery.digest} (primum verify --expect)")
     typer.echo(f"report:   {delivery.report}")
+
+
+def gains(result: StudyResult) -> str:
+    """Speed with its interval, and size, of what was delivered against the original."""
+    from primum.cli.console import times
+
+    lower, upper = result.speedup_interval
+    speed = times(result.speedup, "faster", "slower", "as fast")
+    of = "" if speed.endswith("faster") else "speed-up "
+    size = times(result.size_ratio, "smaller", "larger", "the same size")
+    if result.winner.guard and result.winner.guard.reference_bytes:
+        whole = times(result.size_ratio_with_reference, "smaller", "larger", "the same size")
+        size += f" ({whole} with the original that it carries)"
+    return f"{speed} ({of}{lower:.2f} to {upper:.2f}), {size}"
 
 
 def _guard_line(guard: GuardResult) -> str:

@@ -66,8 +66,8 @@ def axis_of(task: Task) -> Axis:
 
 
 def rows_of(verdict: Verdict) -> list[Row]:
-    """The Brier (of grades the ranked probability) score, the other endpoints, each class, then each subgroup; only what
-    has a difference."""
+    """The Brier (of grades the ranked probability) score, the other endpoints, each class, then each subgroup; only
+    what has a difference."""
     task = verdict.task
     apart = task in _HEADINGS
     whole = [p for p in verdict.components if _drawn(p, task) and not (apart and p.view)]
