@@ -1,0 +1,51 @@
+"""Words and tables of the terminal."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primum.cli.console import times
+from primum.cli.optimize import gains
+
+
+def result(speedup=2.0, interval=(1.5, 2.5), size=3.9, with_original=None):
+    guard = SimpleNamespace(reference_bytes=1000 if with_original else 0)
+    return SimpleNamespace(
+        speedup=speedup,
+        speedup_interval=interval,
+        size_ratio=size,
+        size_ratio_with_reference=with_original,
+        winner=SimpleNamespace(guard=guard),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3.9, "3.90x smaller"),
+        (0.98, "1.02x larger"),
+        (0.5, "2.00x larger"),
+        (1.0, "the same size"),
+        (0.998, "the same size"),
+        (float("nan"), "not known whether smaller"),
+        (0.0, "not known whether smaller"),
+    ],
+)
+def test_a_ratio_is_said_in_the_direction_that_it_has(value, words):
+    assert times(value, "smaller", "larger", "the same size") == words
+
+
+@given(st.floats(0.01, 100))
+def test_no_number_of_times_is_below_one(value):
+    said = times(value, "more", "less", "1.00x same")
+    assert float(said.split("x")[0]) >= 1 and (("more" in said) == (value > 1) or "same" in said)
+
+
+def test_gains_of_a_delivery_are_said_as_they_are():
+    assert gains(result()) == "2.00x faster (1.50 to 2.50), 3.90x smaller"
+    assert gains(result(0.5, (0.4, 0.6), 0.98)) == "2.00x slower (speed-up 0.40 to 0.60), 1.02x larger"
+    assert gains(result(with_original=0.8)) == (
+        "2.00x faster (1.50 to 2.50), 3.90x smaller (1.25x larger with the original that it carries)"
+    )
