@@ -23,8 +23,10 @@ from primum.models.torch_module import build
 from primum.runtimes.base import Target
 from primum.runtimes.export import export_onnx
 from primum.runtimes.isolated import Isolated
-from primum.study.build import Original, build_candidate
+from primum.study.build import build_candidate
+from primum.study.original import Original
 from primum.study.recipe import Recipe
+from primum.study.stages import Workshop
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (1, 128, 128)
@@ -86,7 +88,7 @@ def start(
     """Build a candidate and load it in a fresh process."""
     recipe = Recipe(target)
     folder = place / recipe.key
-    build_candidate(original, recipe, inputs, np.arange(64), 0, folder)
+    build_candidate(original, recipe, Workshop(place / "stages", inputs, np.arange(64)), folder)
     process = stack.enter_context(Isolated())
     needs = (folder / "model" / "weights.safetensors").exists()
     facts = process.open(folder, np.load(inputs, mmap_mode="r")[:1].copy(), original.factory if needs else None)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import nets
 import numpy as np
@@ -15,11 +16,12 @@ from primum.models.signature import Signature
 from primum.runtimes.base import BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
 from primum.runtimes.isolated import Isolated
-from primum.study import changes
-from primum.study.build import Original
+from primum.study import stages
 from primum.study.changes import plan_changes
 from primum.study.layers import _run, cases_to_explain, explain_layers
+from primum.study.original import Original
 from primum.study.recipe import Recipe
+from primum.study.stages import Workshop
 from primum.task import Task
 from primum.techniques.registry import Context, apply_all
 from primum.techniques.rounding import RoundWeights
@@ -79,11 +81,24 @@ def centred(module, shape):
     return module
 
 
+def workshop(inputs, cases=32):
+    return Workshop(Path(inputs).with_name("stages"), inputs, np.arange(cases))
+
+
+def staged_as(monkeypatch, apply):
+    """Let the techniques of a recipe do what `apply` does."""
+
+    def made(original, *_):
+        return apply(original.reference.module, (), None), ()
+
+    monkeypatch.setattr(stages, "apply_stages", made)
+
+
 def explain(made, recipe, candidate=None, **more):
     original, inputs, scores = made
     candidate = scores if candidate is None else candidate
     rows = cases_to_explain(scores, candidate, RULE)
-    return explain_layers(original, recipe, inputs, np.arange(32), rows, candidate[rows], RULE, **more)
+    return explain_layers(original, recipe, workshop(inputs), rows, candidate[rows], RULE, **more)
 
 
 def run_real(made, target, tmp_path):
@@ -161,8 +176,8 @@ def test_changed_weights_of_one_layer_are_laid_to_that_layer(study, monkeypatch)
     """A technique that touches one layer alone leaves nothing else to blame, wherever its bias stands in the graph."""
     torch.manual_seed(2)
     made = study(Convs(), (1, 16))
-    monkeypatch.setattr(changes, "apply_all", changing(**{"head.2": 0.5}))
-    report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(),)))
+    staged_as(monkeypatch, changing(**{"head.2": 0.5}))
+    report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(bits=3),)))
     assert [layer.name for layer in report.layers] == ["head.2"]
     assert report.layers[0].rms_error == pytest.approx(0.5, rel=1e-4)
 
@@ -171,11 +186,11 @@ def test_leaving_the_guilty_layer_as_it_was_undoes_its_flips(study, monkeypatch)
     torch.manual_seed(2)
     original, inputs, scores = study(centred(Convs(), (1, 16)), (1, 16))
     apply = changing(**{"head.2": 0.5, "first": 1e-4})
-    monkeypatch.setattr(changes, "apply_all", apply)
+    staged_as(monkeypatch, apply)
     with torch.inference_mode():
         raw = apply(original.reference.module, (), None)(torch.from_numpy(np.load(inputs))).numpy()
     candidate = original.signature.positive_probability(raw)
-    recipe = Recipe(Target(runtime="torch"), (RoundWeights(),))
+    recipe = Recipe(Target(runtime="torch"), (RoundWeights(bits=3),))
     report = explain((original, inputs, scores), recipe, candidate)
     guilty, innocent = report.layers
     assert (guilty.name, innocent.name) == ("head.2", "first") and report.flips > 5
@@ -188,8 +203,8 @@ def test_a_network_of_another_shape_gives_a_reason(study, monkeypatch):
     torch.manual_seed(2)
     made = study(mlp(), (12,))
     narrow = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)).eval()
-    monkeypatch.setattr(changes, "apply_all", lambda *_: narrow)
-    report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(),)))
+    staged_as(monkeypatch, lambda *_: narrow)
+    report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(bits=3),)))
     assert report.layers == () and "its weights have another shape" in report.reason
 
 
@@ -209,7 +224,7 @@ def test_all_layers_together_follow_the_real_runtime(runtime, precision, closene
     made = study(Convs(), shape)
     original, inputs, _ = made
     target = Target(runtime=runtime, precision=precision, threads=1)
-    plan, _ = plan_changes(original, Recipe(target), inputs, np.arange(32), 0)
+    plan, _ = plan_changes(original, Recipe(target), workshop(inputs))
     array, rows = np.load(inputs), np.arange(120)
     everything = [change for _, layer_changes in plan.changes for change in layer_changes]
     exact = _run(plan, (), array, rows)
@@ -291,7 +306,7 @@ def test_classes_and_values_are_measured_too(study):
     torch.manual_seed(0)
     original, inputs, _ = study(mlp(), (12,))
     rows = np.arange(20)
-    report = explain_layers(original, INT8, inputs, np.arange(8), rows, np.empty((20, 1)), None)
+    report = explain_layers(original, INT8, workshop(inputs, 8), rows, np.empty((20, 1)), None)
     assert report.flips == 0 and report.layers[0].mean_change > 0
 
 
@@ -302,7 +317,7 @@ def test_in_a_process_of_its_own(study):
     with Isolated(120.0) as process:
         report = process.call(
             "primum.study.layers:explain_layers",
-            original=original, recipe=INT8, inputs=inputs, calibration=np.arange(32), rows=rows,
+            original=original, recipe=INT8, workshop=workshop(inputs), rows=rows,
             candidate=scores[rows], rule=RULE,
         )  # fmt: skip
     assert report == explain(made, INT8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.models.torch_module import build as build_module
-from primum.runtimes.export import export_onnx
-from primum.study.build import Original
+from primum.study.original import Original
 from primum.study.recipe import Recipe
 from primum.study.scheme import Scheme, scheme_of
+from primum.study.stages import Workshop, stage
 from primum.study.substitution import RECURRENT, Change, Constants, Layer, Network, layer_name
-from primum.techniques.registry import Context, apply_all
 
 MOST_LAYERS = 60
 CALIBRATION_CASES = 32
@@ -44,9 +41,7 @@ class Plan:
     skipped: tuple[Skipped, ...]
 
 
-def plan_changes(
-    original: Original, recipe: Recipe, inputs: Path, calibration: NDArray[np.int64], seed: int
-) -> tuple[Plan | None, str]:
+def plan_changes(original: Original, recipe: Recipe, workshop: Workshop) -> tuple[Plan | None, str]:
     """What is to be substituted, or None and the reason why nothing can be."""
     import onnx
 
@@ -59,7 +54,7 @@ def plan_changes(
     if model.ByteSize() > _MOST_BYTES:
         return None, "the network is too large for one ONNX file, so no layer could be put into it"
     network, skipped = Network(model), []
-    counterparts, unmatched = _changed_constants(original, recipe, network, seed)
+    counterparts, unmatched = _changed_constants(original, recipe, network, workshop)
     skipped += unmatched
     missing = {item.name for item in unmatched}
     found = []
@@ -72,7 +67,7 @@ def plan_changes(
         return None, _nothing(recipe, unmatched)
     found.sort(key=lambda item: -_disturbance(network, item[1]))
     skipped += [Skipped(y.name, f"only {MOST_LAYERS} layers are measured") for y, _ in found[MOST_LAYERS:]]
-    chosen = _with_ranges(found[:MOST_LAYERS], network, scheme, inputs, calibration)
+    chosen = _with_ranges(found[:MOST_LAYERS], network, scheme, workshop.inputs, workshop.calibration)
     return Plan(network, scheme, tuple(chosen), tuple(skipped)), ""
 
 
@@ -83,17 +78,14 @@ def _nothing(recipe: Recipe, unmatched: list[Skipped]) -> str:
 
 
 def _changed_constants(
-    original: Original, recipe: Recipe, network: Network, seed: int
+    original: Original, recipe: Recipe, network: Network, workshop: Workshop
 ) -> tuple[dict[int, Constants], list[Skipped]]:
     """By node of `network`, the constants that the recipe's techniques made of its own; and the layers without."""
     import onnx
 
     if not recipe.techniques:
         return {}, []
-    module = apply_all(build_module(original.reference).module, recipe.techniques, Context(seed))
-    with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
-        export_onnx(module, original.signature.input_shape, Path(scratch) / "changed.onnx")
-        changed = Network(onnx.load(Path(scratch) / "changed.onnx"))
+    changed = Network(onnx.load(stage(original, recipe, workshop, needs_onnx=True).onnx))
     others = {layer.name: layer for layer in changed.layers()}
     constants: dict[int, Constants] = {}
     skipped = []

@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from primum.models.signature import Signature
-from primum.study.build import Original
 from primum.study.changes import CALIBRATION_CASES, Plan, Skipped, plan_changes
+from primum.study.original import Original
 from primum.study.recipe import Recipe
 from primum.study.scheme import Scheme
+from primum.study.stages import Workshop
 from primum.study.substitution import Change, open_graph
 from primum.task import Task
 from primum.validation.decisions import Rule
@@ -96,17 +96,15 @@ def cases_to_explain(
 def explain_layers(
     original: Original,
     recipe: Recipe,
-    inputs: Path,
-    calibration: NDArray[np.int64],
+    workshop: Workshop,
     rows: NDArray[np.int64],
     candidate: NDArray[np.float64],
     rule: Rule | None,
-    seed: int = 0,
     seconds: float = 60.0,
 ) -> LayerReport:
     """Substitute one layer of `recipe` at a time into the original's export and measure what that does to `rows`.
 
-    `calibration` and `rows` are rows of the preprocessed `inputs` (.npy), `rows` most telling first; `candidate` (n,
+    `rows` are rows of the workshop's inputs, most telling first; `candidate` (n,
     ...) are the candidate's scores at `rows` as `rule` takes them. Without a rule (regression, segmentation) no
     decision is counted. Meant for a child process: it holds the network several times. Fewer cases are run, then fewer
     layers, rather than take much more than `seconds`; the result says so. Raises TrialError where a changed network
@@ -115,12 +113,14 @@ def explain_layers(
     if not len(rows):
         return LayerReport(str(recipe), reason="there is no case to run")
     began = time.monotonic()
-    plan, reason = plan_changes(original, recipe, inputs, calibration, seed)
+    plan, reason = plan_changes(original, recipe, workshop)
     if plan is None:
         return LayerReport(str(recipe), reason=reason)
-    array = np.load(inputs, mmap_mode="r")
+    array = np.load(workshop.inputs, mmap_mode="r")
     report = _measure(plan, original.signature, array, rows, candidate, rule, began + seconds)
-    used = min(len(calibration), CALIBRATION_CASES) if plan.scheme and plan.scheme.activation == "static" else 0
+    used = (
+        min(len(workshop.calibration), CALIBRATION_CASES) if plan.scheme and plan.scheme.activation == "static" else 0
+    )
     notes = report.notes
     if plan.scheme is not None and plan.scheme.omits:
         notes += (f"the simulation leaves out {plan.scheme.omits}",)

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from primum.config import explain
 from primum.errors import InputError
+from primum.hardware.machine import Machine
 from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
-from primum.techniques.registry import TechniqueConfig, make, name_of
+from primum.techniques.registry import TechniqueConfig, in_order, make, name_of, obstacle, technique_of
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,30 @@ class Recipe:
 
     target: Target
     techniques: tuple[TechniqueConfig, ...] = ()
+    seed: int = 0
+    """Of training; a recipe that trains is tried with several."""
 
     def __str__(self) -> str:
-        """For example round_weights(bits=3) -> openvino[int8]."""
-        return " -> ".join([*(_call(t) for t in self.techniques), str(self.target)])
+        """For example prune_channels(ratio=0.5) -> openvino[int8]: what differs from defaults."""
+        steps = " -> ".join([*(_call(t) for t in self.techniques), str(self.target)])
+        return f"{steps}, seed {self.seed}" if self.seed else steps
+
+    @property
+    def trains(self) -> bool:
+        """Whether a technique of it needs training data."""
+        return any(technique_of(t).trains for t in self.techniques)
+
+    def obstacle(self, machine: Machine) -> str | None:
+        """Why it cannot work on `machine`, known before any time is spent; or None."""
+        for config in self.techniques:
+            used = technique_of(config)
+            if why := obstacle(config, machine):
+                return f"{used.name}: {why}"
+            if used.torch_only and get_runtime(self.target.runtime).needs_onnx:
+                return f"{used.name} leaves modules that {self.target.runtime} cannot run: it works in torch alone"
+            if (used.reshapes or used.torch_only) and get_runtime(self.target.runtime).keeps_weights_only:
+                return f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit"
+        return None
 
     @property
     def key(self) -> str:
@@ -42,13 +63,14 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` gives back an equal recipe."""
         techniques = [{name_of(t): t.model_dump(mode="json")} for t in self.techniques]
-        return {"techniques": techniques, "target": self.target.model_dump(mode="json")}
+        plain: dict[str, Any] = {"techniques": techniques, "target": self.target.model_dump(mode="json")}
+        return {**plain, "seed": self.seed} if self.seed else plain
 
     @classmethod
     def from_dict(cls, raw: Any) -> Recipe:
         """Raises InputError naming what is wrong."""
-        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {"target", "techniques"}:
-            raise InputError("a recipe has the keys target and techniques")
+        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {"target", "techniques", "seed"}:
+            raise InputError("a recipe has the keys target and techniques, and may have a seed")
         try:
             target = Target.model_validate(raw["target"])
         except ValidationError as error:
@@ -62,7 +84,12 @@ class Recipe:
         listed = raw.get("techniques") or []
         if not isinstance(listed, list) or not all(isinstance(t, dict) and len(t) == 1 for t in listed):
             raise InputError("techniques is a list with one name and its settings in each entry")
-        return cls(target, tuple(make(name, settings) for t in listed for name, settings in t.items()))
+        seed = raw.get("seed", 0)
+        if not isinstance(seed, int) or seed < 0:
+            raise InputError(f"the seed of a recipe is a whole number, not {seed!r}")
+        techniques = tuple(make(name, settings) for t in listed for name, settings in t.items())
+        in_order(techniques)
+        return cls(target, techniques, seed)
 
 
 def read_recipes(path: Path) -> tuple[Recipe, ...]:
@@ -82,5 +109,7 @@ def write_recipes(recipes: tuple[Recipe, ...]) -> str:
 
 
 def _call(config: TechniqueConfig) -> str:
-    settings = ", ".join(f"{k}={v}" for k, v in config.model_dump().items())
-    return f"{name_of(config)}({settings})"
+    fields = type(config).model_fields
+    settings = {k: v for k, v in config.model_dump().items() if fields[k].is_required() or v != fields[k].default}
+    named = ", ".join(f"{k}={v}" for k, v in settings.items())
+    return f"{name_of(config)}({named})" if named else name_of(config)

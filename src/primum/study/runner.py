@@ -17,10 +17,12 @@ from primum.files import size_of
 from primum.runtimes.base import get_runtime
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.load import MODEL, REFERENCE
-from primum.study.build import Built, Original
+from primum.study.build import Built
 from primum.study.judging import Judging
+from primum.study.original import Original
 from primum.study.planner import Proposal
 from primum.study.recipe import Recipe
+from primum.study.stages import TrainingFiles, Workshop
 from primum.study.store import Store
 from primum.study.trial import Parity, Status, Trial
 from primum.task import Task
@@ -35,6 +37,10 @@ PARITY = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.15, "int8": 0.6, "int8-dynamic":
 BACKWARDS = 0.35
 """An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
+CALIBRATION = 300
+"""Cases that set quantization ranges."""
+TRAINING_TIMEOUT = 12 * 3600.0
+"""Seconds after which training counts as hung; its length is for its own settings and the budget to say."""
 
 
 class Runner:
@@ -48,8 +54,10 @@ class Runner:
         baseline: Proposal,
         seed: int,
         timeout: float = 900.0,
+        training: TrainingFiles | None = None,
     ) -> None:
         self.original, self.judging, self.store = original, judging, store
+        self.workshop = Workshop(store.stages, judging.data.path, judging.split.calibration[:CALIBRATION], training)
         self._baseline_proposal, self._seed, self.timeout = baseline, seed, timeout
         self._open = contextlib.ExitStack()
         self._baseline: Isolated | None = None
@@ -221,18 +229,16 @@ class Runner:
         tolerance = PARITY[recipe.target.precision]
         if built.expected is None:
             return _parity(raw, reference, tolerance)
-        rows = self.judging.split.calibration[: len(built.expected)]
+        rows = self.workshop.calibration[: len(built.expected)]
         return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
 
     def _build(self, proposal: Proposal) -> Built:
-        with Isolated(self.timeout) as process:
+        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process:
             built: Built = process.call(
                 "primum.study.build:build_candidate",
                 original=self.original,
                 recipe=proposal.recipe,
-                inputs=self.judging.data.path,
-                calibration=self.judging.split.calibration[:300],
-                seed=self._seed,
+                workshop=self.workshop,
                 out=self.store.candidate(proposal.recipe.key),
             )
         return built

@@ -91,6 +91,11 @@ class Store:
         """Record a trial."""
         write_bytes(self.folder / "trials" / f"{trial.key}.json", trial_to_json(trial))
 
+    @property
+    def stages(self) -> Path:
+        """Where networks that techniques changed are kept, by content."""
+        return self.folder / "stages"
+
     def candidate(self, key: str) -> Path:
         """Where the candidate's files lie."""
         return self.folder / "candidates" / key

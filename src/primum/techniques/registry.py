@@ -51,6 +51,8 @@ class Technique:
     """Needs labelled training data; its outcome depends on the seed."""
     reshapes: bool = False
     """Changes the network's structure, so that the original's factory cannot hold its weights."""
+    measures: bool = False
+    """Chooses by measured latency: its outcome depends on the target."""
     torch_only: bool = False
     """Leaves modules that run in torch alone: no export."""
     obstacle: Callable[[Any, Machine], str | None] | None = None
@@ -68,6 +70,7 @@ def technique(
     *,
     trains: bool = False,
     reshapes: bool = False,
+    measures: bool = False,
     torch_only: bool = False,
     obstacle: Callable[[Any, Machine], str | None] | None = None,
 ) -> Callable[[C], C]:
@@ -84,7 +87,7 @@ def technique(
             config.__qualname__,
         ):
             raise InputError(f"there is a technique {name!r} already ({known.config.__module__}): choose another name")
-        entry = Technique(name, config, apply, stage, trains, reshapes, torch_only, obstacle)
+        entry = Technique(name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle)
         _BY_NAME[name] = _BY_TYPE[config] = entry
         return config
 

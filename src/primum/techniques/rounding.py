@@ -33,4 +33,4 @@ def _round(model: torch.nn.Module, config: RoundWeights, context: Context) -> to
 class RoundWeights(TechniqueConfig):
     """Round every weight tensor to `bits` bits, symmetric, one scale a tensor. Harmful below about 5 bits."""
 
-    bits: int = Field(3, ge=2, le=8)
+    bits: int = Field(ge=2, le=8)

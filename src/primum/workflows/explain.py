@@ -14,12 +14,8 @@ from primum.study.trial import Trial
 from primum.validation.flip_causes import flip_causes
 from primum.validation.verdict import Outcome, Verdict
 
-_CALIBRATION_ROWS = 32
 
-
-def explain(
-    runner: Runner, trials: Sequence[Trial], confirmations: Sequence[Confirmation], decided: str, seed: int
-) -> Why | None:
+def explain(runner: Runner, trials: Sequence[Trial], confirmations: Sequence[Confirmation], decided: str) -> Why | None:
     """Explain the candidate of the deciding verdict (key `decided`), without its guard, where it changes decisions;
     else the fastest that was found INFERIOR. None where nothing changed, or nothing is decided.
     """
@@ -41,12 +37,10 @@ def explain(
                 "primum.study.layers:explain_layers",
                 original=runner.original,
                 recipe=Recipe.from_dict(found.recipe_data),
-                inputs=runner.judging.data.path,
-                calibration=runner.judging.split.calibration[:_CALIBRATION_ROWS],
+                workshop=runner.workshop,
                 rows=rows,
                 candidate=candidate[chosen],
                 rule=rule,
-                seed=seed,
             )
     except TrialError as error:
         layers = LayerReport(found.recipe, reason=str(error))

@@ -303,7 +303,7 @@ class _Study:
     ) -> Why | None:
         self.progress.stage("Why decisions changed")
         decided = next(t.key for t in trials if t.recipe == choice.recipe)
-        return explain(runner, trials, confirmations, decided, self.config.seed)
+        return explain(runner, trials, confirmations, decided)
 
     def _judged(self, baseline: Trial, winner: Trial, part: str) -> Judged:
         reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
 from primum.models.reference import ModelReference
 from primum.runtimes.isolated import Isolated
-from primum.study.build import Original, build_candidate
+from primum.study.build import build_candidate
+from primum.study.original import Original
 from primum.study.planner import baseline_recipe
+from primum.study.stages import Workshop
 
 
 def original_beside(reference: ModelReference, manifest: Manifest, inputs: Path, out: Path) -> Original:
@@ -39,7 +42,8 @@ def original_beside(reference: ModelReference, manifest: Manifest, inputs: Path,
         thresholds=manifest.thresholds,
     )
     recipe = baseline_recipe(reference.onnx is None, manifest.target.get("threads"))
-    build_candidate(original, recipe, inputs, np.arange(1), 0, out)
+    with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
+        build_candidate(original, recipe, Workshop(Path(scratch), inputs, np.arange(1)), out)
     return original
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from primum.config import ClinicalPolicy
-from primum.data.readers import DataOptions, read_data
+from primum.data.readers import DataOptions, read_labelled
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation.cases import Cases
@@ -25,7 +25,7 @@ def plan_validation(
     prevalences: Sequence[float] = (),
     guard: tuple[float, float | None] | None = None,
 ) -> DataPlan:
-    """Read the labels of `data` (no file is decoded, no model loaded) and plan at the policy's margins.
+    """Read the labels of `data` (a table needs no features; no file is decoded, no model loaded) and plan at the policy's margins.
 
     InputError as `plan_data`, and on data that cannot be read.
     """
@@ -34,7 +34,7 @@ def plan_validation(
 
 
 def _labelled(data: Path, options: DataOptions | None, positive_class: str | None) -> Cases:
-    found = read_data(data, options)
+    found = read_labelled(data, options)
     if positive_class is not None and (found.task is not Task.BINARY or positive_class not in found.classes):
         raise InputError(f"--positive-class {positive_class!r} is not one of two labels: {', '.join(found.classes)}")
     labels = found.labels

@@ -31,8 +31,8 @@ from primum.models.signature import Signature, far_inputs, infer_signature
 from primum.models.torch_module import build
 from primum.progress import Progress
 from primum.runtimes.isolated import Isolated
-from primum.study.build import Original
 from primum.study.judging import Judging
+from primum.study.original import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
 from primum.task import Task
 from primum.validation.decisions import rule_for
@@ -300,7 +300,7 @@ def _export(request: OptimizeRequest, shape: tuple[int, ...], work: Path) -> tup
     try:
         # In a process of its own: a failing exporter prints the whole graph, past Python, on stdout.
         with Isolated(request.trial_timeout_s) as process:
-            call = "primum.study.build:export_original"
+            call = "primum.study.original:export_original"
             return path, process.call(call, reference=request.model, input_shape=shape, path=path)
     except TrialError as error:
         return None, (str(error),)
