@@ -1,0 +1,1 @@
+"""Quantization of torch modules: dynamic, static, weight-only, trained; importing the package registers them."""

@@ -1,0 +1,28 @@
+"""The known warnings of the libraries below, silenced one by one; every other warning comes through."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+_KNOWN = (
+    r".*torch\.ao\.quantization is deprecated.*",
+    r".*quantized tensor creation is deprecated.*",
+    r".*[Qq]uantized tensors? (support )?.*deprecated.*",
+    r".*TypedStorage is deprecated.*",
+    r".*reduce_range will be deprecated.*",
+    r".*must run observer before calling calculate_qparams.*",
+    r".*[Cc]onstructing a quantized tensor.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*inputs will be cast from torch\.float32 to float16.*",
+)
+
+
+@contextlib.contextmanager
+def known_warnings_silenced() -> Iterator[None]:
+    """Within, the deprecation notes of torch.ao.quantization and the cast notes of bitsandbytes are not shown."""
+    with warnings.catch_warnings():
+        for text in _KNOWN:
+            warnings.filterwarnings("ignore", message=text)
+        yield

@@ -1,0 +1,147 @@
+"""Static INT8 in torch: weights and activations as INT8, ranges from calibration data (Jacob et al. 2018).
+
+Through torch.fx, because it fuses convolution, batch norm and ReLU, and quantizes residual additions, by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from primum.errors import InputError, TrialError
+from primum.hardware.machine import Machine, this_machine
+from primum.techniques.quantization.bias import correct_biases
+from primum.techniques.quantization.engine import engine_in_use, missing_engine
+from primum.techniques.quantization.graph import copied
+from primum.techniques.quantization.layers import Skipped, listed, still_float
+from primum.techniques.quantization.observers import Observer, activation_observer
+from primum.techniques.quantization.quiet import known_warnings_silenced
+from primum.techniques.registry import Context, TechniqueConfig, technique
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 32
+_WHY = {
+    "LSTM": "torch has no static INT8 for it: use dynamic INT8",
+    "GRU": "torch has no static INT8 for it: use dynamic INT8",
+    "Embedding": "tables are looked up, not multiplied",
+}
+
+
+def batches_of(calibration: Any, technique: str = "static quantization") -> list[torch.Tensor]:
+    """Calibration inputs as float32 batches, from an array (N, *input_shape) or a loader of batches.
+
+    A loader may give tensors, arrays, or tuples whose first element is the input. Raises InputError where there is
+    nothing in it.
+    """
+    import torch
+
+    if calibration is None:
+        raise InputError(f"{technique} needs calibration data: give a calibration_loader of representative inputs")
+    if isinstance(calibration, (np.ndarray, torch.Tensor)):
+        whole = torch.as_tensor(calibration)
+        found = list(whole.split(BATCH)) if len(whole) else []
+    elif isinstance(calibration, Iterable):
+        found = [torch.as_tensor(b[0] if isinstance(b, (tuple, list)) else b) for b in calibration]
+    else:
+        raise InputError(f"{technique} takes an array or a loader of batches, not {type(calibration).__name__}")
+    if not found:
+        raise InputError(f"{technique} needs calibration data: the calibration_loader gave no batch")
+    return [batch.to(torch.float32) for batch in found]
+
+
+def quantize_static_int8(
+    model: torch.nn.Module,
+    batches: list[torch.Tensor],
+    *,
+    per_channel: bool = True,
+    observer: Observer = "entropy",
+    bias_correction: bool = False,
+    reduce_range: bool | None = None,
+) -> tuple[torch.nn.Module, tuple[Skipped, ...], tuple[str, ...]]:
+    """A copy in static INT8, the layers that stay, and notes.
+
+    `reduce_range` None: 7-bit activations where the CPU has no VNNI. Raises TrialError where torch.fx cannot trace the
+    model, or nothing in it can be quantized.
+    """
+    import torch
+    from torch.ao.quantization import quantize_fx
+
+    from primum.techniques.quantization.attention import split_attention
+
+    if reduce_range is None:
+        reduce_range = "vnni" not in this_machine().features
+    notes = ["activations kept to 7 bits: this CPU has no VNNI and would saturate"] if reduce_range else []
+    source, _ = split_attention(copied(model))
+    with known_warnings_silenced(), engine_in_use() as engine, torch.no_grad():
+        mapping = _mapping(engine, per_channel, activation_observer(observer, reduce_range))
+        try:
+            prepared = quantize_fx.prepare_fx(source, mapping, (batches[0],))
+        # Tracing runs the user's own forward function on stand-ins: it raises whatever that raises.
+        except Exception as error:
+            raise TrialError(f"static INT8 traces the model, and torch.fx cannot: {_first(error)}") from error
+        for batch in batches:
+            prepared(batch)
+        changed = quantize_fx.convert_fx(prepared).eval()
+        if not any("quantized" in type(m).__module__ for m in changed.modules()):
+            raise TrialError("static INT8 found no layer in this model that torch runs in INT8")
+        if bias_correction:
+            reference = split_attention(copied(model))[0]
+            notes.append(correct_biases(reference, changed, batches))
+    return changed, still_float(changed, _WHY, "torch.fx found no INT8 form of it"), tuple(notes)
+
+
+def _mapping(engine: str, per_channel: bool, activation: Any) -> Any:
+    """torch's own mapping for the engine, with our observers; norms and softmax stay in FP32."""
+    import torch
+    from torch.ao.quantization import QConfig, get_default_qconfig_mapping, observer
+
+    mapping = get_default_qconfig_mapping(engine)
+    usual = mapping.global_qconfig
+    weight = usual.weight if per_channel else observer.default_weight_observer
+    for kind, found in list(mapping.object_type_qconfigs.items()):
+        if found is not None and found.activation == usual.activation:
+            mapping.set_object_type(kind, QConfig(activation, weight if found.weight == usual.weight else found.weight))
+    mapping.set_global(QConfig(activation, weight))
+    functional = torch.nn.functional
+    kept = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.Softmax, functional.layer_norm, functional.softmax)
+    for kind in (*kept, torch.softmax, torch.nn.InstanceNorm2d, functional.scaled_dot_product_attention):
+        mapping.set_object_type(kind, None)
+    return mapping
+
+
+def _first(error: Exception) -> str:
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _obstacle(config: StaticInt8, machine: Machine) -> str | None:
+    return missing_engine()
+
+
+def _apply(model: torch.nn.Module, config: StaticInt8, context: Context) -> torch.nn.Module:
+    batches = batches_of(context.need_calibration("static_int8"))
+    changed, skipped, notes = quantize_static_int8(
+        model,
+        batches,
+        per_channel=config.per_channel,
+        observer=config.observer,
+        bias_correction=config.bias_correction,
+    )
+    for line in (*notes, *listed(skipped)):
+        context.note(line)
+    return changed
+
+
+@technique("static_int8", _apply, reshapes=True, torch_only=True, obstacle=_obstacle)
+class StaticInt8(TechniqueConfig):
+    """INT8 weights and activations with calibrated ranges, in torch's own kernels. Runs in torch alone."""
+
+    per_channel: bool = True
+    """One scale for each output channel of a weight, else one for the whole weight."""
+    observer: Observer = "entropy"
+    bias_correction: bool = False
+    """Shift biases so that each channel's mean on the calibration data is what it was in FP32."""
