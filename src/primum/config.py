@@ -261,11 +261,26 @@ class ValidationConfig(BaseModel):
         return self
 
 
+class PruningMethod(StrEnum):
+    """How a network is pruned."""
+
+    MAGNITUDE = "magnitude"
+    """The smallest weights become zero."""
+    STRUCTURED = "structured"
+    """Whole channels are removed, the smallest first."""
+    GRADUAL = "gradual"
+    """The smallest weights become zero, in steps."""
+    ACTIVATION = "activation"
+    """Whole channels are removed, those that carry least on calibration data first."""
+
+
 class ReductionConfig(BaseModel):
-    """How much may be removed from the network."""
+    """How much may be removed from the network, and how."""
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
     prune_ratio: float = Field(0.3, ge=0, lt=1)
+    prune_method: PruningMethod = PruningMethod.MAGNITUDE
+    """Of ModelReducer."""
 
 
 MEDICAL_PRUNE_RATIO = 0.2
