@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primum.cli.console import times
+from primum.cli.console import fitted, print_table, times
 from primum.cli.optimize import gains
 
 
@@ -49,3 +49,31 @@ def test_gains_of_a_delivery_are_said_as_they_are():
     assert gains(result(with_original=0.8)) == (
         "2.00x faster (1.50 to 2.50), 3.90x smaller (1.25x larger with the original that it carries)"
     )
+
+
+sizes = st.lists(st.integers(1, 40).flatmap(lambda word: st.tuples(st.just(word), st.integers(word, 60))), min_size=1)
+
+
+@given(sizes, st.integers(1, 200))
+def test_columns_fit_and_words_stay_whole_where_there_is_room(columns, room):
+    words, wholes = [list(part) for part in zip(*columns)]
+    found = fitted(words, wholes, room)
+    assert all(0 < width <= whole for width, whole in zip(found, wholes))
+    assert sum(found) <= max(room, len(words)), "one letter a column is the least"
+    if sum(words) <= room:
+        assert all(width >= word for width, word in zip(found, words))
+    if sum(wholes) <= room:
+        assert found == wholes
+
+
+def test_where_there_is_no_room_the_longest_words_give_way():
+    assert fitted([40, 5, 5], [40, 5, 5], 30) == [20, 5, 5]
+
+
+def test_a_table_breaks_no_word_that_fits(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    columns = ["data at hand", "question", *("missing patients",) * 4, "n"]
+    print_table("", columns, [["site=Northern hospital", "moderate", *("12345",) * 4, "9"]])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 70
+    assert shown.split().count("patients") == 4 and {"site=Northern", "hospital", "moderate"} <= set(shown.split())

@@ -101,6 +101,34 @@ def test_a_plan_needs_neither_model_nor_artifact(made):
     assert "361" in shown and "prevalence of 0.2" in shown
 
 
+def planned(tmp_path, content, *more):
+    (tmp_path / "cases.csv").write_text(content)
+    return primum("validate", "--plan", "--data", tmp_path / "cases.csv", "--patient-column", "who", *more,
+                  COLUMNS="80")  # fmt: skip
+
+
+SURVEY = "age,label,who,site\n" + "".join(
+    f"{40 + i},{('mild', 'moderate', 'severe')[i % 3]},p{i},{('Northern', 'Southern')[i % 2]}\n" for i in range(60)
+)
+
+
+def test_a_plan_needs_labels_alone(tmp_path):
+    bare = planned(tmp_path, SURVEY, "--group-columns", "site", "--json")
+    assert bare.returncode == 0, bare.stderr
+    full = planned(tmp_path, SURVEY, "--group-columns", "site", "--feature-columns", "age", "--json")
+    assert json.loads(bare.stdout) == json.loads(full.stdout) and len(json.loads(bare.stdout)["levels"]) == 9
+
+
+def test_no_word_of_a_plan_is_cut_at_the_width_of_a_terminal(tmp_path):
+    shown = planned(tmp_path, SURVEY, "--group-columns", "site").stdout
+    assert max(len(line) for line in shown.split("data at", 1)[1].splitlines()) <= 80
+    words = shown.split()
+    for word in ("site=Northern", "site=Southern", "moderate", "question", "missing", "needed", "power"):
+        assert word in words, word
+    binary = planned(tmp_path, SURVEY.replace("severe", "mild"), "--group-columns", "site").stdout.split()
+    assert {"site=Northern", "missing", "needed", "power"} <= set(binary)
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

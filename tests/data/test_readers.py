@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import os
 import pickle
@@ -13,7 +14,7 @@ from PIL import Image
 from primum.data.evaluation import materialize, materialize_masks
 from primum.data.preprocessing import Preprocessing
 from primum.data.preprocessing_table import TablePreprocessing
-from primum.data.readers import DataOptions, read_data
+from primum.data.readers import DataOptions, read_data, read_labelled
 from primum.errors import InputError, UnsafeInput
 from primum.task import Task
 
@@ -533,3 +534,24 @@ def test_medmnist_with_many_findings(npz):
     path = npz(test_images=small(3), test_labels=np.array([[0, 1], [1, 1], [0, 0]], np.uint8))
     got = read_data(path, DataOptions(classes=()))
     assert got.task is Task.MULTILABEL and got.labels.tolist() == [[0, 1], [1, 1], [0, 0]]
+
+
+def test_a_table_of_labels_needs_no_features_where_no_input_is_asked_for(manifest, tree):
+    options = DataOptions(label_column="ill", group_columns=("Sex",))
+    full = read_data(manifest(SURVEY, ""), dataclasses.replace(options, feature_columns=("BMI",)))
+    bare = read_labelled(manifest(SURVEY, ""), options)
+    assert bare.labels.tolist() == full.labels.tolist() and bare.classes == full.classes
+    assert bare.case_ids.tolist() == full.case_ids.tolist() and bare.groups["Sex"].tolist() == list(full.groups["Sex"])
+    with pytest.raises(InputError, match="'ill' names patients"):
+        read_labelled(manifest(SURVEY, ""), DataOptions(label_column="ill", id_column="ill", group_columns=("ill",)))
+    with pytest.raises(InputError, match="no column 'sick'"):
+        read_labelled(manifest(SURVEY, ""), DataOptions(label_column="sick"))
+
+
+def test_a_manifest_of_images_is_read_as_ever_where_no_input_is_asked_for(manifest):
+    with pytest.raises(InputError, match="listed more than once"):
+        read_labelled(manifest("path,label\na.png,x\na.png,y\n", ""))
+    with pytest.raises(InputError, match="not below"):
+        read_labelled(manifest("path,label\na.png,x\nb.png,y\n", ""))
+    with pytest.raises(InputError, match="no such file"):
+        read_labelled("nowhere.csv")

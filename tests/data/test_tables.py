@@ -3,7 +3,7 @@ import gzip
 import pytest
 
 from primum.data import tables
-from primum.data.tables import read_table
+from primum.data.tables import columns_of, read_table
 from primum.errors import InputError, MissingExtra, UnsafeInput
 
 TEXT = "id,age,sex\n1, 63 ,F\n2,,M\n"
@@ -99,3 +99,21 @@ def test_parquet(tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_table(path, ["age"])
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_the_names_of_all_columns(csv_file, name):
+    assert columns_of(csv_file(TEXT, name)) == ["id", "age", "sex"] and columns_of(csv_file("")) == []
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        columns_of(csv_file(b"\xff\xfe\n"))
+
+
+def test_the_names_of_the_columns_of_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"a": [1], "b, c": ["x"]}), tmp_path / "t.parquet")
+    assert columns_of(tmp_path / "t.parquet") == ["a", "b, c"]
+    (tmp_path / "bad.parquet").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        columns_of(tmp_path / "bad.parquet")

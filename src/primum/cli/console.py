@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from math import isfinite
 from types import TracebackType
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from primum.files import finite
+
+_GAP = 2
+"""Blanks between the columns of a table."""
 
 
 class Terminal:
@@ -76,9 +81,36 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout; the first column is text, the others are figures."""
+    console = Console(highlight=False, markup=False)
+    cells = [[column, *(row[i] for row in rows)] for i, column in enumerate(columns)]
+    words = [max((cell_len(word) for cell in own for word in cell.split()), default=1) for own in cells]
+    wholes = [max(1, *(cell_len(cell) for cell in own)) for own in cells]
+    widths = fitted(words, wholes, console.width - _GAP * (len(columns) - 1))
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold", width=widths[i])
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    console.print(table)
+
+
+def fitted(words: list[int], wholes: list[int], room: int) -> list[int]:
+    """Widths of columns in `room`, from the lengths of their longest words and longest cells.
+
+    Cells stay whole where they can; else words do; else the longest words give way, to one letter at least.
+    """
+
+    def of_words(most: int) -> list[int]:
+        return [min(word, most) for word in words]
+
+    least = of_words(_most(of_words, max(words), room))
+
+    def of_cells(most: int) -> list[int]:
+        return [max(low, min(whole, most)) for low, whole in zip(least, wholes)]
+
+    return of_cells(_most(of_cells, max(wholes), room))
+
+
+def _most(widths: Callable[[int], list[int]], longest: int, room: int) -> int:
+    """The largest limit under which the widths fit; 1 where none does."""
+    return next((most for most in range(longest, 1, -1) if sum(widths(most)) <= room), 1)

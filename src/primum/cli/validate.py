@@ -55,7 +55,10 @@ def run(
         float, typer.Option(help="Share of the original's accuracy to be retained (the medical-accuracy score).")
     ] = 0.98,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Sample sizes and power; needs neither artifact nor model.")
+        bool,
+        typer.Option(
+            "--plan", help="Sample sizes and power; needs neither artifact nor model, of the data labels alone."
+        ),
     ] = False,
     loss: Annotated[float, typer.Option(help="--plan: assumed share of decisions lost.")] = 0.005,
     gain: Annotated[float, typer.Option(help="--plan: assumed share of decisions won.")] = 0.005,

@@ -126,8 +126,10 @@ def show_plan(found: DataPlan) -> None:
 def _show_levels(found: DataPlan) -> None:
     questions = any(level.question for level in found.levels)
     rows = [_level_row(level, questions) for level in found.levels]
-    columns = ["data at hand", *(["question"] if questions else []), "patients", "positive", "negative",
-               "power sens.", "power spec.", "missing +", "missing -", "patients for 80 %"]  # fmt: skip
+    typer.echo("in patients (+ with positives, which sensitivity counts; - with negatives, which specificity counts):")
+    # Short words: a terminal of 80 columns must not break one.
+    columns = ["data at hand", *(["question"] if questions else []), "n", "n +", "n -",
+               "power +", "power -", "missing +", "missing -", "needed for 80 %"]  # fmt: skip
     print_table("", columns, rows)
 
 

@@ -17,11 +17,11 @@ from primum.data.options import DataOptions
 from primum.data.preprocessing_any import AnyPreprocessing
 from primum.data.preprocessing_table import TablePreprocessing
 from primum.data.sources import FolderSource, Source, TableSource, ZipSource, zip_members
-from primum.data.tables import Table, is_table, read_table
+from primum.data.tables import Table, columns_of, is_table, read_table
 from primum.errors import InputError
 from primum.task import Task
 
-__all__ = ["DataOptions", "read_data"]
+__all__ = ["DataOptions", "read_data", "read_labelled"]
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _ROWS_ARE_CASES = (
@@ -36,14 +36,7 @@ def read_data(
 
     A table preprocessing names the feature columns of a CSV or Parquet file whose rows are the cases.
     """
-    path, options = Path(reference), options or DataOptions()
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    named = [name for name in (options.patient_column, options.id_column) if name in options.group_columns]
-    if named:
-        raise InputError(
-            f"{path}: the group column {named[0]!r} names patients or cases: no group, and no name to print"
-        )
+    path, options = _asked(reference, options)
     features = _features(options, preprocessing)
     if features and not is_table(path):
         raise InputError(f"{path}: a table preprocessing needs a .csv, .csv.gz or .parquet file")
@@ -60,6 +53,28 @@ def read_data(
         f"{path}: cannot tell what this is; give a folder of class folders (or a .zip of one), a .csv, .csv.gz or "
         ".parquet table, or an .npz"
     )
+
+
+def read_labelled(reference: str | Path, options: DataOptions | None = None) -> EvaluationSet:
+    """Cases of which no input will be asked for: as `read_data`, but a table needs neither features nor paths."""
+    path, options = _asked(reference, options)
+    plain = is_table(path) and not options.feature_columns and options.task is not Task.SEGMENTATION
+    if plain and options.path_column not in columns_of(path):
+        return _table(path, (), options)
+    return read_data(path, options)
+
+
+def _asked(reference: str | Path, options: DataOptions | None) -> tuple[Path, DataOptions]:
+    """InputError where there is no such file, or a group column would print who the patients are."""
+    path, options = Path(reference), options or DataOptions()
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    named = [name for name in (options.patient_column, options.id_column) if name in options.group_columns]
+    if named:
+        raise InputError(
+            f"{path}: the group column {named[0]!r} names patients or cases: no group, and no name to print"
+        )
+    return path, options
 
 
 def _features(options: DataOptions, preprocessing: AnyPreprocessing | None) -> tuple[str, ...]:

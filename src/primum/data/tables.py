@@ -7,6 +7,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,14 +51,31 @@ def read_table(path: Path, wanted: Sequence[str], hint: str = "") -> Table:
     Raises InputError on a column that is missing or there twice (followed by `hint`), a row longer than the header
     and a file that is no table; MissingExtra for Parquet without pyarrow; UnsafeInput beyond MAX_TEXT characters.
     """
-    if path.name.lower().endswith(".parquet"):
+    if _is_parquet(path):
         return _parquet(path, wanted, hint)
+    with _csv_rows(path) as reader:
+        header: list[str] = next(reader, [])
+        return _read(path, reader, header, _places(path, header, wanted, hint))
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of all columns. Raises as `read_table`."""
+    if _is_parquet(path):
+        with _parquet_file(path) as file:
+            return list(file.schema_arrow.names)
+    with _csv_rows(path) as reader:
+        return list(next(reader, []))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.lower().endswith(".parquet")
+
+
+@contextmanager
+def _csv_rows(path: Path) -> Iterator[Any]:
     try:
         with _open(path) as file:
-            reader = csv.reader(_lines(file, path), strict=True)
-            header = next(reader, [])
-            places = _places(path, header, wanted, hint)
-            return _read(path, reader, header, places)
+            yield csv.reader(_lines(file, path), strict=True)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from error
 
@@ -104,6 +122,15 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _parquet(path: Path, wanted: Sequence[str], hint: str) -> Table:
+    with _parquet_file(path) as file:
+        places = _places(path, file.schema_arrow.names, wanted, hint)
+        read = file.read(columns=list(places))
+        columns = {name: [_text(path, name, value) for value in read[name].to_pylist()] for name in places}
+    return Table(path, columns, list(range(1, read.num_rows + 1)), "row")
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Any]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -111,12 +138,9 @@ def _parquet(path: Path, wanted: Sequence[str], hint: str) -> Table:
         raise MissingExtra("a Parquet file", "tables") from error
     try:
         with parquet.ParquetFile(path) as file:
-            places = _places(path, file.schema_arrow.names, wanted, hint)
-            read = file.read(columns=list(places))
-            columns = {name: [_text(path, name, value) for value in read[name].to_pylist()] for name in places}
+            yield file
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from error
-    return Table(path, columns, list(range(1, read.num_rows + 1)), "row")
 
 
 def _text(path: Path, name: str, value: Any) -> str:

@@ -25,7 +25,9 @@ def plan_validation(
     prevalences: Sequence[float] = (),
     guard: tuple[float, float | None] | None = None,
 ) -> DataPlan:
-    """Read the labels of `data` (a table needs no features; no file is decoded, no model loaded) and plan at the policy's margins.
+    """Read the labels of `data` and plan at the policy's margins.
+
+    A table needs no features, no file is decoded, and no model loaded.
 
     InputError as `plan_data`, and on data that cannot be read.
     """
