@@ -89,6 +89,15 @@ def test_a_removed_end_is_detected(three, tamper):
             use()
 
 
+def test_ledger_and_head_written_anew_together_are_seen_by_a_hash_kept_elsewhere_alone(three):
+    kept = three.openings()[-1].hash
+    for file in (three.path, three.head):
+        file.unlink()
+    three.record(["a", "b"], "one")
+    assert [o.candidate for o in three.openings()] == ["one"]
+    assert kept not in {o.hash for o in three.openings()}
+
+
 def test_a_crash_between_record_and_head_is_no_tampering(three):
     behind = three.openings()[-2].hash
     three.head.write_text(behind)

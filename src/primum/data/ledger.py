@@ -1,6 +1,9 @@
 """The ledger of openings of confirmation sets: append-only, hash-chained, outside every output folder.
 
 It is keyed by what the cases contain, so neither a new seed, a new folder nor a renamed copy of the data escapes it.
+
+The chain has no key. It shows an edit of the ledger alone. Where ledger and head file are written anew, together, by
+somebody who may write both, nothing here shows it: only a copy, or the hash of an opening, that was kept elsewhere.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Opening:
     cases: tuple[str, ...]
     """Digests of the cases' raw content."""
     hash: str
-    """Of this record and, through it, of all before: written into evidence, it shows later that none was removed."""
+    """Of this record and, through it, of all before: kept elsewhere, it shows later that none was removed."""
 
 
 def state_folder() -> Path:
@@ -42,7 +45,11 @@ def state_folder() -> Path:
 
 
 class Ledger:
-    """Reads and appends openings. Raises IntegrityError where the chain of hashes is broken."""
+    """Reads and appends openings.
+
+    Raises IntegrityError where the chain of hashes is broken or does not end at its head; a chain and head that were
+    written anew, together, are taken as they are.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or state_folder() / "confirmation-ledger.jsonl"
