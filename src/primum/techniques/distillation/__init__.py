@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from primum.techniques.distillation.apply import DistillationResult, apply_distillation
+from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.distill import Distill
 from primum.techniques.distillation.fine_tune import FineTune
+from primum.techniques.distillation.loader_trainer import DistillationTrainer
 from primum.techniques.distillation.losses import (
     bernoulli_kd_loss,
     decoupled_kd_loss,
@@ -14,6 +17,7 @@ from primum.techniques.distillation.losses import (
     soft_loss,
     value_kd_loss,
 )
+from primum.techniques.distillation.objective import DistillationObjective
 
 # These are torch modules, or keep one.
 _LAZY = {
@@ -23,7 +27,12 @@ _LAZY = {
 
 __all__ = [
     "Distill",
+    "Distillation",
+    "DistillationObjective",
+    "DistillationResult",
+    "DistillationTrainer",
     "FineTune",
+    "apply_distillation",
     "bernoulli_kd_loss",
     "decoupled_kd_loss",
     "kd_loss",

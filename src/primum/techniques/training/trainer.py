@@ -73,7 +73,7 @@ def train(
         objective.finish()
         model.to(home)
     model.load_state_dict(run.best)
-    model.to(memory_format=torch.contiguous_format).eval()
+    model.to(memory_format=torch.contiguous_format).eval().zero_grad(set_to_none=True)
     result = _result(run, notes)
     for note in (*result.notes, f"{name}: {result}"):
         context.note(note)

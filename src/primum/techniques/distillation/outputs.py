@@ -1,0 +1,49 @@
+"""Calling a model with a batch as loaders give it, and finding the logits in what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from primum.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def call(model: torch.nn.Module, batch: Any, device: torch.device) -> torch.Tensor:
+    """The logits of `model` for a tensor, a tuple of tensors or a mapping of keyword arguments.
+
+    Raises InputError where a model of Hugging Face style returns hidden states and no logits.
+    """
+    import torch
+
+    if isinstance(batch, Mapping):
+        found = model(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
+    elif isinstance(batch, (tuple, list)):
+        found = model(*(torch.as_tensor(x).to(device) for x in batch))
+    else:
+        found = model(torch.as_tensor(batch).to(device))
+    return _logits(found, type(model).__name__)
+
+
+def _logits(found: Any, name: str) -> torch.Tensor:
+    import torch
+
+    if isinstance(found, torch.Tensor):
+        return found
+    values = dict(found) if isinstance(found, Mapping) else vars(found) if hasattr(found, "__dict__") else {}
+    logits = values.get("logits", getattr(found, "logits", None))
+    if isinstance(logits, torch.Tensor):
+        return logits
+    if isinstance(found, (tuple, list)) and found and isinstance(found[0], torch.Tensor):
+        return found[0]
+    hidden = " but hidden states: take the class with a head, such as AutoModelForSequenceClassification"
+    raise InputError(f"{name} returns no logits{hidden if 'last_hidden_state' in values else ''}")
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model's weights are; the CPU where it has none."""
+    import torch
+
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
