@@ -96,3 +96,24 @@ def test_dice_and_values():
     values = cases_of([[1.0], [2.0]], Task.REGRESSION, ("dose",))
     assert kept(values, [[1], [2]], [[1], [2]]) is None
     assert medical_accuracy(None, None, 0.95).status is ScoreStatus.NOT_ASSESSED
+
+
+@pytest.mark.parametrize("after", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("threshold", [0.5, 0.98])
+def test_without_dice_of_the_original_there_is_nothing_to_retain(after, threshold):
+    cases = cases_of(np.zeros((40, 0)), Task.SEGMENTATION, ("liver",))
+    reference, candidate = np.zeros((40, 1)), np.full((40, 1), after)
+    verdict = judge(cases, reference, candidate, ClinicalPolicy())
+    found = medical_accuracy(kept(cases, reference, candidate), verdict, threshold)
+    assert found.status is ScoreStatus.NOT_ASSESSED and np.isnan(found.value)
+    assert "mean Dice is 0" in found.reason and found.inputs["candidate"] == after
+
+
+@pytest.mark.parametrize("level", [0.0, 0.9])
+def test_a_lossless_export_without_a_bound_has_no_score(level):
+    cases = cases_of(np.zeros((40, 0)), Task.SEGMENTATION, ("liver",))
+    dice = np.full((40, 1), level)
+    verdict = judge(cases, dice, dice, ClinicalPolicy(), exported=True)
+    assert verdict.outcome is Outcome.NON_INFERIOR
+    found = medical_accuracy(kept(cases, dice, dice), verdict, 0.98)
+    assert found.status is ScoreStatus.NOT_ASSESSED and np.isnan(found.value) and found.reason

@@ -98,3 +98,15 @@ def test_masks_and_values_have_harm_of_their_own():
     (rate,) = rates_of(*values, ClinicalPolicy(tolerance=0.2), Task.REGRESSION, ("dose",))
     assert (rate.n_patients, rate.harmed) == (3, 2)
     assert safety((), 0, False).status is ScoreStatus.NOT_ASSESSED
+
+
+def test_who_has_no_dice_to_lose_shows_nothing_of_safety():
+    none = np.zeros((400, 1))
+    (rate,) = rates_of(np.zeros((400, 0)), none, none, task=Task.SEGMENTATION, classes=("organ",))
+    assert (rate.n_patients, rate.harmed) == (0, 0) and safety((rate,), 0, False).status is ScoreStatus.INSUFFICIENT
+    some = none.copy()
+    some[:100] = 0.9
+    worse = np.maximum(some - 0.2, 0)
+    (rate,) = rates_of(np.zeros((400, 0)), some, worse, task=Task.SEGMENTATION, classes=("organ",))
+    assert (rate.n_patients, rate.harmed) == (100, 100)
+    assert "100 of 100 patients with more than 0.05 Dice to lose have" in safety((rate,), 0, False).reason

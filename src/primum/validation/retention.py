@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -81,11 +81,13 @@ def medical_accuracy(found: Retention | None, verdict: Verdict, threshold: float
 
 def _status(found: Retention, verdict: Verdict, threshold: float) -> tuple[ScoreStatus, str]:
     shown = f"retention of {found.what} {found.ratio.estimate:.4f} ({found.ratio.lower:.4f} to {found.ratio.upper:.4f})"
-    absolute = cases_for_accuracy(found.candidate, threshold, verdict.confidence)
     if found.what != "mean Dice":
+        absolute = cases_for_accuracy(found.candidate, threshold, verdict.confidence)
         shown += f"; absolute accuracy {found.candidate:.4f} is not gated"
         shown += f" (a lower bound of {threshold:g} would take {absolute} independent cases)" if absolute else ""
     if verdict.basis is Basis.NUMERIC and verdict.outcome is Outcome.NON_INFERIOR:
+        if isnan(found.ratio.lower):
+            return ScoreStatus.NOT_ASSESSED, "lossless export, without a bound of its own: " + found.reason
         met = found.ratio.lower >= threshold
         return ScoreStatus.MET if met else ScoreStatus.INSUFFICIENT, "lossless export: no decision changed; " + shown
     worst = _worst(verdict)
@@ -130,10 +132,11 @@ def _of_dice(cases: Cases, reference: Floats, candidate: Floats, policy: Clinica
     """A case that the candidate does not answer has Dice 0."""
     before = reference.mean(axis=1)
     after = np.where(np.isfinite(candidate), candidate, 0.0).mean(axis=1)
-    level = float(before.mean())
+    level, now = float(before.mean()), float(after.mean())
     if level == 0:
-        return Retention(Interval(nan, nan, nan, policy.confidence), 0.0, nan, nan, "mean Dice", "no Dice to retain")
-    ratio = float(after.mean()) / level
+        why = "the original's mean Dice is 0: there is nothing to retain"
+        return Retention(Interval(nan, nan, nan, policy.confidence), 0.0, now, nan, "mean Dice", why)
+    ratio = now / level
     mean = paired_mean_interval((after - ratio * before) / level, policy.confidence, cases.units)
     interval = Interval(ratio, ratio + mean.lower, ratio + mean.upper, policy.confidence)
-    return Retention(interval, level, float(after.mean()), nan, "mean Dice", mean.reason)
+    return Retention(interval, level, now, nan, "mean Dice", mean.reason)

@@ -25,6 +25,7 @@ from primum.validation.views import View
 SAFETY_THRESHOLD = 0.99
 _FOUND, _MISSED = "patients with a positive that the original finds", "are missed by the candidate"
 _EVERYONE = "patients"
+_SOME_DICE = f"patients with more than {DICE_LOSS} Dice to lose"
 _DICE_HARM = f"have a structure that loses more than {DICE_LOSS} Dice"
 _ERROR_HARM = "have a value whose error grows by more than the tolerance"
 _NAME = ValidationMetric.SAFETY_SCORE
@@ -52,14 +53,15 @@ def harm_rates(
 ) -> tuple[HarmRate, ...]:
     """One rate a binary question; those of waived classes ("class=value") left out.
 
-    SEGMENTATION: patients with a structure that loses more than 0.05 Dice. REGRESSION: patients with a value whose
-    error grows by more than the tolerance; none without one.
+    SEGMENTATION: patients with a structure that loses more than 0.05 Dice, among those where the original has more.
+    REGRESSION: patients with a value whose error grows by more than the tolerance; none without one.
     """
     everybody: Bools = np.ones(len(cases), np.bool_)
     if cases.task is Task.SEGMENTATION:
         lost = ~(np.where(np.isfinite(candidate), candidate, 0.0) >= reference - DICE_LOSS)
         harmed = np.asarray(lost.any(axis=1))
-        return (_rate("", _EVERYONE, _DICE_HARM, everybody, harmed, cases.units, policy.confidence),)
+        with_some = np.asarray((reference > DICE_LOSS).any(axis=1))
+        return (_rate("", _SOME_DICE, _DICE_HARM, with_some, harmed, cases.units, policy.confidence),)
     if cases.task is Task.REGRESSION:
         if policy.tolerance is None:
             return ()
