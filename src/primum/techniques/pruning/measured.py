@@ -47,7 +47,7 @@ def _prune(model: torch.nn.Module, config: PruneToLatency, context: Context) -> 
     return search.model
 
 
-@technique("prune_to_latency", _prune, Stage.PRUNE, reshapes=True)
+@technique("prune_to_latency", _prune, Stage.PRUNE, reshapes=True, measures=True)
 class PruneToLatency(TechniqueConfig):
     """Remove as few channels as reach a measured latency, given as a speed-up or in milliseconds."""
 
