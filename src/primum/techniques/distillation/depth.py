@@ -46,7 +46,7 @@ def find_blocks(model: torch.nn.Module, inputs: torch.Tensor) -> tuple[Block, ..
     found = list[tuple[str, str, torch.nn.Module]]()
     for container, holder in model.named_modules():
         if isinstance(holder, (torch.nn.Sequential, torch.nn.ModuleList)):
-            composite = [(n, m) for n, m in holder.named_children() if any(m.children()) and any(m.parameters())]
+            composite = [(n, m) for n, m in holder.named_children() if _composite(m)]
             kinds = [type(m) for _, m in composite]
             dotted = f"{container}." if container else ""
             # A stage of a network is no block of it: both would be counted.
@@ -82,6 +82,11 @@ def shorten(model: torch.nn.Module, depth: float, inputs: torch.Tensor) -> Short
     short = _without(model, gone)
     _check(model, short, inputs[:1])
     return Shortened(short, tuple(b.name for b in gone), len(blocks))
+
+
+def _composite(module: torch.nn.Module) -> bool:
+    """It has layers of its own, and weights."""
+    return next(module.children(), None) is not None and next(module.parameters(), None) is not None
 
 
 def _influences(model: torch.nn.Module, blocks: dict[str, torch.nn.Module], inputs: torch.Tensor) -> dict[str, float]:

@@ -59,7 +59,7 @@ def pair_layers(student: torch.nn.Module, teacher: torch.nn.Module, example: tor
     import torch
 
     shapes = [_shapes(model, example) for model in (student, teacher)]
-    blocks = [{n for n, m in model.named_modules() if n and any(m.children())} for model in (student, teacher)]
+    blocks = [{n for n, m in model.named_modules() if n and len([*m.children()])} for model in (student, teacher)]
     with torch.no_grad():
         order = [n for n in shapes[0] if n in shapes[1] and _alike(shapes[0][n], shapes[1][n])]
     chosen = [n for n in order if n in blocks[0] and n in blocks[1]] or order[:-1]
