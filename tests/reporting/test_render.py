@@ -27,7 +27,7 @@ SYNTHETIC, UNPROVEN = "SYNTHETIC DATA", "UNPROVEN"
 UNPROVEN_TASKS = {"multiclass", "crowded", "ordinal", "multilabel", "unstated", "segmentation"}
 ORDER = (
     "endpoints", "subgroups", "decisions", "calibration", "operating", "scores", "flips", "why", "guard", "latency",
-    "front", "trials", "method",
+    "front", "comparison", "trials", "method",
 )  # fmt: skip
 DEFAULT = "default, not confirmed by a clinician"
 

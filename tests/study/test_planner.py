@@ -55,8 +55,3 @@ def test_runtimes_can_be_chosen_and_unknown_ones_are_refused():
     assert {n.split("[")[0] for n in names(OptimizationConfig(runtimes=("openvino",)))} == {"openvino"}
     with pytest.raises(InputError, match="no runtime 'tpu'"):
         plan(OptimizationConfig(runtimes=("tpu",)), FACTS, MACHINE)
-
-
-def test_what_the_level_allows_and_this_version_lacks_is_said():
-    chosen = plan(OptimizationConfig(level=OptimizationLevel.AGGRESSIVE), FACTS, MACHINE)
-    assert any("pruning" in item.what for item in chosen.left_out)

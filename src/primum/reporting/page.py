@@ -5,6 +5,7 @@ from __future__ import annotations
 from primum.reporting import numbers as n
 from primum.reporting.blocks import Page
 from primum.reporting.calibration import calibration_section
+from primum.reporting.comparison import comparison_section
 from primum.reporting.decisions import decisions_section
 from primum.reporting.endpoints import endpoints_section
 from primum.reporting.flips import flips_section
@@ -49,6 +50,7 @@ def compose(result: StudyResult) -> Page:
             *([guard] if (guard := guard_section(result)) else []),
             latency_section(result),
             front_section(result),
+            comparison_section(result),
             trials_section(result),
             method_section(result),
         ),

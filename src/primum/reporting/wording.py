@@ -47,7 +47,7 @@ TONES = {
     Outcome.NOT_ASSESSED: "muted",
     Outcome.INSUFFICIENT: "bad",
 }
-_RUNTIMES = {
+RUNTIMES = {
     "torch": "PyTorch",
     "torchscript": "TorchScript",
     "inductor": "PyTorch compiled",
@@ -135,7 +135,7 @@ def readable(trial: Trial) -> str:
     target = trial.recipe_data.get("target")
     if not isinstance(target, dict) or "runtime" not in target:
         return n.clean(trial.recipe)
-    words = f"{_RUNTIMES.get(target['runtime'], target['runtime'])} {str(target.get('precision', '')).upper()}"
+    words = f"{RUNTIMES.get(target['runtime'], target['runtime'])} {str(target.get('precision', '')).upper()}"
     if target.get("channels_last"):
         words += ", channels last"
     if target.get("threads"):

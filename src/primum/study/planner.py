@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from primum.config import OptimizationConfig, OptimizationLevel, QuantizationType
+from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.runtimes.base import Target, get_runtime
 from primum.study.recipe import Recipe
@@ -83,7 +83,6 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
     consider("lossless: compiled kernels", "inductor", channels_last=facts.image_input)
     consider("INT8 weights, activation ranges per input", "onnxruntime", "int8-dynamic")
     consider("compiled kernels in BF16", "inductor", "bf16", channels_last=facts.image_input)
-    left_out.extend(_beyond(config))
     return Plan(tuple(proposals), tuple(left_out))
 
 
@@ -109,13 +108,3 @@ def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, mac
             "lower precision makes such models slower"
         )
     return None
-
-
-def _beyond(config: OptimizationConfig) -> list[LeftOut]:
-    """What the level would allow and this version does not do."""
-    out = []
-    if config.level is OptimizationLevel.AGGRESSIVE:
-        out.append(LeftOut("pruning, distillation", "not in this version of primum"))
-        if config.quantization.quantization_type is QuantizationType.INT4:
-            out.append(LeftOut("4-bit weights", "not in this version of primum"))
-    return out

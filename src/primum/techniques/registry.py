@@ -104,6 +104,11 @@ def name_of(config: TechniqueConfig) -> str:
     return technique_of(config).name
 
 
+def names_that_train() -> frozenset[str]:
+    """Names of the techniques that need training data."""
+    return frozenset(name for name, entry in _BY_NAME.items() if entry.trains)
+
+
 def obstacle(config: TechniqueConfig, machine: Machine) -> str | None:
     """Why this config cannot work on `machine`, or None."""
     found = technique_of(config).obstacle

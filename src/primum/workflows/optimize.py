@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +24,14 @@ from primum.reporting import render
 from primum.reporting.evidence import write_evidence
 from primum.reporting.modification_record import declared_first
 from primum.runtimes.base import get_runtime
-from primum.study.guard import guard_result, guard_trial, guardable, in_play
-from primum.study.planner import ModelFacts, Plan, Proposal, baseline_recipe, plan
-from primum.study.recipe import Recipe
+from primum.study.guard import guard_result, in_play
+from primum.study.planner import Proposal, baseline_recipe
 from primum.study.result import Confirmation, Judged, StudyResult, Why, summary
 from primum.study.runner import Runner
+from primum.study.search import repeats
 from primum.study.select import Declared, best_lossless, pareto
 from primum.study.store import Store
-from primum.study.trial import Status, Trial
+from primum.study.trial import Trial
 from primum.task import Task
 from primum.validation.verdict import Outcome
 from primum.version import VERSION
@@ -42,6 +41,7 @@ from primum.workflows.explain import explain
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.seal import seal
+from primum.workflows.trials import Trials
 
 FINAL_ROUNDS = 30
 STAGE_IMAGES = 120
@@ -158,14 +158,15 @@ class _Study:
             Proposal(recipe, "the original as it stands"),
             self.config.seed,
             self.request.trial_timeout_s,
+            self.prepared.training,
         )
         with runner:
             self.progress.stage("Baseline: the original as it stands")
             baseline = runner.baseline()
-            chosen = self._plan(baseline)
-            trials = [baseline, *self._trials(runner, chosen.proposals)]
-            trials += self._guarded(runner, trials)
-            eligible = in_play(trials, self.resolved.guard)
+            tried = Trials(runner, self.prepared, self.config, self.machine, self.progress)
+            trials = [baseline, *tried.run(baseline, self.from_torch, self.request.recipes)]
+            trials += tried.guarded(trials, self.resolved.guard)
+            eligible = [t for t in in_play(trials, self.resolved.guard) if not repeats(t)]
             declared = declare_once(self.store, self.prepared, eligible)
             confirmations, prior = confirm(runner, self.store, trials, declared, self.progress)
             choice = refused_unguarded(choose(eligible, declared, confirmations, self.config), trials)
@@ -193,8 +194,8 @@ class _Study:
             power=self.prepared.power,
             baseline=baseline,
             trials=tuple(trials),
-            left_out=chosen.left_out,
-            front=pareto(trials),
+            left_out=tuple(tried.left_out),
+            front=pareto([t for t in trials if not repeats(t)]),
             declared=declared.keys,
             declared_reason=declared.reason,
             confirmations=confirmations,
@@ -216,48 +217,6 @@ class _Study:
             declared_at=declared_at,
         )
         return self._seal(result)
-
-    def _plan(self, baseline: Trial) -> Plan:
-        assert baseline.timings is not None
-        facts = ModelFacts(
-            from_torch=self.from_torch,
-            weight_bytes=self.prepared.model.weight_bytes,
-            image_input=len(self.prepared.model.input_shape) == 3,
-            baseline_ms=baseline.timings.median,
-        )
-        chosen = plan(self.config, facts, self.machine)
-        planned_keys = {p.recipe.key for p in chosen.proposals}
-        given = tuple(
-            Proposal(r, "given by the user") for r in dict.fromkeys(self.request.recipes) if r.key not in planned_keys
-        )
-        for item in chosen.left_out:
-            self.progress.say(f"left out: {item.what}: {item.why}")
-        return Plan(chosen.proposals + given, chosen.left_out)
-
-    def _trials(self, runner: Runner, proposals: Sequence[Proposal]) -> list[Trial]:
-        began, done = time.monotonic(), []
-        self.progress.stage("Trials", len(proposals))
-        for number, proposal in enumerate(proposals):
-            minutes = (time.monotonic() - began) / 60
-            spent = self.config.budget_minutes is not None and minutes > self.config.budget_minutes
-            done.append(_skipped(proposal) if spent else runner.trial(proposal))
-            self.progress.say(_one_line(done[-1]))
-            self.progress.advance(number + 1)
-        return done
-
-    def _guarded(self, runner: Runner, trials: list[Trial]) -> list[Trial]:
-        """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
-        policy, lossless = self.resolved.guard, best_lossless(trials)
-        if policy is None or lossless is None:
-            return []
-        fast = guardable(trials, lossless)
-        self.progress.stage("Guarded candidates", len(fast))
-        done = []
-        for number, trial in enumerate(fast):
-            done.append(guard_trial(runner, trial, lossless, policy))
-            self.progress.say(_one_line(done[-1]))
-            self.progress.advance(number + 1)
-        return done
 
     def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
         """Original and finalists once more, interleaved in one run: the figures that are quoted."""
@@ -339,23 +298,3 @@ def _raw_image(cases: Any, row: int) -> Any:
     position = int(cases.index[row])
     encoded = isinstance(cases.source, FolderSource | ZipSource)
     return cases.source.content(position) if encoded else cases.source.item(position)
-
-
-def _skipped(proposal: Proposal) -> Trial:
-    recipe: Recipe = proposal.recipe
-    return Trial(
-        key=recipe.key,
-        recipe=str(recipe),
-        recipe_data=recipe.to_dict(),
-        why=proposal.why,
-        status=Status.SKIPPED,
-        reason="the budget of minutes was spent",
-    )
-
-
-def _one_line(trial: Trial) -> str:
-    if not trial.ok or trial.timings is None:
-        return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
-    size = trial.size_bytes / 1e6
-    speed = trial.timings.effective if trial.guard else trial.timings.ratio
-    return f"{trial.recipe}: {speed:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"

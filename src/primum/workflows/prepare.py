@@ -34,6 +34,7 @@ from primum.runtimes.isolated import Isolated
 from primum.study.judging import Judging
 from primum.study.original import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
+from primum.study.stages import TrainingFiles
 from primum.task import Task
 from primum.validation.decisions import rule_for
 from primum.validation.operating import FrozenThreshold, freeze_threshold
@@ -41,6 +42,7 @@ from primum.validation.planning import Plan, plan
 from primum.validation.views import questions
 from primum.version import VERSION
 from primum.workflows.request import OptimizeRequest
+from primum.workflows.training import check_training, prepare_training
 
 _CHECKED_CASES = 64
 
@@ -59,6 +61,8 @@ class Prepared:
     """Raw outputs of the original on a few cases: a network whose code was changed answers differently."""
     frozen: FrozenThreshold | None
     """How the threshold was set, where a rate to hold was asked for."""
+    training: TrainingFiles | None = None
+    """None: no --train-data, or nothing that trains was asked for."""
 
 
 def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress) -> Prepared:
@@ -73,7 +77,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
     parts = split(units)
     _check_parts(data.cases, parts)
-    leaked = _check_training(request, data) if request.train_data else ()
+    leaked = check_training(request, data) if request.train_data else ()
     leaked += _repeated(data)
     original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
     if original.signature.task is Task.SEGMENTATION:
@@ -97,7 +101,15 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     judging = Judging(data, parts, policy, _case_names(request, data.cases, work))
     described = _describe(request, data.cases, parts, units, original.signature, leaked)
     power = _power(judging, units, original.signature)
-    return Prepared(original, judging, model, described, power, answers, frozen)
+    training = None
+    if request.train_data is not None and _may_train(request, resolved):
+        training = prepare_training(request, preprocessing, original.signature, work, progress)
+    return Prepared(original, judging, model, described, power, answers, frozen, training)
+
+
+def _may_train(request: OptimizeRequest, resolved: ResolvedConfig) -> bool:
+    levels = (OptimizationLevel.AGGRESSIVE, OptimizationLevel.MEDICAL_CRITICAL)
+    return resolved.config.level in levels or any(r.trains for r in request.recipes)
 
 
 def _power(judging: Judging, units: NDArray[np.str_], signature: Signature) -> dict[str, Plan]:
@@ -210,24 +222,6 @@ def _check_parts(cases: EvaluationSet, parts: Split) -> None:
             raise InputError(
                 f"{len(cases)} cases are too few: the {name} part (about {FRACTIONS[name]:.0%} of patients) is empty"
             )
-
-
-def _check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, ...]:
-    """Refuse patients (or identical files) that are in both training and judging data."""
-    assert request.train_data is not None
-    train = read_data(request.train_data, request.options, request.preprocessing)
-    if train.patients is not None and data.cases.patients is not None:
-        shared = sorted(set(train.patients) & set(data.cases.patients))
-        if shared:
-            raise InputError(
-                f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, "
-                "a model must be judged on patients that it was not trained on"
-            )
-    seen = {train.digest(row) for row in range(len(train))}
-    copies = sum(d in seen for d in data.digests)
-    if copies and data.cases.patients is None:
-        raise InputError(f"{copies} file(s) of {request.data} are also in {request.train_data}; judge on other cases")
-    return (f"{copies} judged file(s) are byte-identical to a training file of another patient",) if copies else ()
 
 
 def _repeated(data: Materialized) -> tuple[str, ...]:
@@ -386,6 +380,7 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "level": resolved.config.level.value,
         "guard": resolved.guard.model_dump(mode="json") if resolved.guard else None,
         "threads": resolved.config.threads,
+        "training": prepared.training.digest if prepared.training else None,
         "runtimes": list(resolved.config.runtimes),
         "seed": resolved.config.seed,
     }

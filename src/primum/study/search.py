@@ -1,0 +1,175 @@
+"""What to try next, from what was measured: compositions in the order prune, distil, quantize.
+
+A pure function of the trials so far, so that a killed study goes on where it was. It looks for the largest share of
+channels that can go while verdicts hold, each stage judged before the next is paid for, and stops where less network
+gains no more speed: then the call itself is the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from primum.config import OptimizationConfig, OptimizationLevel
+from primum.runtimes.base import Target
+from primum.study.planner import LeftOut, Proposal
+from primum.study.recipe import Recipe
+from primum.study.select import LIKELY, best_lossless
+from primum.study.trial import Trial
+from primum.techniques.registry import TechniqueConfig, make, technique_of
+from primum.validation.verdict import Outcome
+
+RATIOS = (0.1, 0.2, 0.3, 0.5, 0.65, 0.75, 0.85)
+"""Shares of channels of each layer, from conservative to aggressive."""
+CONSERVATIVE = 0.2
+"""The most that MEDICAL_CRITICAL removes."""
+SEEDS = (1, 2)
+"""Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
+_WORTH = 1.05
+"""The next share must have promised this much more speed, or it is the end of the search."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What may be tried, and what training may cost."""
+
+    config: OptimizationConfig
+    trained: bool
+    """There are training data."""
+    minutes: float
+    """Of one training."""
+    wanted: tuple[float, ...] = RATIOS
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Shares of channels, at most what the level or the user allows."""
+        critical = self.config.level is OptimizationLevel.MEDICAL_CRITICAL
+        given = "prune_ratio" in self.config.reduction.model_fields_set
+        most = CONSERVATIVE if critical else self.config.reduction.prune_ratio if given else max(self.wanted)
+        return tuple(r for r in self.wanted if r <= most + 1e-9)
+
+
+@dataclass
+class Search:
+    """Proposes one recipe at a time; `left_out` says what was not worth trying."""
+
+    space: SearchSpace
+    promise: Callable[[Trial], float]
+    """Chance that a trial would be confirmed, foretold from selection."""
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def next(self, trials: Sequence[Trial]) -> Proposal | None:
+        """The next recipe to try; None where nothing is left that could enter the Pareto front."""
+        self.left_out = []
+        if self.space.config.level not in (OptimizationLevel.AGGRESSIVE, OptimizationLevel.MEDICAL_CRITICAL):
+            return None
+        if not self.space.trained:
+            self._skip("pruning, distillation", "they change weights and need --train-data to recover what that loses")
+            return None
+        lossless, fast = _targets(trials)
+        if lossless is None:
+            self._skip("pruning, distillation", "no graph runtime runs the original; the changed network needs one")
+            return None
+        known = {t.key: t for t in trials}
+        for proposal in self._singles(lossless):
+            if proposal.recipe.key not in known:
+                return proposal
+        return self._compose(known, lossless, fast) or self._repeat(known, trials)
+
+    def _singles(self, lossless: Target) -> list[Proposal]:
+        """Each technique alone, for the comparison that a reader makes first."""
+        first = self.space.ratios[min(2, len(self.space.ratios) - 1)]
+        prune = (make("prune_channels", {"ratio": first}), make("reestimate_batch_norm", {}))
+        return [Proposal(Recipe(lossless, prune), "pruning alone: what no training recovers")]
+
+    def _compose(self, known: Mapping[str, Trial], lossless: Target, fast: Target | None) -> Proposal | None:
+        """Bisect for the largest share whose last stage is likely to be confirmed."""
+        ratios = self.space.ratios
+        low, high = -1, len(ratios)
+        while high - low > 1:
+            middle = (low + high) // 2
+            ended = self._stages(known, ratios[middle], lossless, fast)
+            if isinstance(ended, Proposal):
+                return ended
+            if not ended:
+                high = middle
+            elif low >= 0 and not self._faster(known, ratios[low], ratios[middle], fast or lossless):
+                self._skip(f"more than {ratios[middle]:.0%} of channels removed", "less network was hardly faster")
+                return None
+            else:
+                low = middle
+        if high < len(ratios):
+            self._skip(f"more than {ratios[high]:.0%} of channels removed", "that share was already too much")
+        return None
+
+    def _stages(
+        self, known: Mapping[str, Trial], ratio: float, lossless: Target, fast: Target | None
+    ) -> Proposal | bool:
+        """The stage of `ratio` that is to be tried next, or whether the last one may be delivered."""
+        floats = Recipe(lossless, self._recovered(ratio))
+        if floats.key not in known:
+            return Proposal(floats, f"{ratio:.0%} of channels removed, then taught by the original")
+        if not self._good(known[floats.key]):
+            self._skip(f"INT8 after {ratio:.0%} of channels removed", "the stage before it was not good enough")
+            return False
+        if fast is None:
+            return True
+        for extra, why in (((), "the recovered network in INT8"), (self._aware(), "INT8 learned in training")):
+            recipe = Recipe(fast, (*floats.techniques, *extra))
+            if recipe.key not in known:
+                return Proposal(recipe, f"{ratio:.0%} of channels removed: {why}")
+            if self._good(known[recipe.key]):
+                return True
+        return False
+
+    def _repeat(self, known: Mapping[str, Trial], trials: Sequence[Trial]) -> Proposal | None:
+        """The fastest trained candidate that may be delivered, with other seeds."""
+        trained = [t for t in trials if t.ok and _recipe(t).trains and not _recipe(t).seed and self._good(t)]
+        if not trained:
+            return None
+        best = _recipe(max(trained, key=lambda t: t.speed))
+        for seed in SEEDS:
+            again = Recipe(best.target, best.techniques, seed)
+            if again.key not in known:
+                return Proposal(again, "the same training with another seed: reported, not delivered")
+        return None
+
+    def _recovered(self, ratio: float) -> tuple[TechniqueConfig, ...]:
+        return (make("prune_channels", {"ratio": ratio}), make("distill", {"max_minutes": self.space.minutes}))
+
+    def _aware(self) -> tuple[TechniqueConfig, ...]:
+        return (make("qat", {"max_minutes": self.space.minutes / 2}),)
+
+    def _good(self, trial: Trial) -> bool:
+        if not trial.ok or trial.outcome not in (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE):
+            return False
+        return self.promise(trial) >= LIKELY
+
+    def _faster(self, known: Mapping[str, Trial], less: float, more: float, target: Target) -> bool:
+        speeds = [known[k].speed for r in (less, more) if (k := Recipe(target, self._recovered(r)).key) in known]
+        return len(speeds) < 2 or speeds[1] > speeds[0] * _WORTH
+
+    def _skip(self, what: str, why: str) -> None:
+        item = LeftOut(what, why)
+        if item not in self.left_out:
+            self.left_out.append(item)
+
+
+def _targets(trials: Sequence[Trial]) -> tuple[Target | None, Target | None]:
+    """The fastest lossless target and the fastest INT8 one that build from an ONNX export."""
+    plain = [t for t in trials if t.ok and t.self_contained and not _recipe(t).techniques]
+    graphs = [t for t in plain if _recipe(t).target.runtime in ("onnxruntime", "openvino")]
+    lossless = best_lossless(graphs)
+    integer = [t for t in graphs if _recipe(t).target.precision == "int8"]
+    fast = max(integer, key=lambda t: t.speed, default=None)
+    return (_recipe(lossless).target if lossless else None), (_recipe(fast).target if fast else None)
+
+
+def _recipe(trial: Trial) -> Recipe:
+    return Recipe.from_dict(trial.recipe_data)
+
+
+def repeats(trial: Trial) -> bool:
+    """Whether the trial only repeats a training with another seed."""
+    recipe = _recipe(trial)
+    return bool(recipe.seed) and any(technique_of(t).trains for t in recipe.techniques)

@@ -1,0 +1,146 @@
+"""Step 5 of the main job: what is planned, then what the search proposes from what it measured, then guarded forms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from primum.config import GuardPolicy, OptimizationConfig
+from primum.hardware.machine import Machine
+from primum.progress import Progress
+from primum.study.guard import guard_trial, guardable
+from primum.study.planner import LeftOut, ModelFacts, Plan, Proposal, plan
+from primum.study.recipe import Recipe
+from primum.study.runner import Runner
+from primum.study.search import Search, SearchSpace
+from primum.study.select import best_lossless
+from primum.study.trial import Status, Trial
+from primum.validation.planning import predict_confirmation
+from primum.workflows.prepare import Prepared
+
+
+@dataclass
+class Trials:
+    """Runs trials within the budget of minutes and keeps what was left out."""
+
+    runner: Runner
+    prepared: Prepared
+    config: OptimizationConfig
+    machine: Machine
+    progress: Progress
+    left_out: list[LeftOut] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+
+    def run(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> list[Trial]:
+        """All trials but the baseline's: planned, given by the user, found by the search."""
+        chosen = self._plan(baseline, from_torch, given)
+        for item in chosen.left_out:
+            self._leave_out(item)
+        done: list[Trial] = []
+        self.progress.stage("Trials", len(chosen.proposals))
+        for number, proposal in enumerate(chosen.proposals):
+            done.append(self._try(proposal))
+            self.progress.advance(number + 1)
+        return [*done, *(self._search(baseline, done) if from_torch else [])]
+
+    def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
+        """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
+        lossless = best_lossless(trials)
+        if policy is None or lossless is None:
+            return []
+        fast = guardable(trials, lossless)
+        self.progress.stage("Guarded candidates", len(fast))
+        done = []
+        for number, trial in enumerate(fast):
+            done.append(guard_trial(self.runner, trial, lossless, policy))
+            self.progress.say(_one_line(done[-1]))
+            self.progress.advance(number + 1)
+        return done
+
+    def _plan(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> Plan:
+        assert baseline.timings is not None
+        facts = ModelFacts(
+            from_torch=from_torch,
+            weight_bytes=self.prepared.model.weight_bytes,
+            image_input=len(self.prepared.model.input_shape) == 3,
+            baseline_ms=baseline.timings.median,
+        )
+        chosen = plan(self.config, facts, self.machine)
+        planned = {p.recipe.key for p in chosen.proposals}
+        more, left_out = [], []
+        for recipe in dict.fromkeys(given):
+            why = self._obstacle(recipe, from_torch)
+            if why:
+                left_out.append(LeftOut(str(recipe), why))
+            elif recipe.key not in planned:
+                more.append(Proposal(recipe, "given by the user"))
+        return Plan((*chosen.proposals, *more), (*chosen.left_out, *left_out))
+
+    def _obstacle(self, recipe: Recipe, from_torch: bool) -> str | None:
+        """Why a recipe cannot work here, said before any time is spent on it."""
+        if recipe.techniques and not from_torch:
+            return "techniques change a torch module, and the model came as .onnx"
+        if recipe.trains and self.prepared.training is None:
+            return "it trains: give --train-data, of patients that are not judged"
+        return recipe.obstacle(self.machine)
+
+    def _search(self, baseline: Trial, planned: list[Trial]) -> list[Trial]:
+        parts = {p.name: p for p in self.prepared.data.parts}
+        ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
+
+        def promise(trial: Trial) -> float:
+            return predict_confirmation(trial.verdict, ratio) if trial.verdict is not None else 0.0
+
+        minutes = self.config.reduction.training_minutes
+        search = Search(SearchSpace(self.config, self.prepared.training is not None, minutes), promise)
+        done: list[Trial] = []
+        while (proposal := search.next([baseline, *planned, *done])) is not None:
+            if not done:
+                self.progress.stage("Search")
+            if self._spent():
+                self._leave_out(LeftOut("the rest of the search", "the budget of minutes was spent"))
+                return done
+            self.progress.say(f"next: {proposal.recipe}: {proposal.why}")
+            done.append(self._try(proposal))
+        for item in search.left_out:
+            self._leave_out(item)
+        return done
+
+    def _try(self, proposal: Proposal) -> Trial:
+        why = self._obstacle(proposal.recipe, True)
+        trial = _skipped(proposal, why) if why else None
+        if trial is None:
+            spent = self._spent() and self.runner.known(proposal.recipe.key) is None
+            trial = _skipped(proposal, "the budget of minutes was spent") if spent else self.runner.trial(proposal)
+        self.progress.say(_one_line(trial))
+        return trial
+
+    def _spent(self) -> bool:
+        budget = self.config.budget_minutes
+        return budget is not None and (time.monotonic() - self._began) / 60 > budget
+
+    def _leave_out(self, item: LeftOut) -> None:
+        if item not in self.left_out:
+            self.left_out.append(item)
+            self.progress.say(f"left out: {item.what}: {item.why}")
+
+
+def _skipped(proposal: Proposal, reason: str) -> Trial:
+    recipe = proposal.recipe
+    return Trial(
+        key=recipe.key,
+        recipe=str(recipe),
+        recipe_data=recipe.to_dict(),
+        why=proposal.why,
+        status=Status.SKIPPED,
+        reason=reason,
+    )
+
+
+def _one_line(trial: Trial) -> str:
+    if not trial.ok or trial.timings is None:
+        return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
+    size = trial.size_bytes / 1e6
+    speed = trial.timings.effective if trial.guard else trial.timings.ratio
+    return f"{trial.recipe}: {speed:.2f}x, {size:.1f} MB, {trial.outcome.value} on selection"

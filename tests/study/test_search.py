@@ -1,0 +1,112 @@
+"""What is tried next: the largest share that holds is found, nothing is paid for twice or after a stage that failed."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from primum.config import OptimizationConfig, OptimizationLevel, ReductionConfig
+from primum.runtimes.base import Target
+from primum.study.recipe import Recipe
+from primum.study.search import CONSERVATIVE, RATIOS, SEEDS, Search, SearchSpace, repeats
+
+FLOAT, INT8 = Target(runtime="openvino"), Target(runtime="openvino", precision="int8")
+
+
+class World:
+    """Shares up to `floats` hold in FP32, up to `integers` in INT8, up to `aware` in INT8 that was trained for."""
+
+    def __init__(self, make_trial, floats, integers, aware=0.0, floor=0.0, level=OptimizationLevel.AGGRESSIVE, **more):
+        self.make, self.floats, self.integers, self.aware, self.floor = make_trial, floats, integers, aware, floor
+        config = OptimizationConfig(level=level, **more)
+        self.search = Search(SearchSpace(config, trained=True, minutes=5.0), lambda t: 1.0)
+        self.trials = [self.trial(Recipe(FLOAT)), self.trial(Recipe(INT8))]
+
+    def trial(self, recipe):
+        names = [type(t).__name__ for t in recipe.techniques]
+        ratio = getattr(recipe.techniques[0], "ratio", 0.0) if recipe.techniques else 0.0
+        integer = recipe.target.precision == "int8"
+        limit = self.floats if not integer else self.aware if "QuantizationAware" in str(names) else self.integers
+        holds = not ratio or ("Distill" in names and ratio <= limit)
+        time = max((1 - ratio) ** 2, self.floor) / (3 if integer else 1)
+        lossless = {} if not recipe.techniques and not integer else {"lost": 0 if holds else 60}
+        made = self.make(recipe.key, 1 / time, **lossless)
+        return replace(made, recipe=str(recipe), recipe_data=recipe.to_dict())
+
+    def run(self):
+        proposals = []
+        while (proposal := self.search.next(self.trials)) is not None:
+            again = Search(self.search.space, lambda t: 1.0).next(list(self.trials))
+            assert again == proposal, "the same trials, the same proposal"
+            proposals.append(proposal.recipe)
+            self.trials.append(self.trial(proposal.recipe))
+            assert len(proposals) < 40
+        return proposals
+
+
+def ratio_of(recipe):
+    return recipe.techniques[0].ratio
+
+
+@given(floats=st.sampled_from((0.0, *RATIOS)), integers=st.sampled_from((0.0, *RATIOS)))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_largest_share_that_holds_is_found(make_trial, floats, integers):
+    world = World(make_trial, floats, integers)
+    proposals = world.run()
+    assert len({r.key for r in proposals}) == len(proposals), "nothing is paid for twice"
+    best = min(floats, integers)
+    delivered = [r for r in proposals if r.target == INT8 and ratio_of(r) <= best and not r.seed]
+    assert max((ratio_of(r) for r in delivered), default=0.0) == best
+    trained = {ratio_of(r) for r in proposals if r.trains and not r.seed}
+    assert len(trained) <= 3, "bisection of seven shares"
+    assert all(ratio_of(r) <= floats for r in proposals if r.target == INT8), "INT8 follows a stage that held"
+
+
+def test_training_for_int8_is_tried_where_rounding_alone_harms(make_trial):
+    world = World(make_trial, floats=0.85, integers=0.0, aware=0.85)
+    last = [r for r in world.run() if r.target == INT8 and not r.seed][-1]
+    assert ratio_of(last) == 0.85 and len(last.techniques) == 3
+
+
+def test_the_best_training_is_repeated_with_other_seeds_and_these_are_told_apart(make_trial):
+    world = World(make_trial, floats=0.5, integers=0.5)
+    repeated = [r for r in world.run() if r.seed]
+    assert [r.seed for r in repeated] == list(SEEDS) and {ratio_of(r) for r in repeated} == {0.5}
+    assert sum(repeats(t) for t in world.trials) == len(SEEDS)
+
+
+def test_it_ends_where_less_network_is_no_faster(make_trial):
+    world = World(make_trial, floats=0.85, integers=0.85, floor=0.25)
+    shares = {ratio_of(r) for r in world.run()}
+    assert max(shares) < max(RATIOS)
+    assert any("hardly faster" in item.why for item in world.search.left_out)
+
+
+def test_medical_critical_removes_little_and_a_given_share_is_a_limit(make_trial):
+    critical = World(make_trial, 0.85, 0.85, level=OptimizationLevel.MEDICAL_CRITICAL)
+    assert max(ratio_of(r) for r in critical.run()) == CONSERVATIVE
+    given = World(make_trial, 0.85, 0.85, reduction=ReductionConfig(prune_ratio=0.5))
+    assert max(ratio_of(r) for r in given.run()) == 0.5
+
+
+@pytest.mark.parametrize("level", [OptimizationLevel.MINIMAL, OptimizationLevel.BALANCED])
+def test_below_aggressive_nothing_is_searched(make_trial, level):
+    assert World(make_trial, 0.85, 0.85, level=level).run() == []
+
+
+def test_without_training_data_the_reason_is_said(make_trial):
+    world = World(make_trial, 0.85, 0.85)
+    search = Search(SearchSpace(world.search.space.config, trained=False, minutes=5.0), lambda t: 1.0)
+    assert search.next(world.trials) is None
+    assert any("--train-data" in item.why for item in search.left_out)
+
+
+def test_a_chance_below_even_does_not_count_as_holding(make_trial):
+    world = World(make_trial, 0.85, 0.85)
+    world.search.promise = lambda trial: 0.4
+    proposals = []
+    while (proposal := world.search.next(world.trials)) is not None:
+        proposals.append(proposal.recipe)
+        world.trials.append(world.trial(proposal.recipe))
+    assert not any(r.target == INT8 for r in proposals)
