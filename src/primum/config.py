@@ -279,11 +279,13 @@ class ReductionConfig(BaseModel):
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
     prune_ratio: float = Field(0.3, ge=0, lt=1)
-    """The largest share of channels that a search may remove, where it is given; the share of ModelReducer."""
+    """What ModelReducer removes unless it is told otherwise."""
+    largest_ratio: float | None = Field(None, gt=0, lt=1)
+    """The largest share of channels that a study's search may remove; None: by level, at most 0.2 where critical."""
     prune_method: PruningMethod = PruningMethod.MAGNITUDE
     """Of ModelReducer."""
     training_minutes: float = Field(10.0, gt=0)
-    """Of one training in a search."""
+    """Of one training in a study's search."""
 
 
 MEDICAL_PRUNE_RATIO = 0.2
@@ -401,9 +403,10 @@ def _adjust(config: OptimizationConfig, notes: list[str]) -> None:
     if not config.validation.medical_compliance_required:
         config.validation.medical_compliance_required = True
         notes.append("validation is mandatory (medical model)")
+    # At AGGRESSIVE the search judges every share of channels before it goes further: a cap would prove nothing.
     if config.reduction.prune_ratio > MEDICAL_PRUNE_RATIO and config.level is not OptimizationLevel.AGGRESSIVE:
         was = config.reduction.prune_ratio
-        config.reduction = config.reduction.model_copy(update={"prune_ratio": MEDICAL_PRUNE_RATIO})
+        config.reduction.prune_ratio = MEDICAL_PRUNE_RATIO
         limit = _percent(MEDICAL_PRUNE_RATIO)
         notes.append(f"pruning ratio: at most {limit} in place of {_percent(was)} (medical model)")
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from primum.config import OptimizationConfig, OptimizationLevel, ReductionConfig
+from primum.config import MEDICAL_PRUNE_RATIO, OptimizationConfig, OptimizationLevel, ReductionConfig
 from primum.runtimes.base import Target
 from primum.study.recipe import Recipe
-from primum.study.search import CONSERVATIVE, RATIOS, SEEDS, Search, SearchSpace, repeats
+from primum.study.search import RATIOS, SEEDS, Search, SearchSpace, repeats
 
 FLOAT, INT8 = Target(runtime="openvino"), Target(runtime="openvino", precision="int8")
 
@@ -85,8 +85,8 @@ def test_it_ends_where_less_network_is_no_faster(make_trial):
 
 def test_medical_critical_removes_little_and_a_given_share_is_a_limit(make_trial):
     critical = World(make_trial, 0.85, 0.85, level=OptimizationLevel.MEDICAL_CRITICAL)
-    assert max(ratio_of(r) for r in critical.run()) == CONSERVATIVE
-    given = World(make_trial, 0.85, 0.85, reduction=ReductionConfig(prune_ratio=0.5))
+    assert max(ratio_of(r) for r in critical.run()) == MEDICAL_PRUNE_RATIO
+    given = World(make_trial, 0.85, 0.85, reduction=ReductionConfig(largest_ratio=0.5))
     assert max(ratio_of(r) for r in given.run()) == 0.5
 
 

@@ -25,7 +25,9 @@ def run(
     data: o.Data,
     out: o.Out,
     checkpoint: o.Checkpoint = None,
-    train_data: Annotated[Path | None, typer.Option(help="Training data; checked to share no patient.")] = None,
+    train_data: Annotated[
+        Path | None, typer.Option(help="Training data, for methods that train; no patient of it may be judged.")
+    ] = None,
     task: o.TaskName = None,
     classes: o.Classes = "",
     label_column: o.LabelColumn = "label",
@@ -61,6 +63,10 @@ def run(
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
     budget: Annotated[float | None, typer.Option(help="Minutes for trials; the best so far is delivered.")] = None,
+    prune_ratio: Annotated[
+        float | None, typer.Option(help="Largest share of channels that the search may remove; default: by level.")
+    ] = None,
+    training_minutes: Annotated[float | None, typer.Option(help="Of one training in the search; default: 10.")] = None,
     target: Annotated[str, typer.Option(help="Runtimes to try, separated by commas; default: all.")] = "",
     threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
     recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
@@ -143,6 +149,7 @@ def run(
                 "actions": o.read_actions(actions) if actions else None,
                 "operating_point": o.operating_point(hold_specificity, hold_sensitivity),
             },
+            {"largest_ratio": prune_ratio, "training_minutes": training_minutes},
         ),
         recipes=read_recipes(recipes) if recipes else (),
         skip_bad_files=skip_bad_files,
@@ -170,7 +177,11 @@ def run(
 
 
 def _configure(
-    path: Path | None, flags: dict[str, object], margins: dict[str, object], policy: dict[str, object]
+    path: Path | None,
+    flags: dict[str, object],
+    margins: dict[str, object],
+    policy: dict[str, object],
+    reduction: dict[str, object],
 ) -> OptimizationConfig:
     """The configuration file with the flags that were given laid over it. InputError on a value out of range."""
     from pydantic import ValidationError
@@ -179,7 +190,8 @@ def _configure(
     from primum.errors import InputError
 
     raw = (OptimizationConfig.from_file(path) if path else OptimizationConfig()).model_dump()
-    for target, given in ((raw, flags), (raw["policy"], policy), (raw["policy"]["margins"], margins)):
+    nested = ((raw["policy"], policy), (raw["policy"]["margins"], margins), (raw["reduction"], reduction))
+    for target, given in ((raw, flags), *nested):
         target.update({k: v for k, v in given.items() if v is not None})
     try:
         return OptimizationConfig.model_validate(raw)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from primum.config import OptimizationConfig, OptimizationLevel
+from primum.config import MEDICAL_PRUNE_RATIO, OptimizationConfig, OptimizationLevel
 from primum.runtimes.base import Target
 from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe
@@ -21,8 +21,6 @@ from primum.validation.verdict import Outcome
 
 RATIOS = (0.1, 0.2, 0.3, 0.5, 0.65, 0.75, 0.85)
 """Shares of channels of each layer, from conservative to aggressive."""
-CONSERVATIVE = 0.2
-"""The most that MEDICAL_CRITICAL removes."""
 SEEDS = (1, 2)
 """Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
 _WORTH = 1.05
@@ -44,8 +42,9 @@ class SearchSpace:
     def ratios(self) -> tuple[float, ...]:
         """Shares of channels, at most what the level or the user allows."""
         critical = self.config.level is OptimizationLevel.MEDICAL_CRITICAL
-        given = "prune_ratio" in self.config.reduction.model_fields_set
-        most = CONSERVATIVE if critical else self.config.reduction.prune_ratio if given else max(self.wanted)
+        most = self.config.reduction.largest_ratio or max(self.wanted)
+        if critical:
+            most = min(most, MEDICAL_PRUNE_RATIO)
         return tuple(r for r in self.wanted if r <= most + 1e-9)
 
 
