@@ -40,6 +40,11 @@ def opened(model: Any) -> Any:
     return model
 
 
+def known_classes(*models: Any) -> tuple[str, ...]:
+    """The names of classes that the first predictor among the models has; none where there is no predictor."""
+    return next((model.manifest.signature.classes for model in models if isinstance(model, Predictor)), ())
+
+
 def answers(
     original: Any,
     candidate: Any,

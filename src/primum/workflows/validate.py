@@ -33,6 +33,7 @@ from primum.validation.gate import judge
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Verdict
 from primum.version import VERSION
+from primum.workflows.given import demand_structures
 from primum.workflows.original import open_isolated, original_beside
 
 FORMAT = "primum-validation/1"
@@ -161,7 +162,10 @@ def _materialized(
     )
     if manifest.signature.task is not Task.SEGMENTATION:
         return ready
-    return materialize_masks(ready, manifest.preprocessing, manifest.signature.spatial, len(manifest.signature.classes))
+    signature = manifest.signature
+    ready = materialize_masks(ready, manifest.preprocessing, signature.spatial, len(signature.classes))
+    demand_structures(ready.masks)
+    return ready
 
 
 def _both(

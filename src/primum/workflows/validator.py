@@ -22,16 +22,14 @@ from primum.validation.gate import judge
 from primum.validation.recommendations import Recommendation
 from primum.validation.spec_scores import SpecScore, ValidationMetric, weakest
 from primum.validation.verdict import Outcome, Verdict
-from primum.workflows.answers import answers, opened
+from primum.workflows.answers import answers, known_classes, opened
+from primum.workflows.given import Given, as_numbers, choice, class_names, infer_task, read_given
 from primum.workflows.impact import Impact, measure_impact
 
 __all__ = ["QuantizationValidator", "ValidationMetric", "ValidationReport"]
 
 CustomMetrics = Sequence[ValidationMetric | str | Callable[..., float]] | Mapping[str, Metric]
-_FIELDS = ("inputs", "labels", "patients", "groups", "case_ids")
 _NO_DATA = "no data were given: a score without labelled cases would be made up"
-_MANY = 20
-"""More distinct whole numbers than this are hardly classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +105,12 @@ class QuantizationValidator:
         Models: torch modules, predictors, artifact folders, or functions from a float32 batch (n, *shape) to outputs;
         outputs are raw (logits) or probabilities, which is told from the original's. `data`: (inputs, labels[,
         patients[, groups]]) or a mapping with those names (and `case_ids`); inputs (N, *shape) preprocessed, labels
-        (N,) or (N, L), of classes their index (0 and 1 of two), patients (N,), groups {column: (N,)}. Without patients
-        each case counts as one.
+        (N,) or (N, L), of classes their index (0 and 1 of two) or, where `classes` names them in the order of the
+        outputs, their name; masks (N, *spatial), of which some hold a structure; patients (N,), groups {column: (N,)}.
+        Without patients each case counts as one.
         `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
         which are reported for both models. Without `data` every score is NOT_ASSESSED and NaN.
-        InputError on data that do not fit the task or the models.
+        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models.
         """
         chosen, own = _chosen(custom_metrics)
         policy = policy or ClinicalPolicy()
@@ -125,13 +124,14 @@ class QuantizationValidator:
                     raise InputError("custom metrics need data: give data=(inputs, labels)")
                 found = nothing_assessed(_NO_DATA, self.config)
                 return _report(found, None, chosen, (), measure_impact(*pair, None, named), policy)
-            given = _mapping(data)
-            inputs = np.ascontiguousarray(_array(given["inputs"]), dtype=np.float32)
-            labels = _array(given["labels"])
-            decided = Task(task) if task else infer_task(labels)
-            said = answers(*pair, inputs, decided, tuple(classes), Activation(activation) if activation else None)
-            impact = measure_impact(*pair, inputs, named)
-        cases = _cases(given, labels, said.signature, len(inputs))
+            given = read_given(data)
+            names = class_names(classes, known_classes(*pair))
+            decided = choice(Task, task, "task") if task else infer_task(given.labels, names)
+            last = choice(Activation, activation, "activation") if activation else None
+            labels = as_numbers(given.labels, decided, names)
+            said = answers(*pair, given.inputs, decided, names, last)
+            impact = measure_impact(*pair, given.inputs, named)
+        cases = _cases(given, labels, said.signature)
         reference = _scores(said.reference, labels, said.signature)
         candidate = _scores(said.candidate, labels, said.signature)
         verdict = judge(cases, reference, candidate, policy)
@@ -149,23 +149,6 @@ def _opened(stack: ExitStack, model: Any) -> Any:
     if found is not model:
         stack.enter_context(found)
     return found
-
-
-def infer_task(labels: NDArray[Any]) -> Task:
-    """What labels (N,), (N, L) or (N, *spatial) ask. InputError where that cannot be told."""
-    whole = labels.dtype.kind in "biu" or bool(np.isfinite(labels).all() and (labels == np.floor(labels)).all())
-    values = np.unique(labels) if whole else np.zeros(0)
-    if labels.ndim > 2:
-        return Task.SEGMENTATION
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return Task.MULTILABEL if whole and np.isin(values, (-1, 0, 1)).all() else Task.REGRESSION
-    if not whole:
-        return Task.REGRESSION
-    if np.isin(values, (0, 1)).all():
-        return Task.BINARY
-    if values.min() >= 0 and values.size <= _MANY:
-        return Task.MULTICLASS
-    raise InputError(f"the labels have {values.size} whole numbers: say whether they are classes or values (task=...)")
 
 
 def _chosen(custom: CustomMetrics | None) -> tuple[tuple[ValidationMetric, ...], dict[str, Metric]]:
@@ -209,37 +192,18 @@ def _report(
     )
 
 
-def _mapping(data: Any) -> dict[str, Any]:
-    if isinstance(data, Mapping):
-        unknown = sorted(set(data) - set(_FIELDS))
-        if unknown or not {"inputs", "labels"} <= set(data):
-            raise InputError(f"data need inputs and labels, and may hold patients, groups and case_ids; not {unknown}")
-        return dict(data)
-    if not isinstance(data, tuple | list) or not 2 <= len(data) <= 4:
-        raise InputError("data must be (inputs, labels[, patients[, groups]]) or a mapping with these names")
-    return dict(zip(_FIELDS, data))
-
-
-def _array(values: Any) -> NDArray[Any]:
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values)
-
-
-def _cases(given: Mapping[str, Any], labels: NDArray[Any], signature: Signature, n: int) -> Cases:
-    if len(labels) != n:
-        raise InputError(f"there are {n} inputs and {len(labels)} labels")
-    patients, ids = given.get("patients"), given.get("case_ids")
+def _cases(given: Given, labels: NDArray[Any], signature: Signature) -> Cases:
+    n = len(labels)
     if signature.task is Task.BINARY and signature.positive == 0:
         labels = 1 - labels
     if signature.task in (Task.BINARY, Task.MULTICLASS, Task.ORDINAL):
         labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     return Cases(
         labels=labels,
-        patients=np.full(n, "") if patients is None else _array(patients),
-        groups={name: _array(column) for name, column in (given.get("groups") or {}).items()},
-        case_ids=np.array([f"case {i}" for i in range(n)]) if ids is None else _array(ids),
-        independent=patients is None,
+        patients=np.full(n, "") if given.patients is None else given.patients,
+        groups=given.groups,
+        case_ids=np.array([f"case {i}" for i in range(n)]) if given.case_ids is None else given.case_ids,
+        independent=given.patients is None,
         task=signature.task,
         classes=signature.classes,
     )
