@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from primum.errors import TrialError
+from primum.errors import InputError, TrialError
 
 if TYPE_CHECKING:
     import torch
@@ -72,3 +72,13 @@ def set_module(model: torch.nn.Module, name: str, new: torch.nn.Module) -> None:
 def copied(model: torch.nn.Module) -> torch.nn.Module:
     """A copy in evaluation mode that shares nothing with the model."""
     return copy.deepcopy(model).eval()
+
+
+def as_module(model: Any) -> torch.nn.Module:
+    """The model itself. Raises InputError where it is no torch module."""
+    from torch import nn
+
+    if not isinstance(model, nn.Module):
+        kind = f"the class {model.__name__} itself" if isinstance(model, type) else type(model).__name__
+        raise InputError(f"a torch module is needed to quantize, not {kind}")
+    return model

@@ -6,6 +6,7 @@ Through torch.fx, because it fuses convolution, batch norm and ReLU, and quantiz
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from primum.errors import InputError, TrialError
 from primum.hardware.machine import Machine, this_machine
 from primum.techniques.quantization.bias import correct_biases
 from primum.techniques.quantization.engine import engine_in_use, missing_engine
-from primum.techniques.quantization.graph import copied
+from primum.techniques.quantization.graph import copied, module_at, trace
 from primum.techniques.quantization.layers import Skipped, listed, still_float
 from primum.techniques.quantization.observers import Observer, activation_observer
 from primum.techniques.quantization.quiet import known_warnings_silenced
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 32
+_LAST = "it gives the network's output, which 256 levels would make coarse"
 _WHY = {
     "LSTM": "torch has no static INT8 for it: use dynamic INT8",
     "GRU": "torch has no static INT8 for it: use dynamic INT8",
@@ -78,6 +80,7 @@ def quantize_static_int8(
     source, _ = split_attention(copied(model))
     with known_warnings_silenced(), engine_in_use() as engine, torch.no_grad():
         mapping = _mapping(engine, per_channel, activation_observer(observer, reduce_range))
+        last = _keep_output_fine(source, mapping)
         try:
             prepared = quantize_fx.prepare_fx(source, mapping, (batches[0],))
         # Tracing runs the user's own forward function on stand-ins: it raises whatever that raises.
@@ -91,7 +94,33 @@ def quantize_static_int8(
         if bias_correction:
             reference = split_attention(copied(model))[0]
             notes.append(correct_biases(reference, changed, batches))
-    return changed, still_float(changed, _WHY, "torch.fx found no INT8 form of it"), tuple(notes)
+    skipped = still_float(changed, _WHY, "torch.fx found no INT8 form of it")
+    return changed, tuple(replace(s, why=_LAST) if s.name == last else s for s in skipped), tuple(notes)
+
+
+def _keep_output_fine(source: torch.nn.Module, mapping: Any) -> str | None:
+    """Leave what follows the last layer in FP32, and the last layer's own output; returns that layer's name.
+
+    A linear layer keeps INT8 weights, with the range of its input taken per call. Rounded to 256 levels, scores of
+    different patients would tie. Raises TrialError where the model cannot be traced.
+    """
+    import torch
+    from torch.ao.quantization import default_dynamic_qconfig
+
+    graph = trace(source)
+    node = next(n for n in graph.graph.nodes if n.op == "output").args[0]
+    while isinstance(node, torch.fx.Node) and node.op != "placeholder":
+        module = module_at(graph, node)
+        if module is not None and list(module.parameters()):
+            name = str(node.target)
+            mapping.set_module_name(name, default_dynamic_qconfig if type(module) is torch.nn.Linear else None)
+            return name
+        if module is not None:
+            mapping.set_module_name(str(node.target), None)
+        elif node.op == "call_function" and node.target in (torch.sigmoid, torch.nn.functional.sigmoid):
+            mapping.set_object_type(node.target, None)
+        node = node.args[0] if node.args else None
+    return None
 
 
 def _mapping(engine: str, per_channel: bool, activation: Any) -> Any:
