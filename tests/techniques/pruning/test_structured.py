@@ -148,6 +148,21 @@ def test_taylor_keeps_what_the_loss_depends_on():
     assert all(p.grad is None for p in removal.model.parameters())
 
 
+def test_taylor_uses_the_gradient_of_the_loss():
+    from primum.techniques.pruning.gradients import accumulate
+
+    torch.manual_seed(0)
+    net, reference = nn.Linear(4, 1), nn.Linear(4, 1)
+    reference.load_state_dict(net.state_dict())
+    inputs, labels = _batch((4,), 50), torch.arange(50) % 2
+    signature = Signature(input_shape=(4,), outputs=1, classes=("a", "b"))
+    train = TrainingData(inputs.numpy(), labels.numpy(), np.arange(50).astype(str))
+    accumulate(net, Context(signature=signature, train=train))
+    loss = nn.functional.binary_cross_entropy_with_logits
+    loss(reference(inputs)[:, 0], labels.float(), reduction="sum").backward()
+    torch.testing.assert_close(net.weight.grad, reference.weight.grad)
+
+
 def test_output_layers_stay_and_what_stays_is_told():
     torch.manual_seed(0)
     net = nets.ready(nets.Awkward())

@@ -9,7 +9,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import lcm
 from typing import Any
 
@@ -91,7 +91,6 @@ class Graph:
                     verbose=False,
                 )
                 self._spread_singles()
-                self._groups = self._full_groups()
             except FAILURES as error:
                 raise TrialError(f"the channels of this model cannot be traced: {_first_line(error)}") from error
 
@@ -105,7 +104,7 @@ class Graph:
 
     def remove(self, name: str, idxs: Sequence[int]) -> tuple[Member, ...]:
         """Remove channels of a set from the model; returns the layers with what they lost. Raises as torch does."""
-        root = self._groups[name][0].module
+        root = self.model.get_submodule(name)
         group = self._group(root, list(idxs))
         if not self._graph.check_pruning_group(group):
             raise ValueError("a layer would be left without channels")
@@ -130,7 +129,9 @@ class Graph:
         count = self._graph.get_out_channels if outward else self._graph.get_in_channels
         return bool(count(dependency.target) == 1)
 
-    def _full_groups(self) -> dict[str, tuple[Member, ...]]:
+    @cached_property
+    def _groups(self) -> dict[str, tuple[Member, ...]]:
+        """Every set in full, by the layer that gives its channels; as the network was when first asked."""
         seen: set[int] = set()
         groups: dict[str, tuple[Member, ...]] = {}
         for root in list(self._graph.module2node):

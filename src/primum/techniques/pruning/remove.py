@@ -54,18 +54,31 @@ def remove(
 ) -> tuple[torch.nn.Module, dict[str, str]]:
     """A copy of `model` without the channels of `plan` (by name of the set), and the sets left out, each with why.
 
-    The copy is checked against the original (`check.fault`). Where it fails, each set is tried alone, and the faulty
-    ones are left out. Raises TrialError where what remains fails together.
+    The copy is checked against the original (`check.fault`). Where it fails, the faulty sets are found by halves and
+    left out. Raises TrialError where what remains fails together.
     """
     pruned, problem = _attempt(model, example, plan)
     if problem is None:
         return pruned, {}
-    faults = {name: found for name, one in plan.items() if (found := _attempt(model, example, {name: one})[1])}
+    faults = _faults(model, example, dict(plan), problem)
     rest = {name: one for name, one in plan.items() if name not in faults}
     pruned, problem = _attempt(model, example, rest)
     if problem is not None:
         raise TrialError(f"the pruned network is not what it should be: {problem}")
     return pruned, faults
+
+
+def _faults(model: torch.nn.Module, example: torch.Tensor, plan: dict[str, Cut], problem: str) -> dict[str, str]:
+    """The sets of a plan, known to fail, that fail by themselves."""
+    if len(plan) == 1:
+        return dict.fromkeys(plan, problem)
+    names = list(plan)
+    found: dict[str, str] = {}
+    for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+        part = {name: plan[name] for name in half}
+        wrong = _attempt(model, example, part)[1]
+        found |= _faults(model, example, part, wrong) if wrong else {}
+    return found
 
 
 def _attempt(
