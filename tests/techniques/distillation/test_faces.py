@@ -171,6 +171,14 @@ class TestApply:
         assert torch.equal(students[0].head.weight, students[1].head.weight)
         assert results[0].accuracy_retention == results[1].accuracy_retention
 
+    def test_a_worse_student_retains_less(self, teacher):
+        quick = CONFIG.model_copy(update={"epochs": 1, "learning_rate": 1e-9, "keep_initial": False})
+        data = learning.stripes(240)
+        result = apply_distillation(teacher, learning.small(channels=8), (data.inputs, data.labels), config=quick)
+        assert result.student_accuracy < 0.75 < 0.9 < result.teacher_accuracy
+        assert result.accuracy_retention == pytest.approx(result.student_accuracy / result.teacher_accuracy)
+        assert result.accuracy_retention < 0.85 and result.agreement < 0.8
+
     @pytest.mark.parametrize("form", ["array", "batches"])
     def test_without_labels_accuracy_is_not_known(self, teacher, form):
         data = learning.stripes(240)

@@ -210,6 +210,12 @@ class TestProposals:
             )  # fmt: skip
         assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
 
+    def test_students_of_one_cost_are_one(self):
+        pytest.importorskip("torch_pruning")
+        net = nn.Sequential(nn.Flatten(), nn.Linear(256, 2), nn.ReLU(), nn.Linear(2, 2))
+        (only,) = propose_students(net, SIGNATURE)
+        assert only.student.width == 0.5 and only.parameters == 256 + 1 + 2 + 2
+
     def test_what_cannot_be_made_is_said(self, monkeypatch):
         found = context()
         net = nn.Sequential(nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 2))
@@ -250,11 +256,13 @@ class TestGiven:
 
     def test_fresh_weights_follow_the_seed(self):
         config = GivenStudent(factory=f"{self.NAME}:random_head")
+        original = learning.small()
         torch.manual_seed(3)
-        one = apply_all(learning.small(), (config,), context())
+        one = apply_all(original, (config,), context())
         torch.manual_seed(4)
-        two = apply_all(learning.small(), (config,), context())
-        assert torch.equal(one.head.weight, two.head.weight)
+        two = apply_all(original, (config,), context())
+        other = apply_all(original, (config,), Context(seed=2, signature=SIGNATURE))
+        assert torch.equal(one.head.weight, two.head.weight) and not torch.equal(one.head.weight, other.head.weight)
 
     def test_with_weights(self, tmp_path):
         from safetensors.torch import save_file

@@ -37,6 +37,8 @@ def test_other_cases_do_not_change_who_is_held_out():
     order = np.random.default_rng(0).permutation(400)
     _, again = hold_out(data(labels[order], units[order]), 0.2)
     assert set(units[held]) == set(units[order][again])
+    first = np.unique(units)[: len(held)]
+    assert len(set(units[held]) & set(first)) < 0.5 * len(held), "names must not decide: they often follow dates"
 
 
 def test_findings_and_values():

@@ -41,10 +41,11 @@ def test_it_learns_what_unseen_patients_show():
     assert all(p.is_contiguous() for p in model.parameters())
 
 
-def test_the_weights_kept_are_those_of_the_best_epoch():
+@pytest.mark.parametrize("ema", [None, 0.95])
+def test_the_weights_kept_are_those_of_the_best_epoch(ema):
     """The stated loss is that of the returned model on the held-out patients."""
     data = learning.stripes(noise=1.5)
-    model, result = run(data=data, epochs=8, learning_rate=2e-2)
+    model, result = run(data=data, epochs=8, learning_rate=2e-2, ema=ema)
     _, held = hold_out(data, 0.15)
     with torch.inference_mode():
         out = model(torch.from_numpy(data.inputs[held]))
