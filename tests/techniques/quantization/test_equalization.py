@@ -128,6 +128,9 @@ def test_channels_that_do_not_meet_are_left():
     assert not pairs and "channels are not those" in left[0]
     with pytest.raises(TrialError, match="nothing to equalize"):
         apply_all(Steps(), (CrossLayerEqualization(),), Context())
+    # The linear layer works along the rows of the image, which happen to be as many as the channels.
+    pairs, left = find_pairs(nn.Sequential(nn.Conv2d(1, 6, 1), nn.ReLU(), nn.Linear(6, 2)))
+    assert not pairs and "channels are not those" in left[0]
     pairs, left = find_pairs(quantizable.residual())
     assert not any(p.first == "second" for p in pairs)
 

@@ -58,9 +58,22 @@ class _Twice(nn.Module):
         return self.norm(y) + self.other(y)
 
 
+class _Seen(nn.Module):
+    """What the norm sees, behind a dropout, is used once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.drop, self.norm = nn.Conv2d(1, 2, 1), nn.Dropout(), nn.BatchNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.drop(self.layer(x))
+        return self.norm(y) + y
+
+
 @pytest.mark.parametrize(
     "net",
     [
+        _Seen(),
         _Twice(),
         nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1)),
         nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)),

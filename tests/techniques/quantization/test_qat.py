@@ -219,6 +219,16 @@ def test_what_cannot_be_traced_is_rounded_at_each_layer_and_says_so(tmp_path):
         torch.testing.assert_close(made(x), net(x), atol=0.1, rtol=0.1)
 
 
+def test_a_convolution_is_rounded_before_and_after_its_relu_and_results_never():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)).eval()
+    prepared, _, _ = prepare_qat(net, [torch.randn(4, 1, 6, 6)])
+    order = [type(prepared.get_submodule(n.target)).__name__ for n in prepared.graph.nodes if n.op == "call_module"]
+    assert order == [
+        *("FakeActivation", "FakeLayer", "ReLU", "FakeActivation"),
+        *("AdaptiveAvgPool2d", "FakeActivation", "Flatten", "FakeLayer"),
+    ]
+
+
 def test_it_needs_labels_layers_and_trains():
     with pytest.raises(InputError, match="qat trains"):
         apply_all(quantizable.mlp(), (QuantizationAwareTraining(),), Context())

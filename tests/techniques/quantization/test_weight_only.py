@@ -35,6 +35,7 @@ def test_weights_shrink_and_outputs_stay_near(dtype, backend):
     net, x = wide(), torch.randn(16, 128, generator=torch.Generator().manual_seed(1))
     made, skipped = quantize_weights(net, dtype, backend)
     assert not skipped
+    assert not any(p.requires_grad for p in made.parameters())
     size = stored_bytes(made)
     assert stored_bytes(net) / size > LEAST_RATIO[dtype]
     exact, near = net(x).detach(), made(x)  # gradients on: packed weights with biases must not be in their way
