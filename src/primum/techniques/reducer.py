@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from primum.config import PruningMethod, ReductionConfig
 from primum.errors import InputError
+from primum.techniques.distillation import DistillationResult, apply_distillation
 from primum.techniques.pruning.methods import prune_by
 from primum.techniques.registry import Context
 
@@ -82,6 +83,18 @@ class ModelReducer:
             _accuracy(validation_function, result.model, test_data),
             notes,
         )
+
+    def apply_distillation(
+        self,
+        teacher_model: torch.nn.Module,
+        student_model: torch.nn.Module,
+        distillation_data: Any,
+        **settings: Any,
+    ) -> DistillationResult:
+        """Teach `student_model` to answer as `teacher_model`; see `distillation.apply_distillation`, also for
+        `settings` (config, units, signature, seed).
+        """
+        return apply_distillation(teacher_model, student_model, distillation_data, **settings)
 
 
 def _accuracy(function: Validation | None, model: torch.nn.Module, data: Any) -> float:

@@ -10,10 +10,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from primum.config import ReductionConfig
 from primum.errors import InputError, TrialError
 from primum.task import Task
 from primum.techniques.context import Context
 from primum.techniques.distillation import Distillation, DistillationTrainer, apply_distillation
+from primum.techniques.reducer import ModelReducer
 from primum.techniques.training import TrainingConfig, task_loss, train
 
 
@@ -131,6 +133,15 @@ class TestApply:
         assert result.accuracy_retention == pytest.approx(result.student_accuracy / result.teacher_accuracy)
         assert any("no patients were given" in note for note in result.notes)
         assert 35 <= result.held_back <= 60
+
+    def test_model_reducer_as_the_specification_writes_it(self, teacher):
+        data = learning.stripes(64)
+        result = ModelReducer(ReductionConfig(prune_ratio=0.3, prune_method="magnitude")).apply_distillation(
+            teacher_model=teacher,
+            student_model=learning.small(channels=8),
+            distillation_data=(data.inputs, data.labels),
+        )
+        assert f"{result.compression_ratio:.1f}x" == "3.9x" and f"{result.accuracy_retention:.3f}" != "nan"
 
     def test_the_stated_accuracy_is_that_of_patients_never_trained_on(self, teacher):
         """Recomputed from the rows that the student never saw in fitting or validation."""
