@@ -76,7 +76,8 @@ def test_teacher_and_student_see_the_same_view(teacher):
     student.register_forward_pre_hook(lambda m, x: seen["student"].append(x[0].clone()))
     watched.register_forward_pre_hook(lambda m, x: seen["teacher"].append(x[0].clone()))
     _distill(student, Distill(epochs=1, batch=16, mixup=0.5), context(watched))
-    assert len(seen["teacher"]) == len(seen["student"]) > 10
+    # What the student is validated on after the epoch, the teacher was asked before: it is not asked again.
+    assert len(seen["student"]) > len(seen["teacher"]) > 10
     assert all(torch.equal(a, b) for a, b in zip(seen["teacher"], seen["student"]))
     raw = torch.from_numpy(learning.stripes(240).inputs)
     changed = [x for x in seen["student"] if not any(bool((raw == one).all((1, 2, 3)).any()) for one in x)]

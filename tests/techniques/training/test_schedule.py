@@ -33,3 +33,11 @@ def test_no_time_left_is_one_step_more():
     plan = Plan(TrainingConfig(epochs=10, max_minutes=1), 10)
     plan.fit_time(5, 100.0, 1.0)
     assert plan.total == 6
+
+
+def test_time_is_kept_for_the_validation_after_the_last_step():
+    plan = Plan(TrainingConfig(epochs=10, max_minutes=1), 10)
+    plan.reserved = 20.0
+    assert plan.deadline == 40.0
+    plan.fit_time(5, 5.0, 1.0)
+    assert 30 <= plan.total <= 40

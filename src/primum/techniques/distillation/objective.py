@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from primum.techniques.training.objective import Objective, Targets, weighted
 
 if TYPE_CHECKING:
     import torch
+
+_REMEMBERED_BYTES = 2**28
 
 
 class DistillationObjective(Objective):
@@ -39,6 +42,7 @@ class DistillationObjective(Objective):
         self._soft = soft_loss(signature, config.temperature, labels)
         self._hard = task_loss(signature, labels)
         self._features: tuple[Features, Features] | None = None
+        self._remembered: dict[bytes, torch.Tensor] = {}
 
     def start(self, model: torch.nn.Module, example: torch.Tensor) -> None:
         """Bring the teacher to the device, and make the regressors of hints."""
@@ -70,10 +74,7 @@ class DistillationObjective(Objective):
 
     def loss(self, model: torch.nn.Module, inputs: torch.Tensor, targets: Targets) -> torch.Tensor:
         """The loss of one batch; hints count in fitting alone, so that validation judges outputs."""
-        import torch
-
-        with torch.no_grad():
-            known = self.teacher(inputs).float()
+        known = self._ask(inputs, remember=not model.training)
         outputs = model(inputs).float()
         config = self.config
         if config.method == "dkd":
@@ -89,11 +90,27 @@ class DistillationObjective(Objective):
                 total = total + config.hint_weight * self.helper(*features)
         return total
 
+    def _ask(self, inputs: torch.Tensor, remember: bool) -> torch.Tensor:
+        """The teacher's outputs; those for validation, whose views are the same in every epoch, are remembered."""
+        import torch
+
+        # Hints need the teacher's layers to run.
+        remember = remember and self._features is None
+        key = hashlib.blake2b(inputs.detach().cpu().contiguous().numpy().tobytes()).digest() if remember else b""
+        if key in self._remembered:
+            return self._remembered[key]
+        with torch.no_grad():
+            known = self.teacher(inputs).float()
+        if remember and sum(x.nbytes for x in self._remembered.values()) + known.nbytes < _REMEMBERED_BYTES:
+            self._remembered[key] = known
+        return known
+
     def _decoupled(self, outputs: torch.Tensor, known: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         mine, theirs = logits(outputs, self.signature), logits(known, self.signature)
         return decoupled_kd_loss(mine, theirs, labels, self.config.temperature, other_weight=self.config.beta)
 
     def finish(self) -> None:
-        """Remove what watches the layers."""
+        """Remove what watches the layers, and what was remembered."""
         for features in self._features or ():
             features.close()
+        self._remembered.clear()

@@ -21,6 +21,13 @@ class Plan:
         self.total = config.epochs * steps_per_epoch
         self.limit = math.inf if config.max_minutes is None else 60.0 * config.max_minutes
         """Seconds."""
+        self.reserved = 0.0
+        """Seconds that the validation after the last step will take, by the one before."""
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which no step begins."""
+        return self.limit - self.reserved
 
     @property
     def cut(self) -> bool:
@@ -38,6 +45,6 @@ class Plan:
     def fit_time(self, step: int, elapsed: float, seconds_a_step: float) -> None:
         """After `step` steps and `elapsed` seconds, cut `total` to what still fits."""
         left = self.total - step
-        if self.limit == math.inf or left <= 0 or seconds_a_step * left <= _SLOWER * (self.limit - elapsed):
+        if self.limit == math.inf or left <= 0 or seconds_a_step * left <= _SLOWER * (self.deadline - elapsed):
             return
-        self.total = step + max(1, int(_RESERVE * max(self.limit - elapsed, 0.0) / seconds_a_step))
+        self.total = step + max(1, int(_RESERVE * max(self.deadline - elapsed, 0.0) / seconds_a_step))

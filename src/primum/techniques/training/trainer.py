@@ -129,7 +129,7 @@ def _loop(run: Run, seed: int, augment: Augment | None, path: Path | None) -> No
         run.history.append(Epoch(number, train_loss, loss, rate, time.monotonic() - began))
         run.offer(number, loss)
         run.plan.fit_time(run.step, run.elapsed, run.elapsed / run.step)
-        if run.step >= run.plan.total or run.elapsed >= run.plan.limit:
+        if run.step >= run.plan.total or run.elapsed >= run.plan.deadline:
             run.stopped = "time" if run.plan.cut or run.step < run.plan.total else "epochs"
         elif run.config.patience is not None and number - run.best_epoch >= run.config.patience:
             run.stopped = "patience"
@@ -151,7 +151,7 @@ def _fit_epoch(run: Run, number: int, seed: int, augment: Augment | None) -> tup
     total, done, rate, began = 0.0, 0, 0.0, 0.0
     run.model.train()
     for start in range(0, size * run.plan.steps_per_epoch, size):
-        if run.step >= run.plan.total or (run.elapsed >= run.plan.limit and done):
+        if run.step >= run.plan.total or (run.elapsed >= run.plan.deadline and done):
             break
         rate = run.plan.rate(run.step)
         total += _step(run, np.sort(order[start : start + size]), rate, source, generator, augment, number)
@@ -222,13 +222,14 @@ def _validate(run: Run) -> float:
         present = snapshot(run.model)
         run.model.load_state_dict(run.average.state)
     run.model.eval()
-    total = 0.0
+    total, began = 0.0, run.elapsed
     with torch.no_grad():
         for rows in np.array_split(run.held, math.ceil(len(run.held) / (2 * run.config.batch))):
             inputs, labels = run.batch(rows)
             total += len(rows) * float(run.objective.loss(run.model, inputs, ((labels, 1.0),)))
     if present is not None:
         run.model.load_state_dict(present)
+    run.plan.reserved = run.elapsed - began
     return total / len(run.held)
 
 
