@@ -230,6 +230,46 @@ def test_norms_follow(norm):
     assert torch.isfinite(pruned(x)).all()
 
 
+def test_gate_constant_and_features_side_by_side():
+    """What a concatenation holds is known from its tensors, not guessed from the last operand of an operation."""
+
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.psi = nn.Conv2d(1, 16, 3, 1, 1), nn.Conv2d(1, 1, 3, 1, 1)
+            self.more, self.out = nn.Conv2d(1, 8, 3, 1, 1), nn.Conv2d(27, 2, 1)
+            self.register_buffer("grid", torch.linspace(-1, 1, 3 * 64).reshape(1, 3, 8, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            gated = self.features(x) * torch.sigmoid(self.psi(x))
+            grid = self.grid.expand(len(x), -1, -1, -1)
+            return self.out(torch.cat((grid, gated, self.more(x)), dim=1))
+
+    net = nets.ready(Beside())
+    removal = prune_channels(net, PruneChannels(ratio=0.5), Context(), _batch((1, 8, 8)))
+    assert (removal.model.features.out_channels, removal.model.more.out_channels) == (8, 4)
+    assert removal.model.out.in_channels == 3 + 8 + 4
+    assert torch.equal(removal.model.out.weight[:, :3], net.out.weight[:, :3])
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.out = nn.Conv2d(1, 16, 3), nn.InstanceNorm2d(16, affine=True), nn.Conv2d(16, 2, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(nn.functional.relu(self.norm(self.conv(x)), inplace=True)).flatten(1)
+
+
+def test_in_place_on_what_a_layer_returns_as_a_view():
+    pruned = prune_channels(nets.ready(InPlace()), PruneChannels(ratio=0.5), Context(), _batch((1, 8, 8))).model
+    assert (pruned.conv.out_channels, pruned.norm.num_features, pruned.out.in_channels) == (8, 8, 8)
+    tokens = nets.ready(nn.Sequential(nn.Linear(4, 16), nn.ReLU(inplace=True), nn.Linear(16, 2)))
+    pruned = prune_channels(tokens, PruneChannels(ratio=0.5), Context(), _batch((6, 4))).model
+    assert (pruned[0].out_features, pruned[2].in_features) == (8, 8)
+    assert pruned[1].inplace and tokens[1].inplace
+
+
 def test_layer_norm_over_channels_and_space():
     net = nets.ready(
         nn.Sequential(nn.Conv2d(1, 16, 3, 1, 1), nn.LayerNorm((16, 8, 8)), nn.ReLU(), nn.Conv2d(16, 2, 8), nn.Flatten())

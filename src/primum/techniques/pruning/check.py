@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from primum.techniques.pruning.graph import CONV, FAILURES, Member, tensors
+from primum.techniques.pruning.graph import CONV, FAILURES, Member
+from primum.techniques.pruning.simplified import tensors
 
 _TOLERANCE = 1e-6
 _WITHOUT_BIAS = (torch.rms_norm, nn.functional.rms_norm)

@@ -5,9 +5,8 @@ Torch is imported here: this module is imported where a network is pruned, never
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import lcm
@@ -19,6 +18,7 @@ from torch import nn
 from primum.errors import InputError, MissingExtra, TrialError
 from primum.techniques.pruning.layers import FixedPruner, customized_pruners
 from primum.techniques.pruning.plan import ChannelSet
+from primum.techniques.pruning.simplified import Joins, one_slope, simplified, tensors
 
 CONV = nn.modules.conv._ConvNd
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, ArithmeticError)
@@ -78,16 +78,18 @@ class Graph:
         self._stay = (*stay, _Input)
         self._lost: dict[str, str] = {}
         self._ops = torch_pruning.ops
-        self._graph = torch_pruning.DependencyGraph()
-        with warnings.catch_warnings(), _simplified(model, stay), torch.enable_grad():
+        joins = Joins()
+        self._graph = _graph_knowing(joins)
+        with warnings.catch_warnings(), simplified(model, stay), torch.enable_grad():
             warnings.simplefilter("ignore")
             try:
                 self._graph.build_dependency(
                     _Entered(model, example.shape[1]),
                     (example.detach().clone().requires_grad_(True),),
+                    forward_fn=partial(_watched, joins),
                     output_transform=_marked,
                     customized_pruners={**pruners, _Input: FixedPruner()},
-                    ignored_layers=_one_slope(model),
+                    ignored_layers=one_slope(model),
                     verbose=False,
                 )
                 self._spread_singles()
@@ -216,57 +218,32 @@ def _within(layer: str, ignored: Sequence[str]) -> bool:
     return any(layer == name or layer.startswith(f"{name}.") for name in ignored)
 
 
+def _graph_knowing(joins: Joins) -> Any:
+    """A dependency graph that takes the widths of concatenated tensors from `joins`, not from a guess.
+
+    Torch-Pruning takes the width of the last operand of an operation for that of its result, which is wrong behind a
+    gate of one channel and unknown behind a constant.
+    """
+    import torch_pruning
+
+    class Known(torch_pruning.DependencyGraph):  # type: ignore[misc]
+        def _build_dependency(self, module2node: Any) -> None:
+            super()._build_dependency(module2node)
+            for node in module2node.values():
+                if node.grad_fn in joins.widths and hasattr(node.module, "concat_sizes"):
+                    node.module.concat_sizes = list(joins.widths[node.grad_fn])
+
+    return Known()
+
+
+def _watched(joins: Joins, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+    with joins:
+        return model(*inputs)
+
+
 def _marked(outputs: Any) -> list[torch.Tensor]:
     """Every output through an operation of its own, which the graph then knows as an output."""
     return [tensor * 1 for tensor in tensors(outputs)]
-
-
-def tensors(outputs: Any) -> list[torch.Tensor]:
-    """The float tensors in what a network returns."""
-    if isinstance(outputs, torch.Tensor):
-        return [outputs] if outputs.is_floating_point() else []
-    if isinstance(outputs, dict):
-        return [t for value in outputs.values() for t in tensors(value)]
-    if isinstance(outputs, (list, tuple)):
-        return [t for value in outputs for t in tensors(value)]
-    return []
-
-
-@contextlib.contextmanager
-def _simplified(model: nn.Module, stay: tuple[type, ...]) -> Iterator[None]:
-    """Layers as the graph can read them, while it is traced.
-
-    PReLU of one slope as leaky ReLU: its slope is one number for all channels, but in the graph it stands as a second
-    input of unknown width, on which Torch-Pruning fails behind a concatenation ("int and NoneType"). Layers that stay
-    as one operation each, since the many steps of a recurrent layer lead nowhere.
-    """
-    changed: list[Any] = [m for m in model.modules() if isinstance(m, stay)]
-    for layer in changed:
-        layer.forward = partial(_one_step, layer)
-    for layer in _one_slope(model):
-        slope = float(layer.weight.detach())
-        layer.forward = partial(nn.functional.leaky_relu, negative_slope=slope)
-        changed.append(layer)
-    try:
-        yield
-    finally:
-        for layer in changed:
-            del layer.forward
-
-
-def _one_slope(model: nn.Module) -> list[nn.PReLU]:
-    return [m for m in model.modules() if isinstance(m, nn.PReLU) and m.num_parameters == 1]
-
-
-def _one_step(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """What the layer returns, as one operation on its inputs."""
-    with torch.no_grad():
-        outputs = type(layer).forward(layer, *args, **kwargs)
-    inputs = tensors([*args, *kwargs.values()])
-    link = torch.stack([x.mean() for x in inputs]).sum() * 0 if inputs else 0
-    if isinstance(outputs, torch.Tensor):
-        return outputs + link
-    return (outputs[0] + link, *outputs[1:])
 
 
 def _first_line(error: BaseException) -> str:
