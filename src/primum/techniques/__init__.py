@@ -5,3 +5,4 @@ from primum.techniques import distillation as distillation
 from primum.techniques import pruning as pruning
 from primum.techniques import quantization as quantization
 from primum.techniques import rounding as rounding
+from primum.techniques import students as students
