@@ -97,9 +97,18 @@ def _protocol(held: Json) -> Section:
     )
     openings = Table(
         "Openings of the confirmation part, as the ledger has them.",
-        columns("Candidate", "Opened", "Order", "Outcome", "Frozen candidate, SHA-256"),
+        columns(
+            "Candidate", "Opened", "Order", "Outcome", "Frozen candidate, SHA-256", "Record in the ledger, SHA-256"
+        ),
         tuple(
-            row(o["recipe"], o["opened_at"] or n.NOTHING, o["order"], o["outcome"], o["frozen_sha256"] or n.NOTHING)
+            row(
+                o["recipe"],
+                o["opened_at"] or n.NOTHING,
+                o["order"],
+                o["outcome"],
+                o["frozen_sha256"] or n.NOTHING,
+                o["ledger_sha256"] or n.NOTHING,
+            )
             for o in before["openings"]
         ),
         wide=True,

@@ -187,6 +187,7 @@ def _opening(opened: Confirmation, declared_at: str) -> Json:
         "recipe": opened.recipe,
         "opened_at": opened.opened or None,
         "frozen_sha256": opened.frozen or None,
+        "ledger_sha256": opened.entry or None,
         "order": _ORDERS[declared_first(declared_at, opened.opened)],
         "outcome": opened.verdict.outcome.value,
     }

@@ -6,13 +6,15 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from primum.errors import MissingExtra, TrialError
 from primum.files import write_bytes
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
 OPSET = 18
@@ -57,22 +59,70 @@ def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Pat
     return notes
 
 
-def _trace_export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:  # type: ignore[name-defined]  # noqa: F821
+def _trace_export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     import onnx
     import torch
 
     buffer = io.BytesIO()
     try:
-        torch.onnx.export(
-            module,
-            (example,),
-            buffer,
-            dynamo=False,
-            opset_version=17,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
-        )
+        with _narrow_ranges():
+            torch.onnx.export(
+                module,
+                (example,),
+                buffer,
+                dynamo=False,
+                opset_version=17,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+            )
     except Exception as error:
         raise TrialError(f"the model cannot be exported to ONNX: {str(error).splitlines()[0]}") from error
     return onnx.load_from_string(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _narrow_ranges() -> Iterator[None]:
+    """Teach the tracing exporter fake quantization to -127..127, which it refuses: symmetric weights have no -128."""
+    import torch
+
+    names = ("aten::fake_quantize_per_channel_affine", "aten::fake_quantize_per_tensor_affine")
+    for name, symbolic in zip(names, (_per_channel, _per_tensor)):
+        torch.onnx.register_custom_op_symbolic(name, symbolic, 13)
+    try:
+        yield
+    finally:
+        for name in names:
+            torch.onnx.unregister_custom_op_symbolic(name, 13)
+
+
+def _per_channel(g: Any, x: Any, scale: Any, zero: Any, axis: Any, low: Any, high: Any) -> Any:
+    """torch.fake_quantize_per_channel_affine as QuantizeLinear and DequantizeLinear along `axis`."""
+    from torch.onnx import symbolic_helper
+
+    return _rounded(g, x, scale, zero, low, high, symbolic_helper._get_const(axis, "i", "axis"))
+
+
+def _per_tensor(g: Any, x: Any, scale: Any, zero: Any, low: Any, high: Any) -> Any:
+    """torch.fake_quantize_per_tensor_affine as QuantizeLinear and DequantizeLinear."""
+    return _rounded(g, x, scale, zero, low, high, None)
+
+
+def _rounded(g: Any, x: Any, scale: Any, zero: Any, low: Any, high: Any, axis: int | None) -> Any:
+    import torch
+    from torch.onnx import symbolic_helper
+
+    ends = symbolic_helper._get_const(low, "i", "quant_min"), symbolic_helper._get_const(high, "i", "quant_max")
+    kinds = {(0, 255): "UINT8", (0, 127): "UINT8", (-128, 127): "INT8", (-127, 127): "INT8"}
+    if ends not in kinds:
+        raise ValueError(f"fake quantization to {ends[0]}..{ends[1]}: ONNX knows {', '.join(map(str, kinds))}")
+    dtype = getattr(torch.onnx.TensorProtoDataType, kinds[ends])
+    if scale.type().scalarType() != "Float":
+        scale = g.op("Cast", scale, to_i=torch.onnx.TensorProtoDataType.FLOAT)
+    zero = g.op("Cast", zero, to_i=dtype)
+    settings = {} if axis is None else {"axis_i": axis}
+    stored = g.op("QuantizeLinear", x, scale, zero, **settings)
+    if ends in ((0, 127), (-127, 127)):
+        bounds = [torch.tensor(end, dtype=torch.uint8 if kinds[ends] == "UINT8" else torch.int8) for end in ends]
+        stored = g.op("Clip", stored, *(g.op("Constant", value_t=bound) for bound in bounds))
+    return g.op("DequantizeLinear", stored, scale, zero, **settings)

@@ -33,7 +33,7 @@ class Inductor(Eager):
         return ("compiled again wherever it is loaded",)
 
     def open(self, folder: Path, target: Target, factory: Callable[[], torch.nn.Module] | None) -> Session:
-        """Build the network anew, load the weights and compile."""
+        """Build the network anew, load the weights and compile in the target's mode."""
         import torch
         import torch._inductor.config
 
@@ -41,7 +41,7 @@ class Inductor(Eager):
         for parameter in module.parameters():
             parameter.requires_grad_(False)
         torch._inductor.config.freezing = True
-        return TorchSession(torch.compile(module), target, prove(module, target, "inductor"))
+        return TorchSession(torch.compile(module, mode=target.mode), target, prove(module, target, "inductor"))
 
 
 ADAPTER = Inductor()

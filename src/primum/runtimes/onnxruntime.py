@@ -1,9 +1,8 @@
-"""ONNX Runtime on the CPU: FP32, weights stored in FP16, INT8 dynamic and INT8 static (QDQ, per channel, U8S8)."""
+"""ONNX Runtime on the CPU: FP32, weights stored in FP16, 8 or 4 bits, INT8 static (QDQ, per channel, U8S8), dynamic."""
 
 from __future__ import annotations
 
 import importlib.util
-import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from primum.artifact.predictor import Proven, Session
 from primum.errors import TrialError
-from primum.hardware.machine import this_machine
-from primum.runtimes.base import BuildSource, Target, cores
+from primum.runtimes.attention import fuse_attention
+from primum.runtimes.base import WEIGHTS_ONLY, BuildSource, Target, cores
+from primum.runtimes.ort_quantize import quantize_graph
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,24 @@ _QUANTIZED_OPS = {
     "MatMulInteger",
     "QGemm",
     "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeLSTM",
+    "QAttention",
 }
-_FLOAT_OPS = {"Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose"}
+_FLOAT_OPS = {
+    "Conv",
+    "MatMul",
+    "Gemm",
+    "FusedConv",
+    "FusedMatMul",
+    "FusedGemm",
+    "ConvTranspose",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Attention",
+    "MultiHeadAttention",
+}
 _FP16_FROM_ELEMENTS = 64
 
 
@@ -56,7 +72,7 @@ class OnnxRuntime:
     """The adapter."""
 
     name = "onnxruntime"
-    precisions = ("fp32", "fp16", "int8", "int8-dynamic")
+    precisions = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
     needs_onnx = True
     keeps_weights_only = False
 
@@ -72,9 +88,16 @@ class OnnxRuntime:
         """Write model.onnx at the target's precision, with what really became integer in the notes."""
         if source.onnx is None:
             raise TrialError("there is no ONNX export to build from")
-        builders = {"fp32": _copy, "fp16": _half_storage, "int8": _static, "int8-dynamic": _dynamic}
-        notes = builders[target.precision](source, out / FILE)
-        return notes + ((_count_integer(out / FILE),) if target.precision.startswith("int8") else ())
+        with tempfile.TemporaryDirectory(prefix="primum-") as folder:
+            export, notes = source.onnx, tuple[str, ...]()
+            if target.fused_attention:
+                export, notes = fuse_attention(export, Path(folder) / "fused.onnx")
+            if target.precision == "fp32":
+                return notes + _copy(export, out / FILE)
+            if target.precision == "fp16":
+                return notes + _half_storage(export, out / FILE)
+            notes += quantize_graph(source, export, target, out / FILE)
+        return (*notes, _count_integer(out / FILE, target))
 
     def open(self, folder: Path, target: Target, factory: Callable[[], torch.nn.Module] | None) -> Session:
         """Load model.onnx; fails rather than run on another provider."""
@@ -92,19 +115,19 @@ class OnnxRuntime:
         return OrtSession(session, target, Proven(precision, providers[0], threads))
 
 
-def _copy(source: BuildSource, path: Path) -> tuple[str, ...]:
+def _copy(export: Path, path: Path) -> tuple[str, ...]:
     import onnx
 
-    onnx.save(onnx.load(source.onnx), path)
+    onnx.save(onnx.load(export), path)
     return ()
 
 
-def _half_storage(source: BuildSource, path: Path) -> tuple[str, ...]:
+def _half_storage(export: Path, path: Path) -> tuple[str, ...]:
     """Store large weights in FP16 behind a Cast that is folded on loading: half the file, FP32 arithmetic."""
     import onnx
     from onnx import helper, numpy_helper
 
-    model = onnx.load(source.onnx)
+    model = onnx.load(export)
     graph = model.graph
     casts = []
     for tensor in list(graph.initializer):
@@ -124,83 +147,8 @@ def _half_storage(source: BuildSource, path: Path) -> tuple[str, ...]:
     return (f"{len(casts)} weights stored in fp16; arithmetic in fp32",)
 
 
-def _dynamic(source: BuildSource, path: Path) -> tuple[str, ...]:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _prepared(source) as prepared:
-        quantize_dynamic(prepared, path, per_channel=True, weight_type=QuantType.QUInt8)
-    return ("activation ranges taken anew from each input",)
-
-
-def _static(source: BuildSource, path: Path) -> tuple[str, ...]:
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    # Without VNNI, U8S8 products saturate in 16 bits; 7-bit weights avoid it.
-    vnni = "vnni" in this_machine().features
-    with _prepared(source) as prepared:
-        quantize_static(
-            prepared,
-            path,
-            _Calibration(source.calibration, _input_name(prepared)),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=not vnni,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-    return () if vnni else ("weights kept to 7 bits: this CPU has no VNNI and would saturate",)
-
-
-class _Calibration:
-    """ONNX Runtime's CalibrationDataReader over an array, one case at a time."""
-
-    def __init__(self, cases: NDArray[np.float32], name: str) -> None:
-        self._rows = iter(range(len(cases)))
-        self._cases, self._name = cases, name
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next case, or None."""
-        row = next(self._rows, None)
-        return None if row is None else {self._name: np.ascontiguousarray(self._cases[row : row + 1])}
-
-    def __iter__(self) -> _Calibration:
-        return self
-
-    def __next__(self) -> dict[str, NDArray[np.float32]]:
-        item = self.get_next()
-        if item is None:
-            raise StopIteration
-        return item
-
-
-class _prepared:
-    """The export after ONNX Runtime's own pre-processing (shapes inferred, graph folded), in a temporary folder."""
-
-    def __init__(self, source: BuildSource) -> None:
-        self._source = source
-        self._folder = tempfile.TemporaryDirectory(prefix="primum-")
-
-    def __enter__(self) -> str:
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-        logging.getLogger().setLevel(logging.ERROR)
-        path = str(Path(self._folder.name) / "prepared.onnx")
-        quant_pre_process(str(self._source.onnx), path, skip_symbolic_shape=True)
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
-
-
-def _input_name(path: str) -> str:
-    import onnx
-
-    return str(onnx.load(path, load_external_data=False).graph.input[0].name)
-
-
-def _count_integer(path: Path) -> str:
-    """Optimize the graph as loading does and count what became integer arithmetic: the proof of the precision."""
+def optimized_kinds(path: Path) -> Counter[str]:
+    """Operators of the graph after ONNX Runtime optimized it as loading does."""
     import onnx
 
     with tempfile.TemporaryDirectory(prefix="primum-") as folder:
@@ -208,12 +156,26 @@ def _count_integer(path: Path) -> str:
         options.log_severity_level = 4
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        kinds: Counter[str] = Counter(n.op_type for n in onnx.load(options.optimized_model_filepath).graph.node)
-    integer = sum(kinds[k] for k in _QUANTIZED_OPS)
+        return Counter(n.op_type for n in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+def _count_integer(path: Path, target: Target) -> str:
+    """What the optimized graph computes in few bits: the proof of the precision. TrialError where it is nothing."""
+    kinds = optimized_kinds(path)
     floating = sum(kinds[k] for k in _FLOAT_OPS)
+    if target.precision in WEIGHTS_ONLY:
+        if not kinds["MatMulNBits"]:
+            raise TrialError("ONNX Runtime runs no product of this graph with compressed weights")
+        return (
+            f"{kinds['MatMulNBits']} products read compressed weights and round what enters them to 8 bits, block by "
+            f"block; {floating} other convolutions, products and recurrences run in FP32"
+        )
+    integer = sum(kinds[k] for k in _QUANTIZED_OPS)
     if not integer:
         raise TrialError("ONNX Runtime runs no layer of this graph in INT8")
-    return f"{integer} of {integer + floating} convolutions and matrix products run in INT8"
+    recurrent = kinds["LSTM"] + kinds["GRU"] + kinds["RNN"] + kinds["DynamicQuantizeLSTM"]
+    what = "convolutions, matrix products and recurrences" if recurrent else "convolutions and matrix products"
+    return f"{integer} of {integer + floating} {what} run in INT8"
 
 
 ADAPTER = OnnxRuntime()

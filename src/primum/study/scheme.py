@@ -79,8 +79,8 @@ def scheme_of(target: Target) -> Scheme | None:
         ort = target.runtime == "onnxruntime"
         # Without VNNI the adapter keeps weights to 7 bits.
         levels = 64 if ort and "vnni" not in this_machine().features else 127
-        omits = "sums and pooling in 8 bits" if ort else "NNCF's correction of biases and its ranges by channel"
-        return Scheme("INT8", "int8", "static", ort, not ort, levels, omits)
+        omits = "sums and pooling in 8 bits" if ort else "NNCF's ranges by channel"
+        return Scheme("INT8", "int8", "static", ort, target.ranges == "mean", levels, omits)
     if target.precision == "bf16":
         return Scheme("BF16", "bf16", "bf16")
     return Scheme("weights stored in FP16", "fp16") if target.precision == "fp16" else None

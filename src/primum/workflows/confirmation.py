@@ -72,7 +72,7 @@ def confirm(
         if key not in kept:
             kept[key] = verdict_to_data(verdict)
             store.keep("confirmation", kept)
-        done.append(Confirmation(key, by_key[key].recipe, verdict, opening.when, opening.candidate))
+        done.append(Confirmation(key, by_key[key].recipe, verdict, opening.when, opening.candidate, opening.hash))
         progress.advance(number + 1)
         progress.say(f"confirmation: {by_key[key].recipe}: {done[-1].verdict.outcome.value}")
         if done[-1].verdict.outcome is not Outcome.NON_INFERIOR:

@@ -41,6 +41,7 @@ from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.planning import Plan, plan
 from primum.validation.views import questions
 from primum.version import VERSION
+from primum.workflows.given import demand_structures
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.training import check_training, prepare_training
 
@@ -82,6 +83,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
     if original.signature.task is Task.SEGMENTATION:
         data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
+        demand_structures(data.masks)
     policy, frozen = _freeze(request, resolved.config.policy, original.signature, data, parts, units)
     original = replace(original, threshold=policy.threshold, thresholds=_thresholds(original.signature, policy))
     activation = original.signature.activation
