@@ -1,0 +1,46 @@
+"""Attention blocks of a graph as single operators, for ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+from primum.errors import TrialError
+
+FUSED = ("Attention", "MultiHeadAttention", "QAttention")
+
+
+def fuse_attention(export: Path, path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The graph to go on with and notes: `path`, with attention fused by onnxruntime.transformers, or `export` itself.
+
+    Blocks written as matrix products fuse; what torch's scaled_dot_product_attention is exported to does not. Raises
+    TrialError where the optimizer fails.
+    """
+    try:
+        fused = optimize_transformer(export)
+    except (RuntimeError, ValueError, KeyError, AttributeError, AssertionError, TypeError, IndexError) as error:
+        raise TrialError(f"onnxruntime.transformers fails on this graph: {error}") from error
+    counts = {k: int(n) for k, n in fused.get_fused_operator_statistics().items() if n}
+    attention = sum(counts.get(kind, 0) for kind in FUSED)
+    if not attention:
+        return export, ("no attention block could be fused: the plain graph is used",)
+    fused.save_model_to_file(str(path))
+    listed = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
+    return path, (f"fused: {listed}",)
+
+
+def optimize_transformer(export: Path) -> Any:
+    """The OnnxModel that onnxruntime.transformers makes of `export`; heads and width are read from the graph."""
+    from onnxruntime.transformers import optimizer
+
+    root, silent = logging.getLogger(), io.StringIO()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+            return optimizer.optimize_model(str(export), model_type="bert", num_heads=0, hidden_size=0, opt_level=0)
+    finally:
+        root.setLevel(level)

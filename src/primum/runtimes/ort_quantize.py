@@ -1,0 +1,268 @@
+"""8-bit and 4-bit graphs for ONNX Runtime, from a lossless export."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.errors import InputError, TrialError
+from primum.hardware.machine import this_machine
+from primum.runtimes.base import BuildSource, Target
+from primum.runtimes.facts import GraphFacts, graph_facts, infeasible
+from primum.runtimes.folding import ALREADY, fold_rounded_weights
+from primum.runtimes.nodes import before_layers, name_nodes, nodes_of, stems_from
+
+if TYPE_CHECKING:
+    import onnx
+
+_HISTOGRAM_CASES = 64
+"""Histograms keep every inner value of every case in memory."""
+_PERCENTILE = 99.99
+_PRODUCTS = ["Conv", "MatMul", "Gemm"]
+_BLOCKS = {8: 128, 4: 32}
+"""Values of a weight that share one scale, by bits."""
+
+
+def quantize_graph(source: BuildSource, export: Path, target: Target, path: Path) -> tuple[str, ...]:
+    """Write `export` at the target's 8-bit or 4-bit precision to `path`; returns notes.
+
+    Raises InputError for an unknown name in `exclude`, TrialError where the graph holds nothing to quantize or ONNX
+    Runtime fails.
+    """
+    import onnx
+
+    model = name_nodes(onnx.load(export))
+    facts = graph_facts(model)
+    if why := infeasible(target, facts):
+        raise TrialError(why)
+    if facts.quantized:
+        if target.exclude:
+            raise InputError("exclude: the export is quantized already, layer by layer as it was trained")
+        fold_rounded_weights(model)
+        onnx.save(model, path)
+        return (ALREADY,)
+    if target.precision.endswith("-weights"):
+        return _weights(model, target, path)
+    # Messages of the quantizer go to the root logger.
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        return _integer(source, model, facts, target, path)
+    finally:
+        root.setLevel(level)
+
+
+def _integer(
+    source: BuildSource, model: onnx.ModelProto, facts: GraphFacts, target: Target, path: Path
+) -> tuple[str, ...]:
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="primum-") as folder:
+        prepared = str(Path(folder) / "prepared.onnx")
+        onnx.save(model, Path(folder) / "named.onnx")
+        quant_pre_process(str(Path(folder) / "named.onnx"), prepared, skip_symbolic_shape=True)
+        kept = _kept(model, onnx.load(prepared, load_external_data=False), target.exclude)
+        if target.precision == "int8-dynamic":
+            return _dynamic(prepared, kept, facts, path)
+        return _static(source, prepared, kept, facts, target, path)
+
+
+def _kept(model: onnx.ModelProto, prepared: onnx.ModelProto, exclude: tuple[str, ...]) -> list[str]:
+    """Names, in the prepared graph, of the operators of the modules that keep FP32."""
+    names = []
+    for node in nodes_of(model, exclude):
+        found = [n.name for n in prepared.graph.node if n.op_type == node.op_type and stems_from(n.name, node.name)]
+        found = found or [n.name for n in prepared.graph.node if set(n.output) & set(node.output)]
+        if not found:
+            raise TrialError(f"ONNX Runtime merged the excluded layer {node.name} with another")
+        names += found
+    return names
+
+
+def _dynamic(prepared: str, kept: list[str], facts: GraphFacts, path: Path) -> tuple[str, ...]:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(prepared, path, per_channel=True, weight_type=QuantType.QUInt8, nodes_to_exclude=kept)
+    notes = ["activation ranges taken anew from each input"]
+    if facts.lstms:
+        integer = sum(n.op_type == "DynamicQuantizeLSTM" for n in onnx.load(path).graph.node)
+        notes.append(f"{integer} of {facts.lstms} LSTM with 8-bit weights and products")
+    if facts.grus:
+        notes.append(f"{facts.grus} GRU or RNN stay in FP32: ONNX Runtime has no integer form of them")
+    return tuple(notes)
+
+
+def _static(
+    source: BuildSource, prepared: str, kept: list[str], facts: GraphFacts, target: Target, path: Path
+) -> tuple[str, ...]:
+    import onnx
+
+    # Without VNNI, U8S8 products saturate in 16 bits; 7-bit weights avoid it.
+    vnni = "vnni" in this_machine().features
+    notes = [] if vnni else ["weights kept to 7 bits: this CPU has no VNNI and would saturate"]
+    graph = onnx.load(prepared, load_external_data=False)
+    preparing = before_layers(graph)
+    cases = source.calibration
+    if target.ranges in ("entropy", "percentile") and len(cases) > _HISTOGRAM_CASES:
+        cases = cases[np.linspace(0, len(cases) - 1, _HISTOGRAM_CASES).astype(int)]
+        notes.append(f"ranges from {_HISTOGRAM_CASES} of {len(source.calibration)} calibration cases")
+    if facts.transformer:
+        notes.append("attention: products alone are quantized")
+    _calibrated(
+        prepared,
+        path,
+        _Calibration(cases, str(graph.graph.input[0].name)),
+        target.ranges,
+        reduce_range=not vnni,
+        op_types_to_quantize=_PRODUCTS if facts.transformer else None,
+        nodes_to_exclude=[*kept, *preparing],
+    )
+    if _free_answer(path):
+        notes.append("the answer itself is not rounded")
+    return tuple(notes)
+
+
+def _calibrated(prepared: str, path: Path, reader: _Calibration, ranges: str, **settings: Any) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    methods = {"entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
+    options = {"mean": {"CalibMovingAverage": True}, "percentile": {"CalibPercentile": _PERCENTILE}}
+    try:
+        quantize_static(
+            prepared,
+            path,
+            reader,
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=methods.get(ranges, CalibrationMethod.MinMax),
+            extra_options=options.get(ranges, {}),
+            **settings,
+        )
+    except (ValueError, IndexError, MemoryError) as error:
+        if ranges not in methods:
+            raise
+        # Numpy refuses histograms of some ranges ("Too many bins for data range").
+        raise TrialError(f"ranges={ranges!r} fails on this network ({error}): choose ranges='minmax'") from error
+
+
+class _Calibration:
+    """ONNX Runtime's CalibrationDataReader over an array, one case at a time."""
+
+    def __init__(self, cases: NDArray[np.float32], name: str) -> None:
+        self._rows = iter(range(len(cases)))
+        self._cases, self._name = cases, name
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next case, or None."""
+        row = next(self._rows, None)
+        return None if row is None else {self._name: np.ascontiguousarray(self._cases[row : row + 1])}
+
+    def __iter__(self) -> _Calibration:
+        return self
+
+    def __next__(self) -> dict[str, NDArray[np.float32]]:
+        item = self.get_next()
+        if item is None:
+            raise StopIteration
+        return item
+
+
+def _free_answer(path: Path) -> bool:
+    """Drop the rounding of a graph's output behind a matrix product, which can give floats at no cost."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    back = makers.get(graph.output[0].name)
+    rounding = makers.get(back.input[0]) if back is not None and back.op_type == "DequantizeLinear" else None
+    maker = makers.get(rounding.input[0]) if rounding is not None and rounding.op_type == "QuantizeLinear" else None
+    if back is None or rounding is None or maker is None or maker.op_type not in ("Gemm", "MatMul"):
+        return False
+    answer = str(maker.output[0])
+    if sum(answer in node.input for node in graph.node) > 1:
+        return False
+    maker.output[0] = graph.output[0].name
+    graph.node.remove(back)
+    graph.node.remove(rounding)
+    _forget(graph, {*back.input[1:], *rounding.input[1:]})
+    onnx.save(model, path)
+    return True
+
+
+def _forget(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Remove the initializers among `names` that nothing reads any more."""
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name in names - used]:
+        graph.initializer.remove(tensor)
+
+
+def _weights(model: onnx.ModelProto, target: Target, path: Path) -> tuple[str, ...]:
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    bits = 8 if target.precision == "int8-weights" else 4
+    kept = [node.name for node in nodes_of(model, target.exclude)]
+    total = graph_facts(model).products
+    model = _products_only(model, kept)
+    quantizer = MatMulNBitsQuantizer(
+        model, bits=bits, block_size=_BLOCKS[bits], is_symmetric=True, accuracy_level=4, nodes_to_exclude=kept
+    )
+    _quietly(quantizer.process)
+    done = sum(node.op_type == "MatMulNBits" for node in quantizer.model.model.graph.node)
+    if not done:
+        raise TrialError("ONNX Runtime compressed no matrix product of this graph")
+    onnx.save(quantizer.model.model, path)
+    return (f"weights of {done} of {total} matrix products stored in {bits} bits, blocks of {_BLOCKS[bits]}",)
+
+
+def _quietly(work: Callable[[], Any]) -> None:
+    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        work()
+    finally:
+        logger.disabled = disabled
+
+
+def _products_only(model: onnx.ModelProto, kept: list[str]) -> onnx.ModelProto:
+    """Every Gemm with a stored weight as MatMul and Add, the form that 4-bit products exist in."""
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    stored = {t.name: t for t in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    turned: set[str] = set()
+    for node in graph.node:
+        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        plain = not settings.get("transA", 0) and settings.get("alpha", 1.0) == settings.get("beta", 1.0) == 1.0
+        if node.op_type != "Gemm" or node.name in kept or node.input[1] not in stored or not plain:
+            nodes.append(node)
+            continue
+        weight = node.input[1]
+        if settings.get("transB", 0):
+            weight = f"{node.name}/weight"
+            turned.add(node.input[1])
+            values = numpy_helper.to_array(stored[node.input[1]])
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values.T), weight))
+        has_bias = len(node.input) > 2 and bool(node.input[2])
+        product = f"{node.name}/product" if has_bias else node.output[0]
+        nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
+        if has_bias:
+            nodes.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}/bias"))
+    nodes = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _forget(graph, turned)
+    return model

@@ -1,0 +1,66 @@
+"""Targets as data: what old records mean, and which settings are refused rather than passed over."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from primum.runtimes.base import MODES, RANGES, Target
+from primum.study.recipe import Recipe
+
+
+def test_settings_at_their_defaults_leave_old_keys_alone():
+    plain = {"runtime": "torch", "precision": "fp32", "channels_last": False, "threads": None, "spinning": False}
+    assert Target(runtime="torch").model_dump(mode="json") == plain
+    assert Recipe(Target(runtime="torch")).key == "976b535a0051"
+
+
+def test_static_int8_is_built_otherwise_than_before_and_has_another_key():
+    assert Target(runtime="onnxruntime", precision="int8").model_dump(mode="json")["ranges"] == "minmax"
+    assert Recipe(Target(runtime="onnxruntime", precision="int8")).key != "97c27d318c1d"
+
+
+def test_an_old_record_of_a_target_is_still_read():
+    old = {"runtime": "openvino", "precision": "int8", "channels_last": False, "threads": 2, "spinning": False}
+    assert Target.model_validate(old) == Target(runtime="openvino", precision="int8", threads=2)
+
+
+@given(
+    runtime=st.sampled_from(sorted(RANGES)),
+    data=st.data(),
+    exclude=st.lists(st.text(min_size=1, max_size=5), max_size=2).map(tuple),
+)
+def test_plain_data_gives_the_target_back(runtime, data, exclude):
+    target = Target(
+        runtime=runtime,
+        precision="int8",
+        ranges=data.draw(st.sampled_from(RANGES[runtime])),
+        bias_correction=runtime == "openvino" and data.draw(st.booleans()),
+        fused_attention=runtime == "onnxruntime" and data.draw(st.booleans()),
+        exclude=exclude,
+    )
+    assert Target.model_validate(json.loads(json.dumps(target.model_dump(mode="json")))) == target
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"runtime": "onnxruntime", "precision": "int8", "ranges": "histogram"}, "minmax, mean, entropy, percentile"),
+        ({"runtime": "openvino", "ranges": "mean"}, "static INT8"),
+        ({"runtime": "onnxruntime", "precision": "int8", "bias_correction": True}, "bias_correction belongs to"),
+        ({"runtime": "torch", "exclude": ("head",)}, "exclude belongs to"),
+        ({"runtime": "openvino", "fused_attention": True}, "fused_attention belongs to"),
+        ({"runtime": "torch", "mode": "max-autotune"}, "other runtimes have no mode"),
+        ({"runtime": "inductor", "mode": "fastest"}, ", ".join(MODES)),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings, said):
+    with pytest.raises(ValidationError, match=said):
+        Target(**settings)
+
+
+def test_it_prints_as_one_word_with_what_is_unusual():
+    target = Target(runtime="openvino", precision="int8", ranges="mean", exclude=("stem", "head"), threads=2)
+    assert str(target) == "openvino[int8, ranges=mean, without stem+head, threads=2]"
