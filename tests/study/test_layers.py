@@ -213,7 +213,7 @@ def test_a_network_of_another_shape_gives_a_reason(study, monkeypatch):
     [
         ("onnxruntime", "int8", 0.5),
         ("onnxruntime", "int8-dynamic", 0.05),
-        ("openvino", "int8", 0.3),
+        ("openvino", "int8", 0.8),
         ("onnxruntime", "fp16", 0.01),
     ],
 )
