@@ -37,7 +37,8 @@ def comparison_section(result: StudyResult) -> Section:
     caption = (
         "Measured here, on this model, not taken from the literature. Speed-ups are over the original as it stands, "
         "batch 1; the finalists' from the last interleaved run. The endpoint is the one with the least room to its "
-        "margin on the selection cases; negative is worse. Effort is the time to build, training included."
+        "margin on the selection cases, with its lower bound; negative is worse. Effort is the "
+        "time to build, training included."
     )
     table = Table(caption, _COLUMNS, tuple(_cells(r, result) for r in rows), wide=True)
     blocks: list[Block] = [table]
@@ -56,9 +57,13 @@ def _cells(one: Compared, result: StudyResult) -> tuple[Cell, ...]:
         for word, holds in (("original", one.key == result.baseline.key), ("delivered", one.key == result.winner.key))
         if holds
     )
-    (endpoint, difference), task = one.change, result.model.task
+    (endpoint, difference, lower), task = one.change, result.model.task
     change = (
-        Cell(n.difference(endpoint, difference), "", w.endpoint(endpoint, task))
+        Cell(
+            n.difference(endpoint, difference),
+            "",
+            f"{w.endpoint(endpoint, task)}, at worst {n.difference(endpoint, lower)}",
+        )
         if isfinite(difference) and endpoint
         else Cell("none")
     )
@@ -70,9 +75,18 @@ def _cells(one: Compared, result: StudyResult) -> tuple[Cell, ...]:
         Cell(n.ratio(one.size_ratio)),
         change,
         Cell(str(one.flips)),
-        w.outcome_cell(one.outcome),
+        _outcome(one, result),
         Cell(effort, "", "training data" if one.trains else ""),
     )
+
+
+def _outcome(one: Compared, result: StudyResult) -> Cell:
+    """What the trials' table says of it: on confirmation where it was opened."""
+    trial = next(t for t in (result.baseline, *result.trials) if t.key == one.key)
+    verdict, part = w.standing(result, trial)
+    if verdict is None:
+        return w.outcome_cell(one.outcome)
+    return w.outcome_cell(verdict.outcome, "on confirmation" if part == "confirmation" else "")
 
 
 def _composed(whole: Composition) -> str:

@@ -23,8 +23,9 @@ class Compared:
     runtime: str
     speed: float
     size_ratio: float
-    change: tuple[str, float]
-    """The deciding endpoint with the least room to its margin, and its difference; negative is worse."""
+    change: tuple[str, float, float]
+    """The deciding endpoint with the least room to its margin: name, difference and its lower bound; negative is
+    worse."""
     flips: int
     """Decisions changed on the selection cases."""
     outcome: Outcome
@@ -132,11 +133,11 @@ def _row(trial: Trial, baseline: Trial, final: dict[str, Timings]) -> Compared:
     )
 
 
-def _change(trial: Trial) -> tuple[str, float]:
+def _change(trial: Trial) -> tuple[str, float, float]:
     """The component whose bound lies nearest to (or farthest beyond) its margin."""
     held = trial.verdict.components if trial.verdict is not None else ()
     judged = [c for c in held if not isnan(c.lower) and c.margin > 0]
     if not judged:
-        return "", 0.0 if trial.lossless else nan
+        return ("", 0.0, 0.0) if trial.lossless else ("", nan, nan)
     worst = min(judged, key=lambda c: (c.lower + c.margin) / c.margin)
-    return worst.name, worst.difference
+    return worst.name, worst.difference, worst.lower
