@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from primum.config import OptimizationConfig, OptimizationLevel
+from primum.config import OptimizationConfig, OptimizationLevel, QuantizationConfig
 from primum.errors import InputError
 from primum.hardware.machine import this_machine
+from primum.runtimes.facts import GraphFacts
 from primum.study.planner import ModelFacts, baseline_recipe, plan
 
 FACTS = ModelFacts(from_torch=True, weight_bytes=40_000_000, image_input=True, baseline_ms=10.0)
@@ -55,3 +56,25 @@ def test_runtimes_can_be_chosen_and_unknown_ones_are_refused():
     assert {n.split("[")[0] for n in names(OptimizationConfig(runtimes=("openvino",)))} == {"openvino"}
     with pytest.raises(InputError, match="no runtime 'tpu'"):
         plan(OptimizationConfig(runtimes=("tpu",)), FACTS, MACHINE)
+
+
+LINEAR = GraphFacts(products=24, product_bytes=39_000_000, attentions=6)
+
+
+def test_weights_of_matrix_products_are_stored_smaller_where_they_are_the_network():
+    encoder = dataclasses.replace(FACTS, image_input=False, graph=LINEAR)
+    balanced = names(OptimizationConfig(), encoder)
+    assert "openvino[int8-weights]" in balanced and not any("int4" in name for name in balanced)
+    assert "onnxruntime[fp32, fused_attention]" in balanced
+    assert "openvino[int4-weights]" in names(OptimizationConfig(level=OptimizationLevel.AGGRESSIVE), encoder)
+
+
+def test_four_bit_convolutions_are_refused_before_any_time_is_spent():
+    asked = OptimizationConfig(
+        quantization=QuantizationConfig(quantization_type="int4"), preserve_medical_accuracy=False
+    )
+    chosen = plan(asked, dataclasses.replace(FACTS, graph=GraphFacts(convolutions=20)), MACHINE)
+    reasons = {item.what: item.why for item in chosen.left_out}
+    assert "4-bit convolutions do not exist on CPU" in reasons["openvino[int4-weights]"]
+    assert "slower" in reasons["onnxruntime[int8-dynamic]"]
+    assert not any("int4" in str(p.recipe) for p in chosen.proposals)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.runtimes.base import Target, get_runtime
+from primum.runtimes.facts import GraphFacts, infeasible
 from primum.study.recipe import Recipe
 
 SMALL_BYTES = 2_000_000
 SMALL_MS = 0.2
+_AGGRESSIVE = OptimizationLevel.AGGRESSIVE
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,13 @@ class ModelFacts:
     weight_bytes: int
     image_input: bool
     baseline_ms: float
+    graph: GraphFacts | None = None
+    """Of the ONNX export; None where there is none."""
+
+    @property
+    def mostly_products(self) -> bool:
+        """Whether most of the weights are of matrix products."""
+        return self.graph is not None and self.graph.product_bytes > self.weight_bytes / 2
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,10 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
     proposals: list[Proposal] = []
     left_out: list[LeftOut] = []
 
-    def consider(why: str, runtime: str, precision: str = "fp32", channels_last: bool = False) -> None:
-        target = Target(runtime=runtime, precision=precision, channels_last=channels_last, threads=config.threads)
+    def consider(why: str, runtime: str, precision: str = "fp32", channels_last: bool = False, **more: bool) -> None:
+        target = Target(
+            runtime=runtime, precision=precision, channels_last=channels_last, threads=config.threads, **more
+        )
         recipe = Recipe(target)
         reason = _obstacle(target, config, facts, machine)
         if reason:
@@ -73,6 +84,8 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
 
     consider("lossless: the graph in ONNX Runtime", "onnxruntime")
     consider("lossless: the graph in OpenVINO", "openvino")
+    if facts.graph is not None and facts.graph.transformer:
+        consider("lossless: attention as one operator", "onnxruntime", fused_attention=True)
     consider("INT8 weights and activations, ranges calibrated by NNCF", "openvino", "int8")
     consider("INT8 weights and activations, QDQ per channel U8S8", "onnxruntime", "int8")
     consider("this CPU multiplies BF16 in hardware", "openvino", "bf16")
@@ -83,6 +96,12 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
     consider("lossless: compiled kernels", "inductor", channels_last=facts.image_input)
     consider("INT8 weights, activation ranges per input", "onnxruntime", "int8-dynamic")
     consider("compiled kernels in BF16", "inductor", "bf16", channels_last=facts.image_input)
+    if facts.mostly_products:
+        for runtime in ("openvino", "onnxruntime"):
+            consider("INT8 weights of matrix products, arithmetic in floats", runtime, "int8-weights")
+    if config.quantization.weight_bits == 4 or (config.level is _AGGRESSIVE and facts.mostly_products):
+        for runtime in ("openvino", "onnxruntime"):
+            consider("4-bit weights of matrix products", runtime, "int4-weights")
     return Plan(tuple(proposals), tuple(left_out))
 
 
@@ -102,6 +121,11 @@ def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, mac
         return "the input has no channels to lay out"
     if target.precision == "bf16" and "bf16" not in machine.features:
         return "this CPU has no BF16 arithmetic: it would be slower"
+    if runtime.needs_onnx and facts.graph is not None and (why := infeasible(target, facts.graph)):
+        return why
+    convolves = facts.graph is not None and facts.graph.convolutions > 0
+    if target.precision == "int8-dynamic" and convolves and not facts.mostly_products:
+        return "convolutions are slower with ranges taken from each input"
     if lossy and (facts.weight_bytes < SMALL_BYTES or facts.baseline_ms < SMALL_MS):
         return (
             f"too small to gain ({facts.weight_bytes / 1e6:.2f} MB, {facts.baseline_ms:.3f} ms a call): "

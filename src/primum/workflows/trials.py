@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from primum.config import GuardPolicy, OptimizationConfig
 from primum.hardware.machine import Machine
 from primum.progress import Progress
+from primum.runtimes.facts import read_facts
 from primum.study.guard import guard_trial, guardable
 from primum.study.planner import LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.recipe import Recipe
@@ -65,6 +66,7 @@ class Trials:
             weight_bytes=self.prepared.model.weight_bytes,
             image_input=len(self.prepared.model.input_shape) == 3,
             baseline_ms=baseline.timings.median,
+            graph=read_facts(onnx) if (onnx := self.prepared.original.onnx) is not None else None,
         )
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
