@@ -14,7 +14,7 @@ from primum.study.guard import guard_trial, guardable
 from primum.study.planner import LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
-from primum.study.search import Search, SearchSpace
+from primum.study.search import Search, SearchSpace, repeats
 from primum.study.select import best_lossless
 from primum.study.trial import Status, Trial
 from primum.validation.planning import predict_confirmation
@@ -50,7 +50,7 @@ class Trials:
         lossless = best_lossless(trials)
         if policy is None or lossless is None:
             return []
-        fast = guardable(trials, lossless)
+        fast = [t for t in guardable(trials, lossless) if not repeats(t)]
         self.progress.stage("Guarded candidates", len(fast))
         done = []
         for number, trial in enumerate(fast):
