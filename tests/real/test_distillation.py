@@ -55,7 +55,8 @@ def teacher(example, tmp_path_factory):
 def test_a_half_width_student_keeps_what_its_teacher_sees(example, teacher, tmp_path):
     pytest.importorskip("torch_pruning")
     fitting, stopping, judging = example.split_rows(example.read_rows(DATA))
-    rows = fitting + stopping
+    # A third of the images judges well enough what is asserted here, in a third of the time.
+    rows, judging = fitting + stopping, judging[::3]
     data = TrainingData(
         example.read_images(DATA / "train.zip", rows).numpy(),
         example.read_labels(rows).numpy().astype(np.int64),

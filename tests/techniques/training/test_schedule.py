@@ -41,3 +41,21 @@ def test_time_is_kept_for_the_validation_after_the_last_step():
     assert plan.deadline == 40.0
     plan.fit_time(5, 5.0, 1.0)
     assert 30 <= plan.total <= 40
+
+
+def test_a_cut_that_proves_too_deep_is_taken_back_while_the_rate_is_high():
+    plan = Plan(TrainingConfig(epochs=10, max_minutes=1), 10)
+    plan.fit_time(5, 5.0, 1.0)
+    assert plan.total < 60
+    plan.fit_time(10, 8.0, 0.7)
+    assert 75 <= plan.total <= 90
+    plan.fit_time(20, 10.0, 0.1)
+    assert plan.total == 100 and not plan.cut
+
+
+def test_late_in_training_the_rate_never_rises_again():
+    plan = Plan(TrainingConfig(epochs=10, max_minutes=1), 10)
+    plan.fit_time(5, 5.0, 1.0)
+    total = plan.total
+    plan.fit_time(40, 10.0, 0.1)
+    assert plan.total == total

@@ -14,7 +14,7 @@ _SLOWER = 1.05
 
 
 class Plan:
-    """Steps of a training; `total` shrinks where `max_minutes` is too short for all of them, and never grows."""
+    """Steps of a training; `total` is less than was asked where `max_minutes` is too short for all."""
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
         self.config, self.steps_per_epoch = config, steps_per_epoch
@@ -43,8 +43,19 @@ class Plan:
         return self.config.learning_rate * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share)))
 
     def fit_time(self, step: int, elapsed: float, seconds_a_step: float) -> None:
-        """After `step` steps and `elapsed` seconds, cut `total` to what still fits."""
-        left = self.total - step
-        if self.limit == math.inf or left <= 0 or seconds_a_step * left <= _SLOWER * (self.deadline - elapsed):
+        """After `step` steps and `elapsed` seconds, cut `total` to what still fits.
+
+        In the first half of the steps a cut that proves too deep is taken back; later that would raise the rate again.
+        """
+        asked = self.config.epochs * self.steps_per_epoch
+        if self.limit == math.inf or step >= asked:
             return
-        self.total = step + max(1, int(_RESERVE * max(self.deadline - elapsed, 0.0) / seconds_a_step))
+        left = max(self.deadline - elapsed, 0.0)
+        if seconds_a_step * (asked - step) <= _SLOWER * left:
+            possible = asked
+        else:
+            possible = step + max(1, int(_RESERVE * left / seconds_a_step))
+        if possible > self.total and 2 * step < self.total:
+            self.total = min(possible, asked)
+        elif seconds_a_step * (self.total - step) > _SLOWER * left:
+            self.total = max(min(possible, self.total), step)
