@@ -110,8 +110,9 @@ def test_excluded_layers_keep_floats(runtime, prepared, tmp_path):
         notes, session = prepared.build(target(runtime, exclude=exclude), tmp_path / folder)
         return " ".join([*notes, *session.proven.notes])
 
+    # ONNX Runtime's 8-bit convolution gives 8 bits: the one before an excluded layer runs in floats too.
     assert "3 of 3" in proof((), "all")
-    assert "2 of 3" in proof(("body",), "one")
+    assert ("2 of 3" if runtime == "openvino" else "1 of 3") in proof(("body",), "one")
     assert "1 of 3" in proof(("stem", "head"), "two")
 
 

@@ -1,4 +1,7 @@
-"""PyTorch eager: the original as it stands. Kept as weights; loading calls the user's own factory again."""
+"""PyTorch eager: the original as it stands. Kept as weights; loading calls the user's own factory again.
+
+What came as TorchScript is kept whole, and runs unchanged.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ from numpy.typing import NDArray
 from primum.artifact.predictor import Proven, Session
 from primum.errors import InputError, TrialError
 from primum.hardware.machine import installed
+from primum.models.torchscript import constants, open_torchscript
 from primum.runtimes.base import BuildSource, Target, cores
 
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, SCRIPT = "weights.safetensors", "model.ts"
 
 
 class TorchSession:
@@ -82,27 +86,24 @@ class Eager:
 
 
 def save_weights(source: BuildSource, out: Path) -> None:
-    """Write the module's weights as safetensors."""
+    """Write the module's weights as safetensors; TorchScript as it is."""
+    import torch
     from safetensors.torch import save_model
 
     if source.module is None:
         raise TrialError("an .onnx model cannot run in torch")
-    save_model(source.module, str(out / WEIGHTS))
+    if isinstance(source.module, torch.jit.ScriptModule):
+        source.module.save(str(out / SCRIPT))
+    else:
+        save_model(source.module, str(out / WEIGHTS))
 
 
 def open_module(folder: Path, target: Target, factory: Callable[[], torch.nn.Module] | None) -> torch.nn.Module:
     """The network with the saved weights, in the target's dtype and layout. Raises InputError without a factory."""
     import torch
-    from safetensors.torch import load_model
 
-    if factory is None:
-        raise InputError(
-            f"{target.runtime} artifacts hold weights only: give the function that builds the network, "
-            "primum.load(path, factory=build)"
-        )
     torch.set_num_threads(target.threads or cores())
-    module = factory().eval()
-    load_model(module, str(folder / WEIGHTS))
+    module = _built(folder, target, factory)
     if target.precision == "bf16":
         module = module.to(torch.bfloat16)
     if target.channels_last:
@@ -110,11 +111,29 @@ def open_module(folder: Path, target: Target, factory: Callable[[], torch.nn.Mod
     return module
 
 
+def _built(folder: Path, target: Target, factory: Callable[[], torch.nn.Module] | None) -> torch.nn.Module:
+    from safetensors.torch import load_model
+
+    if (folder / SCRIPT).is_file():
+        return open_torchscript(folder / SCRIPT)
+    if factory is None:
+        raise InputError(
+            f"{target.runtime} artifacts hold weights only: give the function that builds the network, "
+            "primum.load(path, factory=build)"
+        )
+    module = factory().eval()
+    load_model(module, str(folder / WEIGHTS))
+    return module
+
+
 def prove(module: torch.nn.Module, target: Target, how: str) -> Proven:
     """Read back dtype and threads."""
     import torch
 
-    dtypes = {str(p.dtype).removeprefix("torch.") for p in module.parameters()}
+    held = [*module.parameters()]
+    if isinstance(module, torch.jit.ScriptModule):
+        held += [t for t in constants(module) if t.is_floating_point() or t.is_quantized]
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in held}
     names = {"float32": "fp32", "bfloat16": "bf16"}
     precision = "+".join(sorted(names.get(d, d) for d in dtypes)) or target.precision
     return Proven(precision, f"cpu ({how})", torch.get_num_threads())

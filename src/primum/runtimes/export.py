@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     import torch
 
 OPSET = 18
+_SCRIPTED = "exported by the tracing exporter: torch.export needs Python code, which TorchScript has not"
 
 
 def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Path) -> tuple[str, ...]:
     """Export `module` for float32 (batch, *input_shape), input "input", output "output"; returns notes.
 
-    torch.export first; where it fails, the tracing exporter, and a note says so. Raises TrialError where both fail.
+    torch.export first; where it fails, and for TorchScript, the tracing exporter, and a note says so. Raises TrialError
+    where both fail.
     """
     try:
         import onnx  # noqa: F401
@@ -36,27 +38,38 @@ def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Pat
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
         warnings.simplefilter("ignore")
-        try:
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                optimize=True,
-                verbose=False,
-            )
-            model = program.model_proto
-        # The exporter raises whatever the traced code raises.
-        except Exception as error:  # noqa: BLE001
-            notes = (f"torch.export could not export this model ({type(error).__name__}); the tracing exporter did",)
-            model = _trace_export(module, example)
+        if isinstance(module, torch.jit.ScriptModule):
+            notes, model = (_SCRIPTED,), _trace_export(module, example)
+        else:
+            try:
+                model = _export(module, example)
+            # The exporter raises whatever the traced code raises.
+            except Exception as error:  # noqa: BLE001
+                name = type(error).__name__
+                notes = (f"torch.export could not export this model ({name}); the tracing exporter did",)
+                model = _trace_export(module, example)
     # Shapes that the exporter recorded for inner values go stale when the graph is quantized.
     del model.graph.value_info[:]
     write_bytes(path, model.SerializeToString())
     return notes
+
+
+def _export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    import torch
+
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        optimize=True,
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
 
 
 def _trace_export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:

@@ -97,19 +97,20 @@ class OpenVino:
         if target.precision == "bf16" and "bf16" not in this_machine().features:
             raise TrialError("this CPU has no BF16 arithmetic")
         threads = target.threads or cores()
-        compiled = ov.Core().compile_model(
-            str(folder / FILE),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if target.precision == "bf16" else "f32",
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "DYNAMIC_QUANTIZATION_GROUP_SIZE": _DYNAMIC_GROUP if target.precision in WEIGHTS_ONLY else 0,
-            },
-        )
+        compiled = ov.Core().compile_model(str(folder / FILE), "CPU", compile_settings(target))
         proven, note = _read_back(compiled, target)
         return OpenVinoSession(compiled, Proven(proven, "CPU", threads, (note,)))
+
+
+def compile_settings(target: Target) -> dict[str, Any]:
+    """What OpenVINO is told when it compiles for `target`."""
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if target.precision == "bf16" else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": target.threads or cores(),
+        "NUM_STREAMS": 1,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": _DYNAMIC_GROUP if target.precision in WEIGHTS_ONLY else 0,
+    }
 
 
 def _read_back(compiled: Any, target: Target) -> tuple[str, str]:

@@ -126,6 +126,8 @@ def _static(
         op_types_to_quantize=_PRODUCTS if facts.transformer else None,
         nodes_to_exclude=[*kept, *preparing],
     )
+    if _free_entries(path, set(kept)):
+        notes.append("layers that feed an excluded one give floats, and so run in FP32 too where they are convolutions")
     if _free_answer(path):
         notes.append("the answer itself is not rounded")
     return tuple(notes)
@@ -176,6 +178,32 @@ class _Calibration:
         if item is None:
             raise StopIteration
         return item
+
+
+def _free_entries(path: Path, kept: set[str]) -> bool:
+    """Hand the layers that keep FP32 what enters them as it was before it was rounded; whether anything changed."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    passed = set()
+    for node in graph.node:
+        if node.name not in kept:
+            continue
+        for slot, name in enumerate(node.input):
+            back = makers.get(name)
+            rounding = makers.get(back.input[0]) if back is not None and back.op_type == "DequantizeLinear" else None
+            if back is not None and rounding is not None and rounding.op_type == "QuantizeLinear":
+                node.input[slot] = rounding.input[0]
+                passed |= {back.name, rounding.name}
+    for last in ("DequantizeLinear", "QuantizeLinear"):
+        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+        for node in [n for n in graph.node if n.op_type == last and n.name in passed and n.output[0] not in used]:
+            graph.node.remove(node)
+            _forget(graph, set(node.input[1:]))
+    onnx.save(model, path)
+    return bool(passed)
 
 
 def _free_answer(path: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from primum.artifact.predictor import Proven, Session
 from primum.errors import TrialError
+from primum.models.torchscript import open_torchscript
 from primum.runtimes.base import BuildSource, Target, cores
 from primum.runtimes.eager import Eager, TorchSession
 
@@ -26,7 +27,7 @@ class TorchScript(Eager):
     keeps_weights_only = False
 
     def build(self, source: BuildSource, target: Target, out: Path) -> tuple[str, ...]:
-        """Trace and freeze."""
+        """Trace (unless it is traced already) and freeze."""
         import torch
 
         if source.module is None:
@@ -34,18 +35,23 @@ class TorchScript(Eager):
         example = torch.zeros(2, *source.signature.input_shape)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            traced = torch.jit.trace(source.module, example, check_trace=False)
+            traced = source.module
+            if not isinstance(traced, torch.jit.ScriptModule):
+                traced = torch.jit.trace(traced, example, check_trace=False)
             torch.jit.freeze(traced.eval()).save(str(out / FILE))
         return ()
 
     def open(self, folder: Path, target: Target, factory: Callable[[], torch.nn.Module] | None) -> Session:
-        """Load into torch's own interpreter, which runs no Python from the file, and optimize for inference."""
+        """Load into torch's own interpreter, which runs no Python from the file, and optimize for inference.
+
+        Raises UnsafeInput where its code reaches files.
+        """
         import torch
 
         torch.set_num_threads(target.threads or cores())
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            module = torch.jit.optimize_for_inference(torch.jit.load(str(folder / FILE), map_location="cpu").eval())
+            module = torch.jit.optimize_for_inference(open_torchscript(folder / FILE))
         return TorchSession(module, target, Proven("fp32", "cpu (torchscript)", torch.get_num_threads()))
 
 
