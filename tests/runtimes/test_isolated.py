@@ -45,14 +45,24 @@ def test_what_a_library_prints_does_not_reach_the_pipe():
         assert process.call("os:getpid") > 0
 
 
-def test_the_child_ends_when_its_parent_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    "last", ["time.sleep(60)", "p.call('worker_tasks:train', seconds=60)"], ids=["idle", "at work"]
+)
+def test_the_child_ends_when_its_parent_is_killed(last):
+    """At work too: a training nobody waits for would burn a hospital's cores for hours."""
     code = (
         "import time\nfrom primum.runtimes.isolated import Isolated\n"
-        "p = Isolated()\nprint(p.call('os:getpid'), flush=True)\ntime.sleep(60)\n"
+        f"p = Isolated()\nprint(p.call('os:getpid'), flush=True)\n{last}\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
+    time.sleep(0.5)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     deadline = time.monotonic() + 10

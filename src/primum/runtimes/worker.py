@@ -12,6 +12,7 @@ import pickle
 import resource
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from primum.errors import PrimumError, StorageError
 from primum.runtimes.load import open_session
 from primum.task import Task
 
+_PARENT_CHECK_S = 1.0
 _REWARM = 2
 """Calls thrown away at the start of each timed block: other processes ran in between."""
 
@@ -143,10 +145,18 @@ def main() -> None:
     """Answer requests until the parent closes the pipe."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not reach the pipe
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     worker = Worker()
     while (frame := read_frame(sys.stdin.buffer)) is not None:
         method, arguments = pickle.loads(frame)
         write_frame(replies, pickle.dumps(_answer(worker, method, arguments)))
+
+
+def _end_with(parent: int) -> None:
+    """End this process, whatever it is at, once its parent is gone: a closed pipe is noticed only between requests."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)
 
 
 def _answer(worker: Worker, method: str, arguments: dict[str, Any]) -> tuple[str, Any]:
