@@ -191,11 +191,11 @@ def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path):
         load_state_dict(tmp_path / "model.pt")
 
 
-def test_a_torchscript_file_is_refused_without_advice_to_load_it_unsafely(tmp_path):
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
-    with pytest.raises(InputError, match="TorchScript") as caught:
-        load_state_dict(tmp_path / "script.pt")
-    assert "False" not in str(caught.value)
+def test_the_weights_of_a_torchscript_file_are_read(tmp_path):
+    net = torch.nn.Linear(2, 2)
+    torch.jit.script(net).save(tmp_path / "script.pt")
+    found = load_state_dict(tmp_path / "script.pt")
+    assert found.keys() == {"weight", "bias"} and torch.equal(found["weight"], net.weight)
 
 
 NOT_CHECKPOINTS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.errors import InputError, MissingExtra, UnsafeInput
+from primum.models.torchscript import is_torchscript, open_torchscript
 
 if TYPE_CHECKING:
     import torch
@@ -57,13 +58,15 @@ _DAMAGE = (
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a .safetensors, .pt, .pth or Lightning .ckpt file.
+    """The state dict in a .safetensors, .pt, .pth, Lightning .ckpt or TorchScript file.
 
     Raises UnsafeInput where the file holds anything but data (there is no second, unsafe try), InputError where it is
     not a checkpoint.
     """
     if path.suffix.lower() == ".safetensors":
         return _safetensors(path)
+    if is_torchscript(path):
+        return _scripted(path)
     raw = _restricted(path)
     if isinstance(raw, dict) and isinstance(raw.get("state_dict"), dict):
         raw = raw["state_dict"]
@@ -86,6 +89,13 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file that can be read ({error})") from error
+
+
+def _scripted(path: Path) -> dict[str, torch.Tensor]:
+    state = dict(open_torchscript(path).state_dict())
+    if not state:
+        raise InputError(f"{path}: a frozen TorchScript file: its weights have no names; give it as --model")
+    return state
 
 
 def _restricted(path: Path) -> Any:

@@ -15,6 +15,8 @@ def digest(reference: ModelReference) -> str:
     """SHA-256 that identifies the weights (and, for a live module, its structure)."""
     if reference.onnx is not None:
         return _onnx_digest(reference.onnx)
+    if reference.torchscript is not None:
+        return sha256(existing(reference.torchscript))
     if reference.factory is not None and reference.checkpoint is not None:
         return hashlib.sha256(f"{reference.factory} {sha256(reference.checkpoint)}".encode()).hexdigest()
     import torch

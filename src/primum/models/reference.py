@@ -1,4 +1,4 @@
-"""Naming a model: `module:factory` with a checkpoint, an .onnx file, or a live torch module."""
+"""Naming a model: `module:factory` with a checkpoint, an .onnx or TorchScript file, or a live torch module."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.errors import InputError, UnsafeInput
+from primum.models.torchscript import FIXED, SUFFIXES, is_torchscript
 
 if TYPE_CHECKING:
     import torch
@@ -22,17 +23,27 @@ _UNSAFE = {
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Either `factory` ("module:callable") with an optional `checkpoint`, or `onnx`, or a live `module`."""
+    """One of `factory` ("module:callable") with an optional `checkpoint`, `onnx`, `torchscript`, a live `module`."""
 
     factory: str | None = None
     checkpoint: Path | None = None
     onnx: Path | None = None
     module: torch.nn.Module | None = None
+    torchscript: Path | None = None
+
+    @property
+    def fixed(self) -> str | None:
+        """Why techniques cannot change the model, or None."""
+        if self.onnx is not None:
+            return "techniques change a torch module, and the model came as .onnx"
+        return FIXED if self.torchscript is not None else None
 
     def __str__(self) -> str:
         """How messages and reports call the model."""
         if self.onnx is not None:
             return self.onnx.name
+        if self.torchscript is not None:
+            return self.torchscript.name
         if self.factory is not None:
             return self.factory + (f" with {self.checkpoint.name}" if self.checkpoint else "")
         return type(self.module).__name__
@@ -53,6 +64,9 @@ def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelRe
         raise UnsafeInput(f"{text}: refused, {_UNSAFE[path.suffix.lower()]}. Give module:factory with --checkpoint")
     if path.suffix.lower() == ".onnx":
         return ModelReference(onnx=existing(path))
+    named = path.suffix.lower() in SUFFIXES and (path.exists() or ":" not in text)
+    if named or (path.is_file() and is_torchscript(path)):
+        return ModelReference(torchscript=_scripted(existing(path), checkpoint))
     if "@" in text and checkpoint is None and not path.exists():
         text, checkpoint = text.split("@", 1)
     name, colon, attribute = text.partition(":")
@@ -60,10 +74,20 @@ def parse_model(reference: Any, checkpoint: str | Path | None = None) -> ModelRe
         return ModelReference(factory=text, checkpoint=existing(Path(checkpoint)) if checkpoint else None)
     if text and path.exists():
         raise InputError(
-            f"{text}: holds weights but no architecture; name the function that builds the network: "
-            f"--model module:factory --checkpoint {text}"
+            f"{text}: no TorchScript file; if it holds weights but no architecture, name the function that builds the "
+            f"network: --model module:factory --checkpoint {text}"
         )
-    raise InputError(f"{text}: not a model; give module:factory (with --checkpoint FILE) or FILE.onnx")
+    raise InputError(
+        f"{text}: not a model; give module:factory (with --checkpoint FILE), FILE.onnx or FILE.torchscript"
+    )
+
+
+def _scripted(path: Path, checkpoint: str | Path | None) -> Path:
+    if not is_torchscript(path):
+        raise InputError(f"{path}: not a TorchScript file that can be read (damaged, or of another kind)")
+    if checkpoint is not None:
+        raise InputError(f"{path}: a TorchScript file holds its weights: leave out --checkpoint")
+    return path
 
 
 def existing(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A torch module from a reference: factory called, weights fitted, set to eval."""
+"""A torch module from a reference: factory called and weights fitted, or TorchScript loaded; set to eval."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from primum.errors import InputError, MissingExtra
 from primum.models.checkpoint import load_state_dict
 from primum.models.reference import ModelReference, find_factory
+from primum.models.torchscript import load_torchscript
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +34,11 @@ def build(reference: ModelReference) -> BuiltModule:
     except ImportError as error:
         raise MissingExtra("a torch model", "optimize") from error
     notes: tuple[str, ...] = ()
+    module: torch.nn.Module
     if reference.module is not None:
         module = reference.module
+    elif reference.torchscript is not None:
+        module = load_torchscript(reference.torchscript)
     elif reference.factory is not None:
         module = find_factory(reference.factory)()
         if not isinstance(module, torch.nn.Module):
