@@ -14,7 +14,9 @@ from primum.task import Task
 _ACTIONS = "[{name: home, at: 0}, {name: clinic, at: 0.3}]"
 _LIST = 'a,"b, c"'
 
-Model = Annotated[str, typer.Option("--model", "-m", help="module:factory (with --checkpoint) or FILE.onnx.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="module:factory (with --checkpoint), FILE.onnx, or a TorchScript FILE.")
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .safetensors, .pt, .pth, or a Lightning .ckpt.")]
 Data = Annotated[
     Path,

@@ -22,7 +22,10 @@ NOT_PROVEN = 3
 def run(
     artifact: Annotated[Path | None, typer.Option("--artifact", "-a", help="Artifact folder.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The original: module:factory (with --checkpoint) or FILE.onnx.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="The original: module:factory (with --checkpoint), FILE.onnx, or a TorchScript FILE."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", "-d", help="Labelled cases that neither model nor artifact has seen.")

@@ -34,8 +34,13 @@ class Original:
     """One a label where the task is multi-label; else none."""
 
     @property
+    def scripted(self) -> bool:
+        """Whether it came as TorchScript, which every torch runtime keeps whole."""
+        return self.reference.torchscript is not None
+
+    @property
     def factory(self) -> Callable[[], torch.nn.Module] | None:
-        """Builds the network anew; None for an .onnx model."""
+        """Builds the network anew; None for an .onnx or TorchScript model."""
         if self.reference.module is not None:
             return functools.partial(copy.deepcopy, self.reference.module)
         return functools.partial(_call_factory, self.reference.factory) if self.reference.factory else None

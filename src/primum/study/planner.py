@@ -13,6 +13,7 @@ from primum.study.recipe import Recipe
 SMALL_BYTES = 2_000_000
 SMALL_MS = 0.2
 _AGGRESSIVE = OptimizationLevel.AGGRESSIVE
+SCRIPTED = "it is packaged as weights for a Python module, and the model came as TorchScript"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class ModelFacts:
     baseline_ms: float
     graph: GraphFacts | None = None
     """Of the ONNX export; None where there is none."""
+    scripted: bool = False
+    """It came as TorchScript."""
 
     @property
     def mostly_products(self) -> bool:
@@ -117,6 +120,8 @@ def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, mac
         return "MINIMAL tries lossless runtimes only"
     if not facts.from_torch and not runtime.needs_onnx:
         return "the model came as .onnx"
+    if facts.scripted and runtime.keeps_weights_only:
+        return SCRIPTED
     if target.channels_last and not facts.image_input:
         return "the input has no channels to lay out"
     if target.precision == "bf16" and "bf16" not in machine.features:

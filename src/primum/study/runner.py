@@ -140,7 +140,7 @@ class Runner:
             "recipe": str(recipe),
             "recipe_data": recipe.to_dict(),
             "why": proposal.why,
-            "self_contained": not get_runtime(recipe.target.runtime).keeps_weights_only,
+            "self_contained": self.original.scripted or not get_runtime(recipe.target.runtime).keeps_weights_only,
         }
         try:
             return self._run(proposal, head)

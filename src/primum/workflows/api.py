@@ -9,7 +9,8 @@ from typing import Any
 from primum.config import OptimizationConfig
 from primum.data.options import DataOptions
 from primum.data.preprocessing_any import AnyPreprocessing, read_preprocessing
-from primum.models.reference import parse_model
+from primum.errors import InputError
+from primum.models.reference import ModelReference, parse_model
 from primum.models.signature import Activation
 from primum.progress import Progress
 from primum.study.recipe import Recipe
@@ -49,15 +50,15 @@ def optimize(
 ) -> Delivery:
     """Find the fastest artifact that is proven to be no worse than `model` on `data`, and seal it in `out`/artifact.
 
-    `model` is a torch module, "module:factory" (with `checkpoint`), or an .onnx file; `data` a folder of class
-    folders, a CSV manifest of images, a table whose rows are the cases, or an .npz; `task` is told from the labels
-    where it is a classification. Running again with the same `out` goes on where it was.
+    `model` is a torch module, "module:factory" (with `checkpoint`), an .onnx or a TorchScript file; `data` a folder of
+    class folders, a CSV manifest of images, a table whose rows are the cases, or an .npz; `task` is told from the
+    labels where it is a classification. Running again with the same `out` goes on where it was.
     Raises InputError, UnsafeInput, StorageError.
     """
     if isinstance(preprocessing, str | Path):
         preprocessing = read_preprocessing(Path(preprocessing))
     request = OptimizeRequest(
-        model=parse_model(model, checkpoint),
+        model=_sendable(parse_model(model, checkpoint)),
         data=Path(data),
         out=Path(out),
         train_data=Path(train_data) if train_data else None,
@@ -84,3 +85,16 @@ def optimize(
         independent=independent,
     )
     return run(request, progress)
+
+
+def _sendable(reference: ModelReference) -> ModelReference:
+    """InputError for a live script module, which cannot be handed to the processes that candidates run in."""
+    if reference.module is not None:
+        import torch
+
+        if isinstance(reference.module, torch.jit.ScriptModule):
+            raise InputError(
+                "a TorchScript module cannot be handed to other processes: save it (torch.jit.save(model, 'model.ts')) "
+                "and give the file"
+            )
+    return reference

@@ -7,7 +7,7 @@ import hashlib
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
 from primum.models.signature import Signature, far_inputs, infer_signature
 from primum.models.torch_module import build
+from primum.models.torchscript import constants, input_channels
 from primum.progress import Progress
 from primum.runtimes.isolated import Isolated
 from primum.study.judging import Judging
@@ -44,6 +45,9 @@ from primum.version import VERSION
 from primum.workflows.given import demand_structures
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.training import check_training, prepare_training
+
+if TYPE_CHECKING:
+    import torch
 
 _CHECKED_CASES = 64
 
@@ -177,12 +181,26 @@ def _inspect(
     import torch
 
     built = build(request.model)
+    if isinstance(built.module, torch.jit.ScriptModule):
+        return _inspect_script(built.module)
     tensors = [*built.module.parameters(), *built.module.buffers()]
     first = next((m for m in built.module.modules() if isinstance(m, torch.nn.Conv2d)), None)
     shape = (first.in_channels, None, None) if first is not None else None
     parameters = sum(p.numel() for p in built.module.parameters())
     weight_bytes = sum(t.numel() * t.element_size() for t in tensors)
     return shape, weight_bytes, parameters, built.notes
+
+
+def _inspect_script(
+    module: torch.jit.ScriptModule,
+) -> tuple[tuple[int | None, ...] | None, int, int, tuple[str, ...]]:
+    """Of a frozen module the weights are constants of its code."""
+    frozen = [t for t in constants(module) if t.is_floating_point()]
+    tensors = [*module.parameters(), *module.buffers(), *frozen]
+    channels = input_channels(module)
+    parameters = sum(t.numel() for t in [*module.parameters(), *frozen])
+    weight_bytes = sum(t.numel() * t.element_size() for t in tensors)
+    return (channels, None, None) if channels else None, weight_bytes, parameters, ()
 
 
 def _preprocessing(

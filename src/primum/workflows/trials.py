@@ -6,19 +6,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from primum.config import GuardPolicy, OptimizationConfig
+from primum.config import GuardPolicy, OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.progress import Progress
+from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import read_facts
 from primum.study.guard import guard_trial, guardable
-from primum.study.planner import LeftOut, ModelFacts, Plan, Proposal, plan
+from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
 from primum.study.search import Search, SearchSpace, repeats
-from primum.study.select import best_lossless
+from primum.study.select import LIKELY, best_lossless
 from primum.study.trial import Status, Trial
 from primum.validation.planning import predict_confirmation
+from primum.validation.verdict import Outcome
+from primum.workflows.mixed import Mixer
 from primum.workflows.prepare import Prepared
+
+_CHANGING = (OptimizationLevel.AGGRESSIVE, OptimizationLevel.MEDICAL_CRITICAL)
+"""Levels at which the search changes the network."""
 
 
 @dataclass
@@ -43,7 +49,12 @@ class Trials:
         for number, proposal in enumerate(chosen.proposals):
             done.append(self._try(proposal))
             self.progress.advance(number + 1)
-        return [*done, *(self._search(baseline, done) if from_torch else [])]
+        if why := self._fixed:
+            if self.config.level in _CHANGING:
+                self._leave_out(LeftOut("pruning, distillation", why))
+            return done
+        done += self._mixed([baseline, *done])
+        return [*done, *self._search(baseline, done)]
 
     def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
         """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
@@ -66,36 +77,50 @@ class Trials:
             weight_bytes=self.prepared.model.weight_bytes,
             image_input=len(self.prepared.model.input_shape) == 3,
             baseline_ms=baseline.timings.median,
+            scripted=self.prepared.original.scripted,
             graph=read_facts(onnx) if (onnx := self.prepared.original.onnx) is not None else None,
         )
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
         more, left_out = [], []
         for recipe in dict.fromkeys(given):
-            why = self._obstacle(recipe, from_torch)
+            why = self._obstacle(recipe)
             if why:
                 left_out.append(LeftOut(str(recipe), why))
             elif recipe.key not in planned:
                 more.append(Proposal(recipe, "given by the user"))
         return Plan((*chosen.proposals, *more), (*chosen.left_out, *left_out))
 
-    def _obstacle(self, recipe: Recipe, from_torch: bool) -> str | None:
+    @property
+    def _fixed(self) -> str | None:
+        """Why techniques cannot change the original, or None."""
+        return self.prepared.original.reference.fixed
+
+    def _obstacle(self, recipe: Recipe) -> str | None:
         """Why a recipe cannot work here, said before any time is spent on it."""
-        if recipe.techniques and not from_torch:
-            return "techniques change a torch module, and the model came as .onnx"
+        if recipe.techniques and (why := self._fixed):
+            return why
+        if self.prepared.original.scripted and get_runtime(recipe.target.runtime).keeps_weights_only:
+            return SCRIPTED
         if recipe.trains and self.prepared.training is None:
             return "it trains: give --train-data, of patients that are not judged"
         return recipe.obstacle(self.machine)
 
-    def _search(self, baseline: Trial, planned: list[Trial]) -> list[Trial]:
+    def _promise(self, trial: Trial) -> float:
+        """Chance that a trial would be confirmed, foretold from selection."""
         parts = {p.name: p for p in self.prepared.data.parts}
         ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
+        return predict_confirmation(trial.verdict, ratio) if trial.verdict is not None else 0.0
 
-        def promise(trial: Trial) -> float:
-            return predict_confirmation(trial.verdict, ratio) if trial.verdict is not None else 0.0
+    def _mixed(self, trials: list[Trial]) -> list[Trial]:
+        def holds(trial: Trial) -> bool:
+            return trial.ok and trial.outcome is not Outcome.INFERIOR and self._promise(trial) >= LIKELY
 
+        return Mixer(self.runner, self._try, holds, self._leave_out).run(trials)
+
+    def _search(self, baseline: Trial, planned: list[Trial]) -> list[Trial]:
         minutes = self.config.reduction.training_minutes
-        search = Search(SearchSpace(self.config, self.prepared.training is not None, minutes), promise)
+        search = Search(SearchSpace(self.config, self.prepared.training is not None, minutes), self._promise)
         done: list[Trial] = []
         while (proposal := search.next([baseline, *planned, *done])) is not None:
             if not done:
@@ -110,7 +135,7 @@ class Trials:
         return done
 
     def _try(self, proposal: Proposal) -> Trial:
-        why = self._obstacle(proposal.recipe, True)
+        why = self._obstacle(proposal.recipe)
         trial = _skipped(proposal, why) if why else None
         if trial is None:
             spent = self._spent() and self.runner.known(proposal.recipe.key) is None
