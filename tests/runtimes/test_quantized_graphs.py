@@ -116,6 +116,31 @@ def test_excluded_layers_keep_floats(runtime, prepared, tmp_path):
     assert "1 of 3" in proof(("stem", "head"), "two")
 
 
+class Chain(nn.Module):
+    """(N, 1, 16, 16) to 2 logits through rectified convolutions with a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = torch.relu(self.a(x))
+        return self.head(torch.relu(self.c(torch.relu(self.b(first))) + first).mean((2, 3)))
+
+
+@pytest.mark.parametrize("runtime", INT8)
+def test_excluding_a_layer_never_makes_the_rest_wrong(runtime, tmp_path):
+    """Rectifiers included: what enters an excluded layer is what the network computes, not a rounded stand-in."""
+    torch.manual_seed(0)
+    case = Case(Chain().eval(), (1, 16, 16), tmp_path)
+    _, session = case.build(target(runtime), tmp_path / "all")
+    everything = case.error(session)
+    for exclude in (("a",), ("b",), ("c",), ("head",), ("b", "c"), ("a", "b", "c")):
+        _, session = case.build(target(runtime, exclude=exclude), tmp_path / "-".join(exclude))
+        assert case.error(session) < 1.3 * everything, exclude
+
+
 @pytest.mark.parametrize("runtime", INT8)
 def test_an_unknown_layer_is_refused_with_near_names(runtime, prepared, tmp_path):
     with pytest.raises(InputError, match=r"'bodi'.*did you mean body"):

@@ -25,6 +25,8 @@ _HISTOGRAM_CASES = 64
 """Histograms keep every inner value of every case in memory."""
 _PERCENTILE = 99.99
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
+_ORDERLY = ("Relu", "Clip", "LeakyRelu", "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
+"""Operators that hand on the values that enter them, so that rounding before them is rounding after them."""
 _BLOCKS = {8: 128, 4: 32}
 """Values of a weight that share one scale, by bits."""
 
@@ -125,6 +127,7 @@ def _static(
         reduce_range=not vnni,
         op_types_to_quantize=_PRODUCTS if facts.transformer else None,
         nodes_to_exclude=[*kept, *preparing],
+        keep_activations=bool(kept),
     )
     if _free_entries(path, set(kept)):
         notes.append("layers that feed an excluded one give floats, and so run in FP32 too where they are convolutions")
@@ -133,11 +136,16 @@ def _static(
     return tuple(notes)
 
 
-def _calibrated(prepared: str, path: Path, reader: _Calibration, ranges: str, **settings: Any) -> None:
+def _calibrated(
+    prepared: str, path: Path, reader: _Calibration, ranges: str, keep_activations: bool, **settings: Any
+) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     methods = {"entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
-    options = {"mean": {"CalibMovingAverage": True}, "percentile": {"CalibPercentile": _PERCENTILE}}
+    options: dict[str, dict[str, Any]] = {
+        "mean": {"CalibMovingAverage": True},
+        "percentile": {"CalibPercentile": _PERCENTILE},
+    }
     try:
         quantize_static(
             prepared,
@@ -148,7 +156,8 @@ def _calibrated(prepared: str, path: Path, reader: _Calibration, ranges: str, **
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=methods.get(ranges, CalibrationMethod.MinMax),
-            extra_options=options.get(ranges, {}),
+            # Rounding to unsigned values stands in for a Relu that is taken out; floats need the Relu itself.
+            extra_options={**options.get(ranges, {}), "QDQKeepRemovableActivations": keep_activations},
             **settings,
         )
     except (ValueError, IndexError, MemoryError) as error:
@@ -188,15 +197,18 @@ def _free_entries(path: Path, kept: set[str]) -> bool:
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     passed = set()
-    for node in graph.node:
-        if node.name not in kept:
-            continue
+    waiting = [node for node in graph.node if node.name in kept]
+    while waiting:
+        node = waiting.pop()
         for slot, name in enumerate(node.input):
             back = makers.get(name)
+            if back is not None and back.op_type in _ORDERLY:
+                waiting.append(back)
             rounding = makers.get(back.input[0]) if back is not None and back.op_type == "DequantizeLinear" else None
             if back is not None and rounding is not None and rounding.op_type == "QuantizeLinear":
                 node.input[slot] = rounding.input[0]
                 passed |= {back.name, rounding.name}
+                waiting += [m for m in [makers.get(rounding.input[0])] if m is not None and m.op_type in _ORDERLY]
     for last in ("DequantizeLinear", "QuantizeLinear"):
         used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
         for node in [n for n in graph.node if n.op_type == last and n.name in passed and n.output[0] not in used]:
