@@ -6,7 +6,7 @@ OUT ?= primum-demo
 export PRIMUM_DATA ?= $(wildcard ../shared/data)
 export PRIMUM_ORACLES ?= $(wildcard ../shared/oracles)
 
-.PHONY: install demo test check format test-real bench coverage clean
+.PHONY: install demo test check format test-real bench bench-runtimes coverage clean
 
 install: .venv/installed
 
@@ -37,6 +37,9 @@ test-real: install
 	$(BIN)/pytest -m "real or slow" -n 1
 
 bench: install
+	$(BIN)/python benchmarks/peers.py
+
+bench-runtimes: install
 	$(BIN)/python benchmarks/runtimes.py
 
 coverage: install

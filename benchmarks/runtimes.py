@@ -1,4 +1,4 @@
-"""Every runtime and precision on one ResNet-18, interleaved in one run: `make bench`.
+"""Every runtime and precision on one ResNet-18, interleaved in one run: `make bench-runtimes`.
 
 The network is that of examples/chest_xray with random weights: speed does not depend on them, and no data are needed.
 """
