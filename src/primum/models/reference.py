@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from primum.errors import InputError, UnsafeInput
@@ -100,24 +101,32 @@ def existing(path: Path) -> Path:
 def find_factory(name: str) -> Callable[[], torch.nn.Module]:
     """Import `module:callable`; the current folder is importable, as it is for `python -m`.
 
-    Raises InputError naming the part that is missing. This is the one place where the user's own code runs.
+    Raises InputError naming the part that is missing.
     """
     module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise InputError(f"--model {name}: no module can be called {module_name!r}")
+    factory = getattr(import_own(module_name, f"--model {name}"), attribute, None)
+    if not callable(factory):
+        raise InputError(f"--model {name}: the module {module_name} has no callable {attribute!r}")
+    return factory  # type: ignore[no-any-return]
+
+
+def import_own(name: str, asked: str) -> ModuleType:
+    """The user's own module `name`, whose code runs; the current folder is importable. `asked` begins each message.
+
+    Raises InputError naming the part that is missing, or what the module raised.
+    """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"{asked}: no module can be called {name!r}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"--model {name}: no module {error.name!r} can be imported from here (run from the folder that holds it, "
+            f"{asked}: no module {error.name!r} can be imported from here (run from the folder that holds it, "
             "or install it)"
         ) from error
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"--model {name}: {module_name} cannot be imported ({error})") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise InputError(f"--model {name}: the module {module_name} has no callable {attribute!r}")
-    return factory  # type: ignore[no-any-return]
+    # A user's own module raises whatever it raises.
+    except Exception as error:
+        raise InputError(f"{asked}: {name} cannot be imported ({error})") from error

@@ -15,7 +15,7 @@ from primum.config import explain
 from primum.errors import InputError
 from primum.hardware.machine import Machine
 from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
-from primum.techniques.registry import TechniqueConfig, in_order, make, name_of, obstacle, technique_of
+from primum.techniques.registry import TechniqueConfig, in_order, make, name_of, obstacle, own_code, technique_of
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """Twelve hex digits that depend on the content alone."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True)
+        """Twelve hex digits that depend on the content alone, the code of a user's own technique included."""
+        plain, own = self.to_dict(), own_code(self.techniques)
+        canonical = json.dumps({**plain, "code": own} if own else plain, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     @property

@@ -9,15 +9,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.errors import TrialError
 from primum.files import folder, write_json
 from primum.models.signature import Signature
 from primum.models.torch_module import build as build_module
@@ -25,7 +27,7 @@ from primum.runtimes.export import export_onnx
 from primum.study.original import Original
 from primum.study.recipe import Recipe
 from primum.techniques.context import TrainingData
-from primum.techniques.registry import Context, name_of, technique_of
+from primum.techniques.registry import Context, apply_one, name_of, own_code, technique_of
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +89,7 @@ def stage(original: Original, recipe: Recipe, workshop: Workshop, needs_onnx: bo
         return Staged(place / _EXPORT, None, expected, tuple(record["notes"]), float(record["seconds"]))
     began = time.monotonic()
     module, notes = apply_stages(original, recipe, workshop)
-    expected = _outputs(module, workshop)
+    expected = _outputs(module, original.signature, workshop)
     if not needs_onnx:
         return Staged(None, module, expected, notes, time.monotonic() - began)
     with folder(place) as whole:
@@ -115,7 +117,7 @@ def apply_stages(original: Original, recipe: Recipe, workshop: Workshop) -> tupl
         work = workshop.stages / f"{stage_key(original, recipe, number, workshop)}-work"
         work.mkdir(parents=True, exist_ok=True)
         context = replace(base, work=work, notes=[])
-        module = technique_of(config).apply(module, config, context)
+        module = apply_one(module, config, context)
         notes += [f"{name_of(config)}: {text}" for text in context.notes]
     return module.eval(), tuple(notes)
 
@@ -124,23 +126,30 @@ def stage_key(original: Original, recipe: Recipe, number: int, workshop: Worksho
     """Twelve hex digits of what the network after `number` techniques depends on."""
     techniques = recipe.techniques[:number]
     used = [technique_of(t) for t in techniques]
-    parts = {
+    parts: dict[str, Any] = {
         "original": original.digest,
         "techniques": recipe.to_dict()["techniques"][:number],
         "seed": recipe.seed,
         "train": workshop.training.digest if workshop.training and any(t.trains for t in used) else "",
         "target": recipe.target.model_dump(mode="json") if any(t.measures for t in used) else "",
     }
+    if own := own_code(techniques):
+        parts["code"] = own
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _outputs(module: torch.nn.Module, workshop: Workshop) -> NDArray[np.float32]:
+def _outputs(module: torch.nn.Module, signature: Signature, workshop: Workshop) -> NDArray[np.float32]:
+    """Raw outputs on the first calibration cases; TrialError where there are more or fewer than the original gives."""
     import torch
 
     rows = workshop.calibration[:CHECKED]
     with torch.inference_mode():
         out = module(torch.from_numpy(np.load(workshop.inputs, mmap_mode="r")[rows].copy()))
-    return np.asarray(out.float().numpy()).reshape(len(out), -1)
+    flat = np.asarray(out.float().numpy()).reshape(len(out), -1)
+    wanted = signature.outputs * math.prod(signature.spatial)
+    if flat.shape != (len(rows), wanted):
+        raise TrialError(f"the changed network gives {flat.shape[1]} outputs a case, the original {wanted}")
+    return flat
 
 
 def _measure(recipe: Recipe, signature: Signature, cases: NDArray[np.float32]) -> Callable[[torch.nn.Module], float]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from primum.config import explain
-from primum.errors import InputError
+from primum.errors import InputError, TrialError
+from primum.files import sha256
 from primum.hardware.machine import Machine
+from primum.models.reference import import_own
 from primum.techniques.context import Context
 
 if TYPE_CHECKING:
@@ -57,6 +63,8 @@ class Technique:
     """Leaves modules that run in torch alone: no export."""
     obstacle: Callable[[Any, Machine], str | None] | None = None
     """Why a config cannot work on a machine, known before any time is spent."""
+    module: Callable[[Any], str] | None = None
+    """The module of the user's that a config names: what it makes depends on its code."""
 
 
 _BY_NAME: dict[str, Technique] = {}
@@ -73,6 +81,7 @@ def technique(
     measures: bool = False,
     torch_only: bool = False,
     obstacle: Callable[[Any, Machine], str | None] | None = None,
+    module: Callable[[Any], str] | None = None,
 ) -> Callable[[C], C]:
     """Class decorator: register a config type under `name` with the function that applies it.
 
@@ -87,7 +96,7 @@ def technique(
             config.__qualname__,
         ):
             raise InputError(f"there is a technique {name!r} already ({known.config.__module__}): choose another name")
-        entry = Technique(name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle)
+        entry = Technique(name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle, module)
         _BY_NAME[name] = _BY_TYPE[config] = entry
         return config
 
@@ -95,7 +104,11 @@ def technique(
 
 
 def technique_of(config: TechniqueConfig) -> Technique:
-    """The registered technique of a config."""
+    """The registered technique of a config. InputError where its type was never registered."""
+    if type(config) not in _BY_TYPE:
+        raise InputError(
+            f"{type(config).__name__} is no technique yet: decorate it with primum.technique(name, function)"
+        )
     return _BY_TYPE[type(config)]
 
 
@@ -111,18 +124,49 @@ def names_that_train() -> frozenset[str]:
 
 def obstacle(config: TechniqueConfig, machine: Machine) -> str | None:
     """Why this config cannot work on `machine`, or None."""
+    if type(config).__module__ == "__main__":
+        return "other processes cannot import the script that runs: put it into a module that can be imported"
     found = technique_of(config).obstacle
     return found(config, machine) if found else None
 
 
 def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:
-    """A config from its name and settings (as in a recipe file). Raises InputError."""
+    """A config from its name and settings (as in a recipe file); "module:name" imports the user's module first.
+
+    Raises InputError.
+    """
+    own, colon, plain = name.rpartition(":")
+    if colon:
+        import_own(own, f"technique {name}")
+        name = plain
     if name not in _BY_NAME:
         raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}")
     try:
         return _BY_NAME[name].config.model_validate(settings or {})
     except ValidationError as error:
         raise InputError(f"technique {name}: {explain(error)}") from error
+
+
+def own_code(configs: Iterable[TechniqueConfig]) -> dict[str, str]:
+    """SHA-256 of the source of each module of the user's that these configs run, by its name.
+
+    What such a module imports in turn is not followed.
+    """
+    names = set()
+    for config in configs:
+        found = technique_of(config)
+        names |= {type(config).__module__, *([found.module(config)] if found.module else [])}
+    return {name: _source(name) for name in sorted(names) if name.split(".")[0] != "primum"}
+
+
+@functools.cache
+def _source(name: str) -> str:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    file = getattr(sys.modules.get(name), "__file__", None) or (spec.origin if spec is not None else None)
+    return sha256(Path(file)) if file and Path(file).is_file() else ""
 
 
 def in_order(configs: tuple[TechniqueConfig, ...]) -> None:
@@ -136,6 +180,16 @@ def in_order(configs: tuple[TechniqueConfig, ...]) -> None:
             )
 
 
+def apply_one(model: torch.nn.Module, config: TechniqueConfig, context: Context) -> torch.nn.Module:
+    """Apply one technique, which may change `model` itself. TrialError where it gives no torch module."""
+    from torch import nn
+
+    made = technique_of(config).apply(model, config, context)
+    if not isinstance(made, nn.Module):
+        raise TrialError(f"{name_of(config)} returned {type(made).__name__}, not a torch module")
+    return made
+
+
 def apply_all(model: torch.nn.Module, configs: tuple[TechniqueConfig, ...], context: Context) -> torch.nn.Module:
     """Apply techniques in order to a copy of `model`."""
     import copy
@@ -144,5 +198,5 @@ def apply_all(model: torch.nn.Module, configs: tuple[TechniqueConfig, ...], cont
         return model
     model = copy.deepcopy(model)
     for config in configs:
-        model = technique_of(config).apply(model, config, context)
+        model = apply_one(model, config, context)
     return model.eval()

@@ -86,7 +86,11 @@ def _given(model: torch.nn.Module, config: GivenStudent, context: Context) -> to
     return found.module
 
 
-@technique("given_student", _given, Stage.DISTIL, reshapes=True)
+def _module(config: GivenStudent) -> str:
+    return config.factory.partition(":")[0]
+
+
+@technique("given_student", _given, Stage.DISTIL, reshapes=True, module=_module)
 class GivenStudent(TechniqueConfig):
     """A student of the user's own, with the inputs and outputs of the original."""
 

@@ -83,7 +83,7 @@ class Trials:
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
         more, left_out = [], []
-        for recipe in dict.fromkeys(given):
+        for recipe in {r.key: r for r in given}.values():
             why = self._obstacle(recipe)
             if why:
                 left_out.append(LeftOut(str(recipe), why))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from primum.errors import InputError, TrialError
 from primum.hardware.machine import Machine
+from primum.models.reference import import_own
 from primum.techniques.quantization.manager import QuantizationManager
 from primum.techniques.registry import Context, TechniqueConfig, technique
 
@@ -21,15 +21,19 @@ def load_manager(name: str, settings: dict[str, Any]) -> QuantizationManager:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise InputError(f"manager {name!r}: write it as module:Class")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"manager {name!r} cannot be imported: {error}") from error
+    if module == "__main__":
+        raise InputError(
+            f"manager {name!r}: put it into a module that can be imported; other processes cannot import this"
+        )
+    found = getattr(import_own(module, f"manager {name!r}"), attribute, None)
+    if found is None:
+        raise InputError(f"manager {name!r} cannot be imported: {module} has no {attribute}")
     if not (isinstance(found, type) and issubclass(found, QuantizationManager)):
         raise InputError(f"manager {name!r} is no subclass of primum.QuantizationManager")
     try:
         return found(**settings)
-    except TypeError as error:
+    # A user's own class raises whatever it raises.
+    except Exception as error:
         raise InputError(f"manager {name!r} does not take these settings: {error}") from error
 
 
@@ -52,7 +56,11 @@ def _apply(model: torch.nn.Module, config: CustomQuantization, context: Context)
     return result.model
 
 
-@technique("custom_quantization", _apply, reshapes=True, obstacle=_obstacle)
+def _module(config: CustomQuantization) -> str:
+    return config.manager.partition(":")[0]
+
+
+@technique("custom_quantization", _apply, reshapes=True, obstacle=_obstacle, module=_module)
 class CustomQuantization(TechniqueConfig):
     """Apply `_custom_quantization_logic` of a subclass of QuantizationManager, from a module that can be imported."""
 
