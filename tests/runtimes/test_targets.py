@@ -64,3 +64,21 @@ def test_a_setting_that_would_do_nothing_is_refused(settings, said):
 def test_it_prints_as_one_word_with_what_is_unusual():
     target = Target(runtime="openvino", precision="int8", ranges="mean", exclude=("stem", "head"), threads=2)
     assert str(target) == "openvino[int8, ranges=mean, without stem+head, threads=2]"
+
+
+@pytest.mark.slow
+def test_a_mode_of_torch_compile_gives_the_same_numbers(tmp_path):
+    import nets
+    import numpy as np
+    import torch
+
+    from primum.models.signature import Signature
+    from primum.runtimes.base import BuildSource, get_runtime
+
+    signature = Signature(input_shape=(1, 32, 32), outputs=1, classes=("a", "b"))
+    x = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
+    target, runtime = Target(runtime="inductor", mode="reduce-overhead", threads=1), get_runtime("inductor")
+    runtime.build(BuildSource(signature, nets.build(), None, x), target, tmp_path)
+    with torch.inference_mode():
+        expected = nets.build()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(runtime.open(tmp_path, target, nets.build).run(x), expected, atol=1e-5)

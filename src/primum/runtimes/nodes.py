@@ -106,3 +106,10 @@ def before_layers(model: onnx.ModelProto) -> tuple[str, ...]:
         else:
             names.append(node.name)
     return tuple(names)
+
+
+def forget_constants(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Remove the initializers among `names` that nothing reads any more."""
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name in names - used]:
+        graph.initializer.remove(tensor)

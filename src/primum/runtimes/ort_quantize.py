@@ -1,10 +1,9 @@
-"""8-bit and 4-bit graphs for ONNX Runtime, from a lossless export."""
+"""8-bit graphs for ONNX Runtime, from a lossless export."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from primum.hardware.machine import this_machine
 from primum.runtimes.base import BuildSource, Target
 from primum.runtimes.facts import GraphFacts, graph_facts, infeasible
 from primum.runtimes.folding import ALREADY, fold_rounded_weights
-from primum.runtimes.nodes import before_layers, name_nodes, nodes_of, stems_from
+from primum.runtimes.nodes import before_layers, forget_constants, name_nodes, nodes_of, stems_from
+from primum.runtimes.ort_weights import compress_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -27,8 +27,6 @@ _PERCENTILE = 99.99
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
 _ORDERLY = ("Relu", "Clip", "LeakyRelu", "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
 """Operators that hand on the values that enter them, so that rounding before them is rounding after them."""
-_BLOCKS = {8: 128, 4: 32}
-"""Values of a weight that share one scale, by bits."""
 
 
 def quantize_graph(source: BuildSource, export: Path, target: Target, path: Path) -> tuple[str, ...]:
@@ -50,7 +48,7 @@ def quantize_graph(source: BuildSource, export: Path, target: Target, path: Path
         onnx.save(model, path)
         return (ALREADY,)
     if target.precision.endswith("-weights"):
-        return _weights(model, target, path)
+        return compress_weights(model, target, path)
     # Messages of the quantizer go to the root logger.
     root = logging.getLogger()
     level = root.level
@@ -213,7 +211,7 @@ def _free_entries(path: Path, kept: set[str]) -> bool:
         used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
         for node in [n for n in graph.node if n.op_type == last and n.name in passed and n.output[0] not in used]:
             graph.node.remove(node)
-            _forget(graph, set(node.input[1:]))
+            forget_constants(graph, set(node.input[1:]))
     onnx.save(model, path)
     return bool(passed)
 
@@ -236,73 +234,6 @@ def _free_answer(path: Path) -> bool:
     maker.output[0] = graph.output[0].name
     graph.node.remove(back)
     graph.node.remove(rounding)
-    _forget(graph, {*back.input[1:], *rounding.input[1:]})
+    forget_constants(graph, {*back.input[1:], *rounding.input[1:]})
     onnx.save(model, path)
     return True
-
-
-def _forget(graph: onnx.GraphProto, names: set[str]) -> None:
-    """Remove the initializers among `names` that nothing reads any more."""
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [t for t in graph.initializer if t.name in names - used]:
-        graph.initializer.remove(tensor)
-
-
-def _weights(model: onnx.ModelProto, target: Target, path: Path) -> tuple[str, ...]:
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
-    bits = 8 if target.precision == "int8-weights" else 4
-    kept = [node.name for node in nodes_of(model, target.exclude)]
-    total = graph_facts(model).products
-    model = _products_only(model, kept)
-    quantizer = MatMulNBitsQuantizer(
-        model, bits=bits, block_size=_BLOCKS[bits], is_symmetric=True, accuracy_level=4, nodes_to_exclude=kept
-    )
-    _quietly(quantizer.process)
-    done = sum(node.op_type == "MatMulNBits" for node in quantizer.model.model.graph.node)
-    if not done:
-        raise TrialError("ONNX Runtime compressed no matrix product of this graph")
-    onnx.save(quantizer.model.model, path)
-    return (f"weights of {done} of {total} matrix products stored in {bits} bits, blocks of {_BLOCKS[bits]}",)
-
-
-def _quietly(work: Callable[[], Any]) -> None:
-    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        work()
-    finally:
-        logger.disabled = disabled
-
-
-def _products_only(model: onnx.ModelProto, kept: list[str]) -> onnx.ModelProto:
-    """Every Gemm with a stored weight as MatMul and Add, the form that 4-bit products exist in."""
-    from onnx import helper, numpy_helper
-
-    graph = model.graph
-    stored = {t.name: t for t in graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    turned: set[str] = set()
-    for node in graph.node:
-        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        plain = not settings.get("transA", 0) and settings.get("alpha", 1.0) == settings.get("beta", 1.0) == 1.0
-        if node.op_type != "Gemm" or node.name in kept or node.input[1] not in stored or not plain:
-            nodes.append(node)
-            continue
-        weight = node.input[1]
-        if settings.get("transB", 0):
-            weight = f"{node.name}/weight"
-            turned.add(node.input[1])
-            values = numpy_helper.to_array(stored[node.input[1]])
-            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values.T), weight))
-        has_bias = len(node.input) > 2 and bool(node.input[2])
-        product = f"{node.name}/product" if has_bias else node.output[0]
-        nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=node.name))
-        if has_bias:
-            nodes.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}/bias"))
-    nodes = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    _forget(graph, turned)
-    return model
