@@ -30,7 +30,7 @@ class Olive:
         asked: dict[str, Any] = {"model": source, "calibration": calibration, "out": out, "transformer": transformer}
         command = [str(self.python), str(HERE / "olive_worker.py"), json.dumps(asked, default=str)]
         # Nothing is to be fetched or reported while it works.
-        quiet = {"OLIVE_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+        quiet = {"OLIVE_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
         try:
             done = subprocess.run(
                 command,

@@ -16,6 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+# From 1.29 ONNX Runtime reports what it runs, on Linux too, unless it is told not to before it loads.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import numpy as np
 from peer_models import NETWORKS, SEED, Network
 from peer_olive import Olive, default_place, olive_environment
