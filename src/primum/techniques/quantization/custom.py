@@ -25,7 +25,7 @@ def load_manager(name: str, settings: dict[str, Any]) -> QuantizationManager:
         raise InputError(
             f"manager {name!r}: put it into a module that can be imported; other processes cannot import this"
         )
-    found = getattr(import_own(module, f"manager {name!r}"), attribute, None)
+    found = getattr(import_own(module, f"manager {name!r} cannot be imported"), attribute, None)
     if found is None:
         raise InputError(f"manager {name!r} cannot be imported: {module} has no {attribute}")
     if not (isinstance(found, type) and issubclass(found, QuantizationManager)):
