@@ -65,7 +65,6 @@ def test_weights_of_matrix_products_are_stored_smaller_where_they_are_the_networ
     encoder = dataclasses.replace(FACTS, image_input=False, graph=LINEAR)
     balanced = names(OptimizationConfig(), encoder)
     assert "openvino[int8-weights]" in balanced and not any("int4" in name for name in balanced)
-    assert "onnxruntime[fp32, fused_attention]" in balanced
     assert "openvino[int4-weights]" in names(OptimizationConfig(level=OptimizationLevel.AGGRESSIVE), encoder)
 
 

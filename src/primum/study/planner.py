@@ -74,10 +74,8 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
     proposals: list[Proposal] = []
     left_out: list[LeftOut] = []
 
-    def consider(why: str, runtime: str, precision: str = "fp32", channels_last: bool = False, **more: bool) -> None:
-        target = Target(
-            runtime=runtime, precision=precision, channels_last=channels_last, threads=config.threads, **more
-        )
+    def consider(why: str, runtime: str, precision: str = "fp32", channels_last: bool = False) -> None:
+        target = Target(runtime=runtime, precision=precision, channels_last=channels_last, threads=config.threads)
         recipe = Recipe(target)
         reason = _obstacle(target, config, facts, machine)
         if reason:
@@ -87,8 +85,6 @@ def plan(config: OptimizationConfig, facts: ModelFacts, machine: Machine) -> Pla
 
     consider("lossless: the graph in ONNX Runtime", "onnxruntime")
     consider("lossless: the graph in OpenVINO", "openvino")
-    if facts.graph is not None and facts.graph.transformer:
-        consider("lossless: attention as one operator", "onnxruntime", fused_attention=True)
     consider("INT8 weights and activations, ranges calibrated by NNCF", "openvino", "int8")
     consider("INT8 weights and activations, QDQ per channel U8S8", "onnxruntime", "int8")
     consider("this CPU multiplies BF16 in hardware", "openvino", "bf16")

@@ -32,7 +32,16 @@ from primum.validation.gate import judge
 from primum.validation.metrics import auroc
 from primum.validation.verdict import Verdict
 
-PARITY = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 0.15, "int8": 0.6, "int8-dynamic": 0.6}
+PARITY = {
+    "fp32": 1e-3,
+    "fp16": 2e-2,
+    "bf16": 0.15,
+    "int8": 0.6,
+    "int8-dynamic": 0.6,
+    "int8-weights": 0.15,
+    "int4-weights": 0.6,
+    "nf4-weights": 0.6,
+}
 """Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
 BACKWARDS = 0.35
 """An AUROC of the original below this is taken for swapped labels."""
