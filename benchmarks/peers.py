@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"\n{NETWORKS[name].title}", flush=True)
             done.append(compare(NETWORKS[name], Path(scratch) / name, olive, rounds, asked.quick))
             print("\n".join(["", *lines(done[-1])]), flush=True)
-    _write(done, asked.out)
+            _write(done, asked.out)
     return int(not all(o.passed for o in done))
 
 
@@ -155,7 +155,7 @@ def compare(network: Network, place: Path, olive: Olive, rounds: int, quick: boo
         tried=tuple(_tried(delivery)),
         machine=f"{machine.cpu}, {machine.cores} cores, {', '.join(machine.features)}",
         versions=_versions(machine.libraries, olive),
-        setting=f"{rounds} rounds of {taken[chosen].shape[1]} calls, {cases} cases judged; load average "
+        setting=f"{'--quick, ' if quick else ''}{rounds} rounds of {taken[chosen].shape[1]} calls, {cases} cases judged; load average "
         f"{before:.1f} before and {os.getloadavg()[0]:.1f} after",
     )
 
