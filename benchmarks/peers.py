@@ -155,8 +155,8 @@ def compare(network: Network, place: Path, olive: Olive, rounds: int, quick: boo
         tried=tuple(_tried(delivery)),
         machine=f"{machine.cpu}, {machine.cores} cores, {', '.join(machine.features)}",
         versions=_versions(machine.libraries, olive),
-        setting=f"{'--quick, ' if quick else ''}{rounds} rounds of {taken[chosen].shape[1]} calls, {cases} cases judged; load average "
-        f"{before:.1f} before and {os.getloadavg()[0]:.1f} after",
+        setting=f"{'--quick, ' if quick else ''}{rounds} rounds of {taken[chosen].shape[1]} calls, {cases} cases "
+        f"judged; load average {before:.1f} before and {os.getloadavg()[0]:.1f} after",
     )
 
 
