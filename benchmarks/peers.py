@@ -253,7 +253,12 @@ def _tried(delivery: Delivery) -> list[str]:
     found = []
     for trial in delivery.result.trials:
         if trial.ok and trial.timings is not None:
-            found.append(f"{trial.recipe}: {trial.timings.ratio:.2f}x, {trial.outcome.value}")
+            t = trial.timings
+            busy = ", busy" if t.contended else ""
+            found.append(
+                f"{trial.recipe}: {t.ratio:.2f}x, ranked by {trial.speed:.2f}x, p50 {t.p50:.3g} ms{busy}, "
+                f"{trial.outcome.value}"
+            )
         else:
             found.append(f"{trial.recipe}: {trial.status.value}: {trial.reason}")
     reasons: dict[str, list[str]] = {}
