@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,14 +85,15 @@ def lines(outcome: Outcome) -> list[str]:
     return [*made, "", f"**{verdict(outcome)}.**", *([""] if outcome.skipped else []), *outcome.skipped]
 
 
-def page(outcomes: list[Outcome]) -> str:
-    """docs/bench.md."""
+def page(outcomes: list[Outcome], missing: Sequence[str] = ()) -> str:
+    """docs/bench.md; `missing` are the titles of networks that were not run."""
     passed = sum(o.passed for o in outcomes)
     parts = [
         "# Against what a user would pick instead",
         "",
         f"`make bench`. **On {passed} of {len(outcomes)} networks the artifact that primum chooses is at least as fast "
         "as the fastest peer.**",
+        *([f"Not run: {'; '.join(missing)}."] if missing else []),
         "",
         "Each contestant runs in a fresh process, one case a call, on all cores, after warming up. All are timed in "
         "one run, in rounds of shuffled order, so that a slow minute of the machine hits all alike. `x eager` is "

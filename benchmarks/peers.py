@@ -278,7 +278,8 @@ def _write(done: list[Outcome], out: Path) -> None:
     known = json.loads(store.read_text()) if store.is_file() else {}
     known |= {o.network: asdict(o) for o in done}
     store.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    out.write_text(page([outcome_of(known[name]) for name in NETWORKS if name in known]), encoding="utf-8")
+    missing = [network.title for name, network in NETWORKS.items() if name not in known]
+    out.write_text(page([outcome_of(known[name]) for name in NETWORKS if name in known], missing), encoding="utf-8")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

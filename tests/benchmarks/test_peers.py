@@ -76,6 +76,8 @@ def test_the_page_is_the_stored_figures(parts):
     assert text.count("\n## A network") == 2
     assert text.count("**PASS:") == text.count("**FAIL:") == 1
     assert "Olive: no" in text
+    assert "Not run" not in text
+    assert "Not run: A large one." in page.page([won], ["A large one"])
     table = [line for line in page.lines(replace(won)) if line.startswith("| ")][1:]
     assert [line.split("|")[1].strip() for line in table] == ["**ours**", "best", "slow", "eager"]
 
