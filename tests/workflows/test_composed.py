@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import blobs
 import pytest
+from safetensors.torch import load_file, save_file
 from studies import config, run
 
+import primum
 from primum.config import OptimizationLevel, ReductionConfig
 from primum.errors import InputError
 from primum.runtimes.base import Target
@@ -102,3 +104,28 @@ def test_a_pruned_network_cannot_be_packaged_for_the_originals_factory(workshop,
     asked = config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",))
     result = run(workshop, tmp_path / "out", config=asked, recipes=(eager,), train_data=lesson).result
     assert any(item.what == str(eager) and "factory" in item.why for item in result.left_out)
+
+
+def test_infeasible_wishes_are_refused_before_any_time_is_spent(workshop, tmp_path):
+    """A network of convolutions alone has nothing that 4 bits exist for; zeros in a pattern need hardware."""
+    state = load_file(workshop.weights)
+    state["head.weight"] = state["head.weight"].reshape(1, 256, 2, 2)
+    save_file(state, tmp_path / "weights.safetensors")
+    wishes = (
+        Recipe(Target(runtime="onnxruntime", precision="int4-weights", threads=1)),
+        Recipe(Target(runtime="onnxruntime", threads=1), (make("prune_n_of_m", {}),)),
+    )
+    result = primum.optimize(
+        "nets:convolutions",
+        workshop.many,
+        tmp_path / "out",
+        checkpoint=tmp_path / "weights.safetensors",
+        patient_column="patient_id",
+        preprocessing=workshop.many.parent / "preprocessing.yaml",
+        config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)),
+        recipes=wishes,
+    ).result
+    reasons = {item.what: item.why for item in result.left_out}
+    assert "4-bit convolutions do not exist" in reasons[str(wishes[0])]
+    assert "sparse tensor cores" in reasons[str(wishes[1])]
+    assert not any(t.recipe in reasons for t in result.trials)
