@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import blobs
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from studies import config, run
@@ -73,6 +74,11 @@ def test_what_was_trained_is_kept_and_found_again(searched):
     trials = [t for t in searched.result.trials if "distill" in t.recipe and not t.recipe_data.get("seed")]
     # One export serves FP32 and INT8 of the same stages: each names the same seconds of training in its effort.
     assert len({k["recipe"].split(" -> ")[0] for k in recovered}) <= len(trials)
+
+
+def test_training_knows_patients_by_pseudonym(searched, lesson):
+    units = np.load(searched.artifact.parent / "study" / "train" / "units.npy", allow_pickle=False)
+    assert len(set(units)) == 300 and not any(str(unit) in lesson.read_text() for unit in units)
 
 
 def test_the_report_sets_techniques_beside_one_another(searched):
