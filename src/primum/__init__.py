@@ -6,9 +6,13 @@ The public names load lazily: importing primum loads neither torch nor a runtime
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from primum.version import VERSION as __version__
+
+# Since 1.29 ONNX Runtime keeps a device id and reports events on Linux too, unless this is set before it loads.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _PUBLIC = {
     "load": "primum.runtimes.load",

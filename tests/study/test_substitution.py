@@ -8,7 +8,8 @@ from onnx import helper
 from torch import nn
 
 from primum.runtimes.export import export_onnx
-from primum.study.substitution import Change, Network, Range, layer_name, open_graph
+from primum.runtimes.nodes import module_path
+from primum.study.substitution import Change, Network, Range, open_graph
 
 
 class Shared(nn.Module):
@@ -53,15 +54,15 @@ def test_layers_carry_the_modules_names(network):
 
 def test_names_of_the_tracing_exporter_and_of_strangers():
     node = helper.make_node("Conv", ["x", "onnx::Conv_193"], ["y"], name="/layer1/layer1.0/conv1/Conv")
-    assert layer_name(node, {"onnx::Conv_193": None}) == "layer1.0.conv1"
-    assert layer_name(helper.make_node("Conv", ["x", "stem.0.weight"], ["y"]), {"stem.0.weight": None}) == "stem.0"
-    assert layer_name(helper.make_node("Gemm", ["x", "W"], ["y"], name="dense"), {"W": None}) == "dense"
-    assert layer_name(helper.make_node("Gemm", ["x", "W"], ["y"]), {"W": None}) == "y"
+    assert module_path(node, {"onnx::Conv_193": None}) == "layer1.0.conv1"
+    assert module_path(helper.make_node("Conv", ["x", "stem.0.weight"], ["y"]), {"stem.0.weight": None}) == "stem.0"
+    assert module_path(helper.make_node("Gemm", ["x", "W"], ["y"], name="dense"), {"W": None}) == "dense"
+    assert module_path(helper.make_node("Gemm", ["x", "W"], ["y"]), {"W": None}) == "y"
     odd = helper.make_node("MatMul", ["x", "val_3"], ["y"], name="node_linear")
     odd.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'block.fc', 'linear']")
-    assert layer_name(odd, {"val_3": None}) == "block.fc"
+    assert module_path(odd, {"val_3": None}) == "block.fc"
     odd.metadata_props[0].value = "__import__('os').abort()"
-    assert layer_name(odd, {"val_3": None}) == "node_linear"
+    assert module_path(odd, {"val_3": None}) == "node_linear"
 
 
 def test_no_change_gives_the_same_graph(network, module):

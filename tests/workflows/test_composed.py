@@ -4,9 +4,12 @@ import json
 from types import SimpleNamespace
 
 import blobs
+import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from studies import config, run
 
+import primum
 from primum.config import OptimizationLevel, ReductionConfig
 from primum.errors import InputError
 from primum.runtimes.base import Target
@@ -73,6 +76,11 @@ def test_what_was_trained_is_kept_and_found_again(searched):
     assert len({k["recipe"].split(" -> ")[0] for k in recovered}) <= len(trials)
 
 
+def test_training_knows_patients_by_pseudonym(searched, lesson):
+    units = np.load(searched.artifact.parent / "study" / "train" / "units.npy", allow_pickle=False)
+    assert len(set(units)) == 300 and not any(str(unit) in lesson.read_text() for unit in units)
+
+
 def test_the_report_sets_techniques_beside_one_another(searched):
     page = searched.report.read_text()
     assert "Techniques compared" in page and "channels removed" in page and "distilled" in page
@@ -102,3 +110,28 @@ def test_a_pruned_network_cannot_be_packaged_for_the_originals_factory(workshop,
     asked = config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",))
     result = run(workshop, tmp_path / "out", config=asked, recipes=(eager,), train_data=lesson).result
     assert any(item.what == str(eager) and "factory" in item.why for item in result.left_out)
+
+
+def test_infeasible_wishes_are_refused_before_any_time_is_spent(workshop, tmp_path):
+    """A network of convolutions alone has nothing that 4 bits exist for; zeros in a pattern need hardware."""
+    state = load_file(workshop.weights)
+    state["head.weight"] = state["head.weight"].reshape(1, 256, 2, 2)
+    save_file(state, tmp_path / "weights.safetensors")
+    wishes = (
+        Recipe(Target(runtime="onnxruntime", precision="int4-weights", threads=1)),
+        Recipe(Target(runtime="onnxruntime", threads=1), (make("prune_n_of_m", {}),)),
+    )
+    result = primum.optimize(
+        "nets:convolutions",
+        workshop.many,
+        tmp_path / "out",
+        checkpoint=tmp_path / "weights.safetensors",
+        patient_column="patient_id",
+        preprocessing=workshop.many.parent / "preprocessing.yaml",
+        config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)),
+        recipes=wishes,
+    ).result
+    reasons = {item.what: item.why for item in result.left_out}
+    assert "4-bit convolutions do not exist" in reasons[str(wishes[0])]
+    assert "sparse tensor cores" in reasons[str(wishes[1])]
+    assert not any(t.recipe in reasons for t in result.trials)

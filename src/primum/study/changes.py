@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.runtimes.nodes import module_path
 from primum.study.original import Original
 from primum.study.recipe import Recipe
 from primum.study.scheme import Scheme, scheme_of
 from primum.study.stages import Workshop, stage
-from primum.study.substitution import RECURRENT, Change, Constants, Layer, Network, layer_name
+from primum.study.substitution import RECURRENT, Change, Constants, Layer, Network
 
 MOST_LAYERS = 60
 CALIBRATION_CASES = 32
@@ -139,7 +140,7 @@ def _unsimulated(network: Network, scheme: Scheme | None) -> list[Skipped]:
     if scheme is None or not scheme.activation:
         return []
     known = network.constants
-    recurrent = [layer_name(node, known) for node in network.nodes if node.op_type in RECURRENT]
+    recurrent = [module_path(node, known) for node in network.nodes if node.op_type in RECURRENT]
     computed = [Skipped(name, "both factors are computed: there is no weight") for name in network.unweighted()]
     return computed + [Skipped(name, "recurrent and attention operators are not simulated") for name in recurrent]
 

@@ -28,7 +28,7 @@ class Recipe:
     """Of training; a recipe that trains is tried with several."""
 
     def __str__(self) -> str:
-        """For example prune_channels(ratio=0.5) -> openvino[int8]: what differs from defaults."""
+        """For example prune_channels(ratio=0.5) -> openvino[int8]: main settings, and what differs from defaults."""
         steps = " -> ".join([*(_call(t) for t in self.techniques), str(self.target)])
         return f"{steps}, seed {self.seed}" if self.seed else steps
 
@@ -111,6 +111,10 @@ def write_recipes(recipes: tuple[Recipe, ...]) -> str:
 
 def _call(config: TechniqueConfig) -> str:
     fields = type(config).model_fields
-    settings = {k: v for k, v in config.model_dump().items() if fields[k].is_required() or v != fields[k].default}
+    first = next(iter(fields), None)
+    # The first setting is the main one: how much is removed, how long is trained.
+    settings = {
+        k: v for k, v in config.model_dump().items() if k == first or fields[k].is_required() or v != fields[k].default
+    }
     named = ", ".join(f"{k}={v}" for k, v in settings.items())
     return f"{name_of(config)}({named})" if named else name_of(config)

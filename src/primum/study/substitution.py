@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.runtimes.base import cores
+from primum.runtimes.nodes import module_path
 from primum.study.scheme import HEAVY, Range, affine
 
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ class Network:
         members: dict[str, list[int]] = {}
         for place, node in enumerate(self.nodes):
             if self.constants_of(node):
-                members.setdefault(layer_name(node, self.constants), []).append(place)
+                members.setdefault(module_path(node, self.constants), []).append(place)
         return tuple(self._layer(name, places) for name, places in members.items())
 
     def unweighted(self) -> tuple[str, ...]:
         """Names of the products whose second factor is computed: there is no weight to substitute."""
         return tuple(
-            layer_name(n, self.constants) for n in self.nodes if n.op_type in HEAVY and n.input[1] not in self.constants
+            module_path(n, self.constants)
+            for n in self.nodes
+            if n.op_type in HEAVY and n.input[1] not in self.constants
         )
 
     def leaves(self, node: onnx.NodeProto) -> str:
@@ -149,29 +151,6 @@ class Network:
         }
         largest = max(places, key=lambda p: sizes[p])
         return Layer(name, str(self.nodes[largest].op_type), tuple(places), sum(parameters.values()))
-
-
-def layer_name(node: onnx.NodeProto, constants: Mapping[str, Any]) -> str:
-    """The module's path in the network ("layer1.0.conv1") as far as the exporter kept it, else the node's own name."""
-    for name in node.input[1:]:
-        path, dot, _ = name.rpartition(".")
-        if name in constants and dot and not {":", "/"} & set(name):
-            return str(path)
-    scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
-    if scopes:
-        try:
-            path = str(ast.literal_eval(scopes)[-2])
-        except (ValueError, SyntaxError, IndexError, TypeError):
-            path = ""
-        if path:
-            return path
-    parts: list[str] = []
-    for part in node.name.split("/")[:-1]:
-        # The tracing exporter writes /layer1/layer1.0/conv1/Conv.
-        if parts and part.startswith(parts[-1] + "."):
-            parts.pop()
-        parts += [part] if part else []
-    return ".".join(parts) or str(node.name or node.output[0])
 
 
 def open_graph(graph: bytes) -> Any:

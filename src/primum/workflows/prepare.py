@@ -22,16 +22,11 @@ from primum.data.pseudonym import local_key, pseudonyms
 from primum.data.readers import read_data
 from primum.data.sources import ArraySource, TableSource
 from primum.data.split import FRACTIONS, Split, split
-from primum.errors import InputError, TrialError
-from primum.files import sha256, size_of, write_bytes
+from primum.errors import InputError
+from primum.files import sha256, write_bytes
 from primum.hardware.machine import this_machine
-from primum.models.digest import digest
-from primum.models.onnx_file import check_onnx
-from primum.models.signature import Signature, far_inputs, infer_signature
-from primum.models.torch_module import build
-from primum.models.torchscript import constants, input_channels
+from primum.models.signature import Signature
 from primum.progress import Progress
-from primum.runtimes.isolated import Isolated
 from primum.study.judging import Judging
 from primum.study.original import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
@@ -42,14 +37,13 @@ from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.planning import Plan, plan
 from primum.validation.views import questions
 from primum.version import VERSION
+from primum.workflows.examine import CHECKED_CASES, examine, forward, inspect
 from primum.workflows.given import demand_structures
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.training import check_training, prepare_training
 
 if TYPE_CHECKING:
-    import torch
-
-_CHECKED_CASES = 64
+    pass
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     _check_unit(request, cases, resolved)
     if resolved.guard is not None and cases.task in (Task.REGRESSION, Task.SEGMENTATION):
         raise InputError(f"a {cases.task.value} model gives values, not decisions: leave out --guard")
-    shape, weight_bytes, parameters, notes = _inspect(request)
+    shape, weight_bytes, parameters, notes = inspect(request)
     preprocessing, more = _preprocessing(request, cases, shape)
     data = _materialize(request, cases, preprocessing, work, progress)
     units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
@@ -84,7 +78,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     _check_parts(data.cases, parts)
     leaked = check_training(request, data) if request.train_data else ()
     leaked += _repeated(data)
-    original, answers = _original(request, resolved, data, parts, preprocessing, work, progress)
+    original, answers = examine(request, resolved, data, parts, preprocessing, work, progress)
     if original.signature.task is Task.SEGMENTATION:
         data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
         demand_structures(data.masks)
@@ -144,8 +138,8 @@ def _freeze(
     if signature.task is not Task.BINARY:
         raise InputError("a sensitivity or specificity can be held by the threshold of a binary model alone")
     rows = parts.selection
-    blocks = [rows[i : i + _CHECKED_CASES] for i in range(0, len(rows), _CHECKED_CASES)]
-    raw = np.concatenate([_forward(request, np.asarray(data.inputs[block])) for block in blocks])
+    blocks = [rows[i : i + CHECKED_CASES] for i in range(0, len(rows), CHECKED_CASES)]
+    raw = np.concatenate([forward(request, np.asarray(data.inputs[block])) for block in blocks])
     labels = (data.cases.labels[rows] == signature.positive).astype(np.int64)
     frozen = freeze_threshold(
         labels, signature.scores(raw), point, units[rows], policy.confidence, "the selection part"
@@ -165,42 +159,6 @@ def _check_unit(request: OptimizeRequest, cases: EvaluationSet, resolved: Resolv
             "MEDICAL_CRITICAL needs to know which cases share a patient: give --patient-column, or declare with "
             "--independent that no patient has two"
         )
-
-
-def _inspect(
-    request: OptimizeRequest,
-) -> tuple[tuple[int | None, ...] | None, int, int, tuple[str, ...]]:
-    """Input shape without the batch (None: unknown), bytes and number of weights, notes."""
-    if request.model.onnx is not None:
-        facts = check_onnx(request.model.onnx)
-        import onnx
-
-        graph = onnx.load(request.model.onnx).graph
-        numbers = sum(int(np.prod(t.dims)) for t in graph.initializer)
-        return facts.input_shape[1:], size_of(request.model.onnx), numbers, ()
-    import torch
-
-    built = build(request.model)
-    if isinstance(built.module, torch.jit.ScriptModule):
-        return _inspect_script(built.module)
-    tensors = [*built.module.parameters(), *built.module.buffers()]
-    first = next((m for m in built.module.modules() if isinstance(m, torch.nn.Conv2d)), None)
-    shape = (first.in_channels, None, None) if first is not None else None
-    parameters = sum(p.numel() for p in built.module.parameters())
-    weight_bytes = sum(t.numel() * t.element_size() for t in tensors)
-    return shape, weight_bytes, parameters, built.notes
-
-
-def _inspect_script(
-    module: torch.jit.ScriptModule,
-) -> tuple[tuple[int | None, ...] | None, int, int, tuple[str, ...]]:
-    """Of a frozen module the weights are constants of its code."""
-    frozen = [t for t in constants(module) if t.is_floating_point()]
-    tensors = [*module.parameters(), *module.buffers(), *frozen]
-    channels = input_channels(module)
-    parameters = sum(t.numel() for t in [*module.parameters(), *frozen])
-    weight_bytes = sum(t.numel() * t.element_size() for t in tensors)
-    return (channels, None, None) if channels else None, weight_bytes, parameters, ()
 
 
 def _preprocessing(
@@ -253,71 +211,6 @@ def _repeated(data: Materialized) -> tuple[str, ...]:
         owners.setdefault(item, set()).add(str(patient))
     copies = sum(len(owners[item]) > 1 for item in data.digests)
     return (f"{copies} case(s) have the same content as a case of another patient",) if copies else ()
-
-
-def _original(
-    request: OptimizeRequest,
-    resolved: ResolvedConfig,
-    data: Materialized,
-    parts: Split,
-    preprocessing: AnyPreprocessing,
-    work: Path,
-    progress: Progress,
-) -> tuple[Original, NDArray[np.float32]]:
-    progress.stage("Checking the model")
-    few = np.asarray(data.inputs[np.concatenate([parts.calibration, parts.selection])[:_CHECKED_CASES]])
-    raw = _forward(request, few)
-    far = _forward(request, far_inputs(few))
-    found, task = data.cases.classes, data.cases.task
-    signature = infer_signature(raw, few.shape[1:], found, request.positive_class, request.activation, far, task)
-    onnx, notes = _export(request, few.shape[1:], work)
-    policy = resolved.config.policy
-    original = Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
-    return original, raw
-
-
-def _forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One forward pass of the original on a few cases; InputError where it cannot take them."""
-    if request.model.onnx is not None:
-        import onnxruntime as ort
-
-        session = ort.InferenceSession(str(request.model.onnx), providers=["CPUExecutionProvider"])
-        try:
-            outputs = [session.run(None, {session.get_inputs()[0].name: few[i : i + 1]})[0] for i in range(len(few))]
-        # ONNX Runtime's own exceptions share no public base class.
-        except Exception as error:
-            raise InputError(
-                f"the model does not take inputs of shape {few.shape[1:]}: {str(error).splitlines()[0]}"
-            ) from error
-        return np.concatenate([np.asarray(o, np.float32) for o in outputs])
-    import torch
-
-    module = build(request.model).module
-    try:
-        with torch.inference_mode():
-            out = module(torch.from_numpy(few))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"the model does not take inputs of shape {few.shape[1:]}: {first}") from error
-    if not isinstance(out, torch.Tensor):
-        raise InputError(f"the model gives {type(out).__name__}, not one tensor; wrap it so that it gives its logits")
-    if not out.ndim or len(out) != len(few):
-        raise InputError(f"the model gives an output of shape {tuple(out.shape)} for {len(few)} cases")
-    return np.asarray(out.float().numpy()).reshape(len(few), *(out.shape[1:] or (1,)))
-
-
-def _export(request: OptimizeRequest, shape: tuple[int, ...], work: Path) -> tuple[Path | None, tuple[str, ...]]:
-    """The lossless ONNX export that runtimes build on; a failure is a note, and those trials say so."""
-    if request.model.onnx is not None:
-        return request.model.onnx.resolve(), ()
-    path = work / "export.onnx"
-    try:
-        # In a process of its own: a failing exporter prints the whole graph, past Python, on stdout.
-        with Isolated(request.trial_timeout_s) as process:
-            call = "primum.study.original:export_original"
-            return path, process.call(call, reference=request.model, input_shape=shape, path=path)
-    except TrialError as error:
-        return None, (str(error),)
 
 
 def _case_names(request: OptimizeRequest, cases: EvaluationSet, work: Path) -> NDArray[np.str_]:

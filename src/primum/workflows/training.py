@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from primum.data.evaluation import EvaluationSet, Materialized, materialize, materialize_masks
 from primum.data.preprocessing_any import AnyPreprocessing
+from primum.data.pseudonym import local_key, pseudonyms
 from primum.data.readers import read_data
 from primum.errors import InputError
 from primum.models.signature import Signature
@@ -59,7 +60,8 @@ def prepare_training(
     units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
     files = TrainingFiles(data.path, data.path.with_name("labels.npy"), data.path.with_name("units.npy"), "")
     np.save(files.labels, labels)
-    np.save(files.units, units)
+    # Who a patient is, no training needs to know.
+    np.save(files.units, pseudonyms(np.asarray(units, dtype=np.str_), local_key()))
     content = hashlib.sha256("".join(data.digests).encode() + np.ascontiguousarray(labels).tobytes())
     return TrainingFiles(files.inputs, files.labels, files.units, content.hexdigest())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from primum.config import GuardPolicy, OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.progress import Progress
 from primum.runtimes.base import get_runtime
-from primum.runtimes.facts import read_facts
+from primum.runtimes.facts import GraphFacts, infeasible, read_facts
 from primum.study.guard import guard_trial, guardable
 from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.recipe import Recipe
@@ -78,7 +79,7 @@ class Trials:
             image_input=len(self.prepared.model.input_shape) == 3,
             baseline_ms=baseline.timings.median,
             scripted=self.prepared.original.scripted,
-            graph=read_facts(onnx) if (onnx := self.prepared.original.onnx) is not None else None,
+            graph=self._graph,
         )
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
@@ -91,6 +92,12 @@ class Trials:
                 more.append(Proposal(recipe, "given by the user"))
         return Plan((*chosen.proposals, *more), (*chosen.left_out, *left_out))
 
+    @functools.cached_property
+    def _graph(self) -> GraphFacts | None:
+        """Facts of the original's export; None where there is none."""
+        onnx = self.prepared.original.onnx
+        return read_facts(onnx) if onnx is not None else None
+
     @property
     def _fixed(self) -> str | None:
         """Why techniques cannot change the original, or None."""
@@ -102,6 +109,10 @@ class Trials:
             return why
         if self.prepared.original.scripted and get_runtime(recipe.target.runtime).keeps_weights_only:
             return SCRIPTED
+        if get_runtime(recipe.target.runtime).needs_onnx and self._graph is not None:
+            why = infeasible(recipe.target, self._graph)
+            if why:
+                return why
         if recipe.trains and self.prepared.training is None:
             return "it trains: give --train-data, of patients that are not judged"
         return recipe.obstacle(self.machine)

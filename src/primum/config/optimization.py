@@ -1,0 +1,128 @@
+"""What the user asks of a study: level, policy, budget; with the medical adjustments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from primum.config.policy import MARGINS_OF, ClinicalPolicy, GuardPolicy
+from primum.config.reading import explain, read_mapping
+from primum.config.techniques import (
+    MEDICAL_ACCURACY,
+    MEDICAL_PRUNE_RATIO,
+    QuantizationConfig,
+    ReductionConfig,
+    ValidationConfig,
+)
+from primum.errors import InputError
+from primum.level import OptimizationLevel
+from primum.task import Task
+
+
+class OptimizationConfig(BaseModel):
+    """Everything `primum.optimize` is asked; mutable until `resolve()`, which applies the medical adjustments.
+
+    Raises pydantic's ValidationError on a value outside its range; `from_file` turns that into InputError.
+    """
+
+    model_config = ConfigDict(validate_assignment=True, extra="forbid")
+    level: OptimizationLevel = OptimizationLevel.BALANCED
+    preserve_medical_accuracy: bool = True
+    auto_adjust_for_medical: bool = True
+    policy: ClinicalPolicy = ClinicalPolicy()
+    quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
+    validation: ValidationConfig = Field(default_factory=ValidationConfig)
+    reduction: ReductionConfig = Field(default_factory=ReductionConfig)
+    guard: GuardPolicy | Literal["off"] | None = None
+    """Guarded prediction; None: off, but on at MEDICAL_CRITICAL where the task decides, with the smallest epsilon that
+    the data support."""
+    accept_inconclusive: bool = False
+    budget_minutes: float | None = Field(None, gt=0)
+    threads: int | None = Field(None, ge=1)
+    runtimes: tuple[str, ...] = ()
+    """Names of the runtimes to try; empty: all that are installed."""
+    seed: int = 0
+
+    def resolve(self, task: Task = Task.BINARY) -> ResolvedConfig:
+        """A frozen copy after the medical adjustments, with each adjustment as a sentence.
+
+        Raises InputError where MEDICAL_CRITICAL lacks a margin or is combined with `accept_inconclusive`.
+        """
+        config = self.model_copy(deep=True)
+        notes: list[str] = []
+        critical = config.level is OptimizationLevel.MEDICAL_CRITICAL
+        if critical:
+            _demand_explicit(config, task)
+            config.policy = config.policy.model_copy(update={"block_on_insufficient": True})
+            if config.guard is None and task not in (Task.REGRESSION, Task.SEGMENTATION):
+                config.guard = GuardPolicy()
+                notes.append("guarded prediction is on, with the smallest epsilon that the guard part supports")
+        if critical or (config.preserve_medical_accuracy and config.auto_adjust_for_medical):
+            _adjust(config, notes)
+        return ResolvedConfig(config=config, adjustments=tuple(notes))
+
+    @classmethod
+    def from_file(cls, path: Path) -> OptimizationConfig:
+        """Read a YAML or TOML file. Raises InputError naming the offending key."""
+        try:
+            return cls.model_validate(read_mapping(path))
+        except OSError as error:
+            raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {explain(error)}") from error
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML that `from_file` reads back to an equal value."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class ResolvedConfig(BaseModel):
+    """A configuration as it is in force."""
+
+    model_config = ConfigDict(frozen=True)
+    config: OptimizationConfig
+    adjustments: tuple[str, ...]
+
+    @property
+    def guard(self) -> GuardPolicy | None:
+        """The guard in force; None where predictions are not guarded."""
+        return self.config.guard if isinstance(self.config.guard, GuardPolicy) else None
+
+
+def _demand_explicit(config: OptimizationConfig, task: Task) -> None:
+    missing = [name for name in MARGINS_OF[task] if not config.policy.margins.given(name)]
+    if missing:
+        flags = {"sensitivity": "--margin", "specificity": "--margin"}
+        named = sorted({flags.get(name, f"--{name}-margin") for name in missing})
+        raise InputError(
+            f"MEDICAL_CRITICAL needs margins that a clinician has stated; missing: {', '.join(missing)} "
+            f"(give {', '.join(named)})"
+        )
+    if config.accept_inconclusive:
+        raise InputError("MEDICAL_CRITICAL never accepts an unproven candidate: leave out --accept-inconclusive")
+
+
+def _adjust(config: OptimizationConfig, notes: list[str]) -> None:
+    if config.quantization.weight_bits == 4:
+        config.quantization = config.quantization.in_eight_bits()
+        notes.append("quantization: INT8 in place of INT4 (medical model)")
+    if config.validation.accuracy_threshold < MEDICAL_ACCURACY:
+        was = config.validation.accuracy_threshold
+        config.validation.accuracy_threshold = MEDICAL_ACCURACY
+        notes.append(f"accuracy threshold: {_percent(MEDICAL_ACCURACY)} in place of {_percent(was)} (medical model)")
+    if not config.validation.medical_compliance_required:
+        config.validation.medical_compliance_required = True
+        notes.append("validation is mandatory (medical model)")
+    # At AGGRESSIVE the search judges every share of channels before it goes further: a cap would prove nothing.
+    if config.reduction.prune_ratio > MEDICAL_PRUNE_RATIO and config.level is not OptimizationLevel.AGGRESSIVE:
+        was = config.reduction.prune_ratio
+        config.reduction.prune_ratio = MEDICAL_PRUNE_RATIO
+        limit = _percent(MEDICAL_PRUNE_RATIO)
+        notes.append(f"pruning ratio: at most {limit} in place of {_percent(was)} (medical model)")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.12g}%"
