@@ -19,7 +19,7 @@ from primum.errors import StorageError, TrialError
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.worker import Worker, _answer
 
-_USERS = ("study.runner", "workflows.prepare", "workflows.explain", "workflows.original")
+_USERS = ("study.runner", "workflows.examine", "workflows.explain", "workflows.mixed", "workflows.original")
 
 
 class Inline(Isolated):
