@@ -134,6 +134,43 @@ def test_a_dynamic_int8_answer_does_not_depend_on_its_batch(export, inputs, tmp_
         np.testing.assert_array_equal(predictor.raw(inputs), alone)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_fixed_batch_takes_one_case_a_call_and_answers_alike(precision, export, inputs, tmp_path):
+    target = Target(runtime="openvino", precision=precision, threads=1)
+    fixed = target.model_copy(update={"fixed_batch": True})
+    make(tmp_path / "free", target, export, inputs)
+    make(tmp_path / "fixed", fixed, export, inputs)
+    with load(tmp_path / "free") as free, load(tmp_path / "fixed") as one:
+        assert not one.session.batch_invariant, "more cases are run one after another"
+        np.testing.assert_allclose(one.raw(inputs), free.raw(inputs), atol=1e-3)
+        with pytest.raises(RuntimeError):
+            one.session.run(inputs[:2])
+
+
+def test_int8_beside_bf16_differs_from_int8_beside_fp32_and_both_say_int8(tmp_path):
+    from primum.hardware.machine import this_machine
+
+    if "bf16" not in this_machine().features:
+        pytest.skip("this CPU has no BF16 arithmetic")
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    net = torch.nn.Sequential(layer, torch.nn.Flatten(), torch.nn.Linear(64 * 16, 1)).eval()
+    tokens = np.random.default_rng(0).normal(0, 1, (24, 16, 64)).astype(np.float32)
+    export_onnx(net, (16, 64), tmp_path / "net.onnx")
+    raw = {}
+    for floats in ("fp32", "bf16"):
+        target = Target(runtime="openvino", precision="int8", floats=floats, threads=1)
+        (tmp_path / floats / "model").mkdir(parents=True)
+        signature = SIGNATURE.model_copy(update={"input_shape": (16, 64)})
+        source = BuildSource(signature, net, tmp_path / "net.onnx", tokens)
+        get_runtime("openvino").build(source, target, tmp_path / floats / "model")
+        write_manifest(tmp_path / floats, manifest(target))
+        with load(tmp_path / floats) as predictor:
+            raw[floats] = predictor.raw(tokens)
+            assert predictor.session.proven.precision == "int8"
+    assert 0 < relative(raw["bf16"], raw["fp32"]) < 0.1
+
+
 def test_openvino_refuses_another_precision_than_was_asked(export, inputs, tmp_path):
     """An FP32 graph opened as INT8 runs in floats: that is found out, not passed over."""
     make(tmp_path, Target(runtime="openvino"), export, inputs)

@@ -39,6 +39,8 @@ def test_plain_data_gives_the_target_back(runtime, data, exclude):
         ranges=data.draw(st.sampled_from(RANGES[runtime])),
         bias_correction=runtime == "openvino" and data.draw(st.booleans()),
         fused_attention=runtime == "onnxruntime" and data.draw(st.booleans()),
+        floats="bf16" if runtime == "openvino" and data.draw(st.booleans()) else "fp32",
+        fixed_batch=runtime == "openvino" and data.draw(st.booleans()),
         exclude=exclude,
     )
     assert Target.model_validate(json.loads(json.dumps(target.model_dump(mode="json")))) == target
@@ -52,6 +54,8 @@ def test_plain_data_gives_the_target_back(runtime, data, exclude):
         ({"runtime": "onnxruntime", "precision": "int8", "bias_correction": True}, "bias_correction belongs to"),
         ({"runtime": "torch", "exclude": ("head",)}, "exclude belongs to"),
         ({"runtime": "openvino", "fused_attention": True}, "fused_attention belongs to"),
+        ({"runtime": "openvino", "floats": "bf16"}, "floats belongs to"),
+        ({"runtime": "onnxruntime", "fixed_batch": True}, "fixed_batch belongs to"),
         ({"runtime": "torch", "mode": "max-autotune"}, "other runtimes have no mode"),
         ({"runtime": "inductor", "mode": "fastest"}, ", ".join(MODES)),
     ],

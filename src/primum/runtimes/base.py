@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,15 @@ the extremes of each case; the range of least Kullback-Leibler divergence; all b
 range of least quantization error of the histogram."""
 MODES = ("default", "reduce-overhead", "max-autotune")
 """What torch.compile may spend on compiling."""
-_LATER = {"ranges": "minmax", "bias_correction": False, "exclude": (), "fused_attention": False, "mode": "default"}
+_LATER = {
+    "ranges": "minmax",
+    "bias_correction": False,
+    "exclude": (),
+    "fused_attention": False,
+    "mode": "default",
+    "floats": "fp32",
+    "fixed_batch": False,
+}
 """Settings of a Target that came after its first records were written."""
 
 
@@ -59,6 +67,10 @@ class Target(BaseModel):
     """ONNX Runtime: whether attention blocks become single operators before anything else."""
     mode: str = "default"
     """torch.compile: one of MODES."""
+    floats: Literal["fp32", "bf16"] = "fp32"
+    """OpenVINO INT8: the precision of what INT8 leaves in floats, such as the products of attention."""
+    fixed_batch: bool = False
+    """OpenVINO: a graph for one case a call, without a free batch axis; more cases run one after another."""
 
     @model_validator(mode="after")
     def _fits(self) -> Target:
@@ -73,6 +85,10 @@ class Target(BaseModel):
             raise ValueError("exclude belongs to the INT8 and 4-bit precisions of onnxruntime and openvino")
         if self.fused_attention and self.runtime != "onnxruntime":
             raise ValueError("fused_attention belongs to onnxruntime; the other runtimes fuse attention by themselves")
+        if self.floats != "fp32" and not (static and self.runtime == "openvino"):
+            raise ValueError("floats belongs to openvino[int8]; elsewhere the precision says it")
+        if self.fixed_batch and self.runtime != "openvino":
+            raise ValueError("fixed_batch belongs to openvino")
         if self.mode not in MODES or (self.mode != "default" and self.runtime != "inductor"):
             raise ValueError(f"mode={self.mode!r}: inductor knows {', '.join(MODES)}; other runtimes have no mode")
         return self
@@ -89,6 +105,7 @@ class Target(BaseModel):
         extras = ["channels_last"] * self.channels_last + ["spinning"] * self.spinning
         extras += [f"ranges={self.ranges}"] * (self.ranges != "minmax")
         extras += ["bias_correction"] * self.bias_correction + ["fused_attention"] * self.fused_attention
+        extras += [f"floats={self.floats}"] * (self.floats != "fp32") + ["fixed_batch"] * self.fixed_batch
         extras += [f"mode={self.mode}"] * (self.mode != "default")
         extras += [f"without {'+'.join(self.exclude)}"] * bool(self.exclude)
         extras += [f"threads={self.threads}"] * (self.threads is not None)

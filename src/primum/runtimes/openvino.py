@@ -39,14 +39,13 @@ def no_telemetry() -> None:
 class OpenVinoSession:
     """A compiled graph; each thread has an infer request of its own."""
 
-    batch_invariant = True
-
-    def __init__(self, compiled: Any, proven: Proven) -> None:
+    def __init__(self, compiled: Any, proven: Proven, fixed_batch: bool) -> None:
         self._compiled, self.proven = compiled, proven
+        self.batch_invariant = not fixed_batch
         self._local = threading.local()
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 (N, *input_shape) to float32 (N, outputs)."""
+        """float32 (N, *input_shape) to float32 (N, outputs); N is 1 for a fixed batch."""
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
@@ -86,6 +85,8 @@ class OpenVino:
             model, notes = converted(source.onnx, source), tuple[str, ...]()
         else:
             model, notes = quantized_model(source, target)
+        if target.fixed_batch:
+            model.reshape([1, *source.signature.input_shape])
         ov.save_model(model, str(out / FILE), compress_to_fp16=False)
         return notes
 
@@ -94,18 +95,18 @@ class OpenVino:
         no_telemetry()
         import openvino as ov
 
-        if target.precision == "bf16" and "bf16" not in this_machine().features:
+        if "bf16" in (target.precision, target.floats) and "bf16" not in this_machine().features:
             raise TrialError("this CPU has no BF16 arithmetic")
         threads = target.threads or cores()
         compiled = ov.Core().compile_model(str(folder / FILE), "CPU", compile_settings(target))
         proven, note = _read_back(compiled, target)
-        return OpenVinoSession(compiled, Proven(proven, "CPU", threads, (note,)))
+        return OpenVinoSession(compiled, Proven(proven, "CPU", threads, (note,)), target.fixed_batch)
 
 
 def compile_settings(target: Target) -> dict[str, Any]:
     """What OpenVINO is told when it compiles for `target`."""
     return {
-        "INFERENCE_PRECISION_HINT": "bf16" if target.precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if "bf16" in (target.precision, target.floats) else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": target.threads or cores(),
         "NUM_STREAMS": 1,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from primum.benchmark.timing import Timings
+from primum.runtimes.base import Target
 from primum.study.trial import Trial
 from primum.techniques.registry import names_that_train
 from primum.validation.verdict import Outcome
@@ -68,9 +69,10 @@ def composition(baseline: Trial, trials: Sequence[Trial], winner: Trial) -> Comp
     """The winner against the product of its parts; None where it is of one part, or its runtime was not tried alone."""
     speeds = {_parts(t): t.speed for t in (baseline, *trials) if t.ok and t.guard is None}
     techniques, target, seed = _parts(winner)
-    alone = json.loads(target)
-    floor = ("[]", json.dumps({**alone, "precision": "fp32"}, sort_keys=True), 0)
-    if techniques == "[]" or alone.get("precision") == "fp32" or floor not in speeds:
+    if techniques == "[]" or target is None or target.precision == "fp32":
+        return None
+    floor = ("[]", Target(runtime=target.runtime, threads=target.threads, spinning=target.spinning), 0)
+    if floor not in speeds:
         return None
     parts = [(techniques, floor[1], seed), ("[]", target, 0)]
     gains = [speeds.get(part, nan) / speeds[floor] for part in parts]
@@ -79,7 +81,7 @@ def composition(baseline: Trial, trials: Sequence[Trial], winner: Trial) -> Comp
 
 def repeated(trials: Sequence[Trial]) -> tuple[Repeats, ...]:
     """Trainings that were tried with more than one seed, first seed first."""
-    families: dict[tuple[str, str], list[Trial]] = {}
+    families: dict[tuple[str, Target | None], list[Trial]] = {}
     for trial in trials:
         techniques, target, _ = _parts(trial)
         if trial.guard is None:
@@ -106,11 +108,11 @@ def _seed(trial: Trial) -> int:
     return int(trial.recipe_data.get("seed", 0))
 
 
-def _parts(trial: Trial) -> tuple[str, str, int]:
-    """Techniques, target and seed, as text that compares."""
+def _parts(trial: Trial) -> tuple[str, Target | None, int]:
+    """Techniques, as text that compares, target and seed."""
     data = trial.recipe_data
-    techniques, target = data.get("techniques", []), data.get("target", {})
-    return json.dumps(techniques, sort_keys=True), json.dumps(target, sort_keys=True), _seed(trial)
+    target = Target.model_validate(data["target"]) if data.get("target") else None
+    return json.dumps(data.get("techniques", []), sort_keys=True), target, _seed(trial)
 
 
 def _row(trial: Trial, baseline: Trial, final: dict[str, Timings]) -> Compared:

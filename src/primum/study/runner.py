@@ -67,7 +67,7 @@ class Runner:
     ) -> None:
         self.original, self.judging, self.store = original, judging, store
         self.workshop = Workshop(store.stages, judging.data.path, judging.split.calibration[:CALIBRATION], training)
-        self._baseline_proposal, self._seed, self.timeout = baseline, seed, timeout
+        self._baseline_proposal, self.seed, self.timeout = baseline, seed, timeout
         self._open = contextlib.ExitStack()
         self._baseline: Isolated | None = None
         self._baseline_opened: dict[str, Any] = {}
@@ -257,12 +257,12 @@ class Runner:
         baseline, _ = self._baseline_process()
         rows = self.timed_rows()
         sessions = {"candidate": process} if process is baseline else {"baseline": baseline, "candidate": process}
-        taken = interleave(sessions, self.judging.data.path, rows, TIMED_ROUNDS, self._seed)
+        taken = interleave(sessions, self.judging.data.path, rows, TIMED_ROUNDS, self.seed)
         return summarize(taken["candidate"], taken.get("baseline", taken["candidate"]), opened, process, baseline)
 
     def timed_rows(self) -> NDArray[np.int64]:
         """Selection cases in a fixed random order: deferrals must come as often as they do."""
-        return np.random.default_rng(self._seed).permutation(self.judging.split.selection)
+        return np.random.default_rng(self.seed).permutation(self.judging.split.selection)
 
     def _baseline_process(self) -> tuple[Isolated, dict[str, Any]]:
         if self._baseline is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from primum.artifact.manifest import artifact_digest
 from primum.benchmark.statistics import calculate_stage_statistics
-from primum.benchmark.timing import Timings, interleave, summarize
+from primum.benchmark.timing import Timings
 from primum.config import ResolvedConfig
 from primum.data.split import FRACTIONS
 from primum.files import storage
@@ -26,6 +26,7 @@ from primum.reporting.modification_record import declared_first
 from primum.runtimes.base import get_runtime
 from primum.study.guard import guard_result, in_play
 from primum.study.planner import Proposal, baseline_recipe
+from primum.study.race import side_by_side
 from primum.study.result import Confirmation, Judged, StudyResult, Why, summary
 from primum.study.runner import Runner
 from primum.study.search import repeats
@@ -225,17 +226,7 @@ class _Study:
         floor = [lossless.key] if lossless else []
         finalists = dict.fromkeys([baseline.key, winner.key, *parts, *declared.keys, *floor])
         self.progress.stage("Final timing, interleaved")
-        data, rows = self.prepared.judging.data, runner.timed_rows()
-        with contextlib.ExitStack() as stack:
-            opened = {key: runner.session(key) for key in finalists}
-            for process, _ in opened.values():
-                stack.enter_context(process)
-            sessions = {key: process for key, (process, _) in opened.items()}
-            taken = interleave(sessions, data.path, rows, FINAL_ROUNDS, self.config.seed)
-            return {
-                key: summarize(taken[key], taken[baseline.key], facts, process, opened[baseline.key][0])
-                for key, (process, facts) in opened.items()
-            }
+        return side_by_side(runner, list(finalists), FINAL_ROUNDS)
 
     def _stages(self, runner: Runner, baseline: Trial, winner: Trial) -> dict[str, dict[str, dict[str, Any]]]:
         """Latency by stage from the raw image to the decision, original and delivered in turn."""

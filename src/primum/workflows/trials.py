@@ -14,11 +14,13 @@ from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
 from primum.study.guard import guard_trial, guardable
 from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
+from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
 from primum.study.search import Search, SearchSpace, repeats
 from primum.study.select import LIKELY, best_lossless
 from primum.study.trial import Status, Trial
+from primum.study.variants import variants
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
 from primum.workflows.mixed import Mixer
@@ -50,12 +52,17 @@ class Trials:
         for number, proposal in enumerate(chosen.proposals):
             done.append(self._try(proposal))
             self.progress.advance(number + 1)
+        transformer = self._graph is not None and self._graph.transformer
+        more = variants([baseline, *done], self.config, self.machine, transformer)
+        done += [self._try(proposal) for proposal in more]
+        done = self._ranked(baseline, done)
         if why := self._fixed:
             if self.config.level in _CHANGING:
                 self._leave_out(LeftOut("pruning, distillation", why))
             return done
-        done += self._mixed([baseline, *done])
-        return [*done, *self._search(baseline, done)]
+        found = self._mixed([baseline, *done])
+        found += self._search(baseline, [*done, *found])
+        return self._ranked(baseline, [*done, *found]) if found else done
 
     def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
         """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
@@ -122,6 +129,9 @@ class Trials:
         parts = {p.name: p for p in self.prepared.data.parts}
         ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
         return predict_confirmation(trial.verdict, ratio) if trial.verdict is not None else 0.0
+
+    def _ranked(self, baseline: Trial, done: list[Trial]) -> list[Trial]:
+        return ranked(self.runner, [baseline, *done], self.progress.say)[1:]
 
     def _mixed(self, trials: list[Trial]) -> list[Trial]:
         def holds(trial: Trial) -> bool:
