@@ -199,13 +199,42 @@ def test_leaving_the_guilty_layer_as_it_was_undoes_its_flips(study, monkeypatch)
     assert [e.name for e in hurried.layers] == ["head.2"] and [s.name for s in hurried.skipped] == ["first"]
 
 
-def test_a_network_of_another_shape_gives_a_reason(study, monkeypatch):
-    torch.manual_seed(2)
-    made = study(mlp(), (12,))
-    narrow = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)).eval()
+def narrowed(made, monkeypatch):
+    """A narrower network in place of the original, its answers, and the rule's decisions of both."""
+    original, inputs, _ = made
+    narrow = centred(nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)), (12,))
     staged_as(monkeypatch, lambda *_: narrow)
-    report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(bits=3),)))
-    assert report.layers == () and "its weights have another shape" in report.reason
+    with torch.inference_mode():
+        return original.signature.positive_probability(narrow(torch.from_numpy(np.load(inputs))).numpy())
+
+
+def test_of_a_network_of_another_shape_the_techniques_own_part_is_told(study, monkeypatch):
+    torch.manual_seed(2)
+    made = study(centred(mlp(), (12,)), (12,))
+    candidate = narrowed(made, monkeypatch)
+    report = explain(made, Recipe(Target(runtime="torch"), (RoundWeights(bits=3),)), candidate)
+    changed = int((RULE.decisions(made[2]) != RULE.decisions(candidate)).sum())
+    assert report.layers == () and "techniques changed the layers themselves" in report.reason
+    assert report.techniques.flips_alone == report.total_flips and 0 < report.total_flips <= changed
+    assert report.flips == 0, "nothing was changed after the techniques"
+
+
+def test_after_the_techniques_the_layers_are_held_against_what_they_made(study, monkeypatch, tmp_path):
+    torch.manual_seed(2)
+    made = study(centred(mlp(), (12,)), (12,))
+    narrow = narrowed(made, monkeypatch)
+    recipe = Recipe(INT8.target, (RoundWeights(bits=3),))
+    report = explain(made, recipe, narrow)
+    assert {e.name for e in report.layers} == {"0", "2", "4"} and "that the techniques made" in report.method
+    assert report.flips == 0 and report.total_flips == report.techniques.flips_alone > 0
+
+
+def test_an_excluded_layer_is_not_rounded(study):
+    torch.manual_seed(0)
+    made = study(Convs(), (1, 16))
+    target = INT8.target.model_copy(update={"exclude": ("head",)})
+    assert {e.name for e in explain(made, INT8).layers} == {"first", "second", "head.0", "head.2"}
+    assert {e.name for e in explain(made, Recipe(target)).layers} == {"first", "second"}
 
 
 @pytest.mark.parametrize(
@@ -220,8 +249,20 @@ def test_a_network_of_another_shape_gives_a_reason(study, monkeypatch):
 def test_all_layers_together_follow_the_real_runtime(runtime, precision, closeness, study, tmp_path):
     """The simulated rounding error is the error that the runtime's own build makes, case by case."""
     torch.manual_seed(0)
-    shape = (1, 16)
-    made = study(Convs(), shape)
+    follows(study(Convs(), (1, 16)), runtime, precision, closeness, tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["int4-weights", "nf4-weights"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_four_bit_weights_follow_the_real_runtime(runtime, precision, study, tmp_path):
+    if precision not in get_runtime(runtime).precisions:
+        pytest.skip(f"{runtime} has no {precision}")
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    follows(study(wide, (64,)), runtime, precision, 0.3, tmp_path)
+
+
+def follows(made, runtime, precision, closeness, tmp_path):
     original, inputs, _ = made
     target = Target(runtime=runtime, precision=precision, threads=1)
     plan, _ = plan_changes(original, Recipe(target), workshop(inputs))

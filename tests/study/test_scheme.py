@@ -57,3 +57,27 @@ def test_16_bits_in_parity_with_torch():
 
 def test_fp32_changes_nothing():
     assert scheme_of(Target(runtime="openvino")) is None
+
+
+def test_four_bits_keep_the_largest_of_a_block_whatever_its_sign():
+    weight = np.zeros((2, 64), np.float32)
+    weight[0, :3], weight[0, 32:35], weight[1, 0] = (8.0, -7.0, 0.4), (-0.8, 0.7, 0.04), 3.0
+    expected = weight.copy()
+    expected[0, 2], expected[0, 34] = 0, 0
+    expected[0, 1], expected[0, 33] = -7.0, 0.7
+    assert rounded(GEMM, weight, "int4-weights") == pytest.approx(expected, abs=1e-6)
+    assert rounded(MATMUL, weight.T, "int4-weights") == pytest.approx(expected.T, abs=1e-6)
+
+
+def test_nf4_in_parity_with_bitsandbytes_where_it_is_installed():
+    functional = pytest.importorskip("bitsandbytes").functional
+    values = np.random.default_rng(0).normal(0, 1, (16, 64)).astype(np.float32)
+    packed, state = functional.quantize_nf4(torch.from_numpy(values), blocksize=32)
+    theirs = functional.dequantize_nf4(packed, state).numpy()
+    assert rounded(GEMM, values, "nf4-weights") == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_layer_within_an_excluded_module_is_spared():
+    scheme = scheme_of(Target(runtime="openvino", precision="int8", exclude=("layer1", "head.0")))
+    assert scheme.spares("layer1") and scheme.spares("layer1.0.conv") and scheme.spares("head.0")
+    assert not scheme.spares("layer10") and not scheme.spares("head.1")

@@ -41,19 +41,34 @@ def _absent(what: str) -> Paragraph:
 
 
 def _layer_blocks(report: LayerReport) -> list[Block]:
+    first = [Paragraph(_techniques(report))] if report.techniques is not None else []
     if not report.layers:
-        return [Paragraph(f"No layer can be named: {n.clean(report.reason)}.")]
+        return [*first, Paragraph(f"No layer can be named: {n.clean(report.reason)}.")]
     flips = n.plural(report.flips, "changed decision")
     method = n.clean(report.method)
     text = (
         f"{method[:1].upper()}{method[1:]}, run on {n.plural(report.cases, 'case')}: "
         f"those whose decision {n.clean(report.recipe)} changed ({flips}) and those nearest to the threshold."
     )
+    if report.techniques is not None:
+        text += " Changed here means against the network that the techniques made."
     if report.calibration_cases:
         text += f" Ranges from {n.plural(report.calibration_cases, 'calibration case')}."
-    blocks: list[Block] = [Paragraph(text), Paragraph(_together(report)), _layer_figure(report), _layer_table(report)]
+    blocks: list[Block] = [*first, Paragraph(text), Paragraph(_together(report))]
+    blocks += [_layer_figure(report), _layer_table(report)]
     left_out = _left_out(report)
     return [*blocks, *([bullets(left_out)] if left_out else [])]
+
+
+def _techniques(report: LayerReport) -> str:
+    """What the techniques did before any precision was lowered."""
+    own = report.techniques
+    assert own is not None
+    return (
+        f"Of {n.plural(report.total_flips, 'changed decision')} among these cases, {n.count(own.flips_alone)} "
+        f"{'was' if own.flips_alone == 1 else 'were'} changed by the techniques already, in FP32: the score moved by "
+        f"{n.small(own.mean_change)} on average. The rest is the lower precision's."
+    )
 
 
 def _together(report: LayerReport) -> str:

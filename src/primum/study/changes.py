@@ -19,6 +19,7 @@ from primum.study.substitution import RECURRENT, Change, Constants, Layer, Netwo
 MOST_LAYERS = 60
 CALIBRATION_CASES = 32
 """Ranges come from this many: they are run once more, one by one, with every layer's input kept."""
+_RESHAPED = "its weights have another shape in the changed network"
 _MOST_BYTES = 2**31 - 2**24
 """What a serialized protobuf may hold."""
 
@@ -40,6 +41,8 @@ class Plan:
     changes: tuple[tuple[Layer, tuple[Change, ...]], ...]
     """The layers that change, those whose weights change most first."""
     skipped: tuple[Skipped, ...]
+    original: Network | None = None
+    """Where techniques changed the layers themselves: the original. `network` is then what they made of it."""
 
 
 def plan_changes(original: Original, recipe: Recipe, workshop: Workshop) -> tuple[Plan | None, str]:
@@ -54,39 +57,37 @@ def plan_changes(original: Original, recipe: Recipe, workshop: Workshop) -> tupl
     model = onnx.load(original.onnx)
     if model.ByteSize() > _MOST_BYTES:
         return None, "the network is too large for one ONNX file, so no layer could be put into it"
-    network, skipped = Network(model), []
-    counterparts, unmatched = _changed_constants(original, recipe, network, workshop)
-    skipped += unmatched
+    network = first = Network(model)
+    changed = _changed_network(original, recipe, workshop) if recipe.techniques else None
+    counterparts, unmatched = _changed_constants(network, changed)
+    reshaped = any(item.why == _RESHAPED for item in unmatched)
+    if changed is not None and reshaped:
+        network, counterparts, unmatched = changed, {}, []
     missing = {item.name for item in unmatched}
     found = []
     for layer in network.layers():
         changes = _changes_of(layer, network, scheme, counterparts)
         if changes and layer.name not in missing:
             found.append((layer, changes))
-    skipped += _unsimulated(network, scheme)
-    if not found:
-        return None, _nothing(recipe, unmatched)
+    skipped = [*unmatched, *_unsimulated(network, scheme)]
+    if not found and not reshaped:
+        return None, f"{recipe} changes no weight of a layer that could be substituted"
     found.sort(key=lambda item: -_disturbance(network, item[1]))
     skipped += [Skipped(y.name, f"only {MOST_LAYERS} layers are measured") for y, _ in found[MOST_LAYERS:]]
     chosen = _with_ranges(found[:MOST_LAYERS], network, scheme, workshop.inputs, workshop.calibration)
-    return Plan(network, scheme, tuple(chosen), tuple(skipped)), ""
+    return Plan(network, scheme, tuple(chosen), tuple(skipped), first if reshaped else None), ""
 
 
-def _nothing(recipe: Recipe, unmatched: list[Skipped]) -> str:
-    if unmatched:
-        return f"no layer of the changed network fits into the original ({unmatched[0].name}: {unmatched[0].why})"
-    return f"{recipe} changes no weight of a layer that could be substituted"
-
-
-def _changed_constants(
-    original: Original, recipe: Recipe, network: Network, workshop: Workshop
-) -> tuple[dict[int, Constants], list[Skipped]]:
-    """By node of `network`, the constants that the recipe's techniques made of its own; and the layers without."""
+def _changed_network(original: Original, recipe: Recipe, workshop: Workshop) -> Network:
     import onnx
 
-    if not recipe.techniques:
+    return Network(onnx.load(stage(original, recipe, workshop, needs_onnx=True).onnx))
+
+
+def _changed_constants(network: Network, changed: Network | None) -> tuple[dict[int, Constants], list[Skipped]]:
+    """By node of `network`, the constants that techniques made of its own; and the layers without."""
+    if changed is None:
         return {}, []
-    changed = Network(onnx.load(stage(original, recipe, workshop, needs_onnx=True).onnx))
     others = {layer.name: layer for layer in changed.layers()}
     constants: dict[int, Constants] = {}
     skipped = []
@@ -103,7 +104,7 @@ def _changed_constants(
         }
         shapes = {p: _shapes(network.constants_of(network.nodes[p])) for p in layer.nodes}
         if any(_shapes(pairs.get(place, {})) != shape for place, shape in shapes.items()):
-            skipped.append(Skipped(layer.name, "its weights have another shape in the changed network"))
+            skipped.append(Skipped(layer.name, _RESHAPED))
             continue
         constants |= pairs
     return constants, skipped
@@ -117,6 +118,8 @@ def _changes_of(
     layer: Layer, network: Network, scheme: Scheme | None, counterparts: dict[int, Constants]
 ) -> tuple[Change, ...]:
     """How the layer's nodes differ in the candidate; empty where they do not."""
+    if scheme is not None and scheme.spares(layer.name):
+        scheme = None
     changes = []
     heavy = [p for p in layer.nodes if scheme is not None and scheme.touches(network.nodes[p])]
     rounded = [p for p in heavy if 1 in network.constants_of(network.nodes[p])]
@@ -129,7 +132,7 @@ def _changes_of(
         new = {slot: values for slot, values in new.items() if not np.array_equal(values, own[slot])}
         enters = scheme.activation if scheme is not None and place in rounded else ""
         # The bias of a matrix product is added by a node of its own.
-        leaves = scheme is not None and scheme.rounds_output and bool(rounded)
+        leaves = scheme is not None and scheme.rounds_output and bool(rounded) and not network.answers(node)
         if new or enters or leaves:
             changes.append(Change(place, new, enters, leaves))
     return tuple(changes)

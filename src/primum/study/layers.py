@@ -18,7 +18,6 @@ from primum.models.signature import Signature
 from primum.study.changes import CALIBRATION_CASES, Plan, Skipped, plan_changes
 from primum.study.original import Original
 from primum.study.recipe import Recipe
-from primum.study.scheme import Scheme
 from primum.study.stages import Workshop
 from primum.study.substitution import Change, open_graph
 from primum.task import Task
@@ -71,6 +70,11 @@ class LayerReport:
     calibration_cases: int = 0
     together: LayerError | None = None
     """All measured layers at once: how far the substitutions account for the candidate."""
+    techniques: LayerError | None = None
+    """Where techniques changed the layers themselves: the network that they made, in FP32, against the original. The
+    layers are then held against that network, and `flips` counts what its precision changes."""
+    total_flips: int = 0
+    """Decisions among the cases that the candidate changes against the original."""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -118,23 +122,26 @@ def explain_layers(
         return LayerReport(str(recipe), reason=reason)
     array = np.load(workshop.inputs, mmap_mode="r")
     report = _measure(plan, original.signature, array, rows, candidate, rule, began + seconds)
+    if plan.original is not None and not report.layers:
+        report = replace(report, reason="techniques changed the layers themselves, and nothing else was changed")
     used = (
         min(len(workshop.calibration), CALIBRATION_CASES) if plan.scheme and plan.scheme.activation == "static" else 0
     )
     notes = report.notes
     if plan.scheme is not None and plan.scheme.omits:
         notes += (f"the simulation leaves out {plan.scheme.omits}",)
-    method = _method(recipe, plan.scheme)
+    method = _method(recipe, plan)
     return replace(report, recipe=str(recipe), method=method, calibration_cases=used, notes=notes)
 
 
-def _method(recipe: Recipe, scheme: Scheme | None) -> str:
+def _method(recipe: Recipe, plan: Plan) -> str:
     parts = []
-    if recipe.techniques:
+    if recipe.techniques and plan.original is None:
         parts.append("the weights that the techniques changed")
-    if scheme is not None:
-        parts.append(f"{scheme.words} simulated in ONNX Runtime")
-    return f"{' and '.join(parts)}, one layer at a time in the original network"
+    if plan.scheme is not None:
+        parts.append(f"{plan.scheme.words} simulated in ONNX Runtime")
+    where = "the original network" if plan.original is None else "the network that the techniques made"
+    return f"{' and '.join(parts)}, one layer at a time in {where}" if parts else ""
 
 
 def _measure(
@@ -155,6 +162,10 @@ def _measure(
         notes = (f"the first {fitting} of {len(rows)} cases were run, to save time",)
         rows, candidate, base = rows[:fitting], candidate[:fitting], base[:fitting]
     judge = _Judge(signature, rule, base, candidate)
+    techniques, total = None, judge.flips
+    if plan.original is not None:
+        first = _Judge(signature, rule, _run(replace(plan, network=plan.original), (), array, rows), candidate)
+        techniques, total = first.error("the techniques alone", "", 0, base), first.flips
     errors: list[LayerError] = []
     skipped = list(plan.skipped)
     for layer, changes in plan.changes:
@@ -178,6 +189,8 @@ def _measure(
         cases=len(rows),
         flips=judge.flips,
         together=together,
+        techniques=techniques,
+        total_flips=total,
         skipped=tuple(skipped),
         notes=notes,
     )

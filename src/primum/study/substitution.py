@@ -92,6 +92,10 @@ class Network:
         readers = [other for other in self.nodes if output in other.input]
         return str(readers[0].output[0]) if len(readers) == 1 and readers[0].op_type == "Relu" else output
 
+    def answers(self, node: onnx.NodeProto) -> bool:
+        """Whether `node` is a matrix product that gives the network's answer, which ONNX Runtime does not round."""
+        return node.op_type in ("Gemm", "MatMul") and node.output[0] in {o.name for o in self.model.graph.output}
+
     def places(self, layer: Layer) -> dict[tuple[str, int], int]:
         """The layer's nodes under (operator, how many-eth of its kind): how two exports of one module are matched."""
         seen: Counter[str] = Counter()
