@@ -27,5 +27,6 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timing is a benchmark's matter, not a test's."""
     monkeypatch.setattr("primum.study.runner.TIMED_ROUNDS", 3)
+    monkeypatch.setattr("primum.study.race.ROUNDS", 2)
     monkeypatch.setattr("primum.workflows.optimize.FINAL_ROUNDS", 3)
     monkeypatch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)

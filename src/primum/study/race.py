@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pydantic import TypeAdapter
-
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.study.runner import Runner
 from primum.study.trial import Trial
@@ -23,7 +21,6 @@ NEAR = 0.6
 """A candidate takes part if its own trial showed at least this share of the fastest's speed-up."""
 ROUNDS = 16
 SAID = "ranked by a run beside the other leaders"
-_RANKING = TypeAdapter(dict[str, Timings])
 
 
 def leaders(trials: Sequence[Trial]) -> list[Trial]:
@@ -44,14 +41,12 @@ def ranked(runner: Runner, trials: Sequence[Trial], announce: Callable[[str], No
     if len(chosen) < 2:
         return list(trials)
     keys = sorted(t.key for t in chosen)
-    name = f"ranking-{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:12]}"
-    known = runner.store.record(name)
-    if known is None:
+    name = hashlib.sha256(" ".join(keys).encode()).hexdigest()[:12]
+    timings = runner.store.ranking(name)
+    if timings is None:
         announce(f"ranking {len(chosen)} leaders side by side")
         timings = side_by_side(runner, keys, ROUNDS)
-        runner.store.keep(name, _RANKING.dump_python(timings, mode="json"))
-    else:
-        timings = _RANKING.validate_python(known)
+        runner.store.keep_ranking(name, timings)
     return [
         replace(t, timings=timings[t.key], notes=tuple(dict.fromkeys((*t.notes, SAID)))) if t.key in timings else t
         for t in trials

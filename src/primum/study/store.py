@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from primum.benchmark.timing import Timings
 from primum.errors import InputError
 from primum.files import storage, write_bytes, write_json
 from primum.study.trial import Trial, trial_from_json, trial_to_json
+
+_RANKING = TypeAdapter(dict[str, Timings])
 
 
 class Store:
@@ -90,6 +93,18 @@ class Store:
     def save(self, trial: Trial) -> None:
         """Record a trial."""
         write_bytes(self.folder / "trials" / f"{trial.key}.json", trial_to_json(trial))
+
+    def ranking(self, name: str) -> dict[str, Timings] | None:
+        """Timings by key of candidates that ran side by side, None where they did not."""
+        try:
+            return _RANKING.validate_python(json.loads((self.folder / "rankings" / f"{name}.json").read_bytes()))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def keep_ranking(self, name: str, timings: dict[str, Timings]) -> None:
+        """Keep the timings of one common run."""
+        plain = json.dumps(_RANKING.dump_python(timings, mode="json"))  # NaN stays NaN
+        write_bytes(self.folder / "rankings" / f"{name}.json", plain.encode())
 
     @property
     def stages(self) -> Path:
