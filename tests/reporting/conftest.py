@@ -14,17 +14,9 @@ from primum.benchmark.timing import Timings
 from primum.config import ClinicalPolicy, GuardPolicy, Margins, OptimizationLevel
 from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
+from primum.study.claim import Confirmation, GuardPoint, GuardResult, Judged
 from primum.study.planner import LeftOut
-from primum.study.result import (
-    Confirmation,
-    DataSummary,
-    GuardPoint,
-    GuardResult,
-    Judged,
-    ModelSummary,
-    PartSummary,
-    StudyResult,
-)
+from primum.study.result import DataSummary, ModelSummary, PartSummary, StudyResult
 from primum.study.trial import Guarded, Parity, Status, Trial
 from primum.task import Task
 from primum.validation.cases import Cases

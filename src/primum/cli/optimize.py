@@ -12,8 +12,9 @@ from primum.level import OptimizationLevel
 
 if TYPE_CHECKING:
     from primum.config import OptimizationConfig
-    from primum.study.result import GuardResult, StudyResult
-    from primum.workflows.optimize import Delivery
+    from primum.study.claim import GuardResult
+    from primum.study.result import StudyResult
+    from primum.workflows.delivery import Delivery
 
 NAME = "optimize"
 NOT_ACCEPTED = 3

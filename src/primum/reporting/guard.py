@@ -9,7 +9,8 @@ from primum.reporting import figure_guard
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Figure, Paragraph, Section, Table, columns, facts, row
-from primum.study.result import GuardPoint, GuardResult, StudyResult
+from primum.study.claim import GuardPoint, GuardResult
+from primum.study.result import StudyResult
 from primum.study.trial import Status
 
 _TITLE = "Guarded prediction"

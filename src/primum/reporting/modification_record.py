@@ -15,7 +15,8 @@ from primum.reporting.data import plain
 from primum.reporting.delivered import Delivered, Measured, measured
 from primum.reporting.traceability import tests_of
 from primum.reporting.wording import standing
-from primum.study.result import Confirmation, StudyResult
+from primum.study.claim import Confirmation
+from primum.study.result import StudyResult
 from primum.study.trial import Trial
 from primum.task import Task
 from primum.validation.conformal import Band
