@@ -73,7 +73,8 @@ def _leaks(guard: GuardResult) -> Table:
     caption = (
         f"What it leaves on the {guard.part} cases, which did not set it: {n.count(found.flips_unguarded)} of "
         f"{n.plural(found.n, 'case')} change without the guard, {n.count(found.flips_left)} with it; "
-        f"{n.percent(found.deferred)} of cases are deferred. Clopper-Pearson intervals at {found.confidence:.0%}."
+        f"{n.percent(found.deferred)} of cases are deferred. Clopper-Pearson intervals at "
+        f"{n.confidence(found.confidence)}."
     )
     titles = columns("Original calls", "#Patients", "#With an undetected change", "#Share", "Interval", "Bound")
     return Table(caption, titles, tuple(rows))

@@ -41,16 +41,16 @@ class DeliveredRow:
 
 def delivered_rows(result: StudyResult) -> tuple[DeliveredRow, ...]:
     """One row for each claim of a study that has them, in the order asked for."""
-    return tuple(_row(result.told_from(claim), result.winner.key) for claim in result.claims)
+    return tuple(_row(result.told_from(claim)) for claim in result.claims)
 
 
-def _row(told: StudyResult, best: str) -> DeliveredRow:
+def _row(told: StudyResult) -> DeliveredRow:
     winner, verdict = told.winner, told.own_verdict
     return DeliveredRow(
         runtime=told.runtime,
         recipe=winner.recipe,
         artifact=told.place,
-        overall=winner.key == best,
+        overall=told.runtime == told.overall,
         accepted=told.accepted,
         unproven=told.unproven,
         lossless=winner.lossless,

@@ -90,6 +90,8 @@ class StudyResult(Claim):
     """How the threshold was set on the original, where a rate to hold was asked for."""
     claims: tuple[Claim, ...] = ()
     """One for each delivered artifact."""
+    overall: str = ""
+    """The runtime of the claim whose artifact is the best of all."""
     not_delivered: tuple[NotDelivered, ...] = ()
 
     def told_from(self, claim: Claim) -> StudyResult:

@@ -103,6 +103,9 @@ def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progr
         progress.say(f"task: {prepared.model.task.value}: {', '.join(prepared.model.classes)}")
     if prepared.frozen is not None:
         progress.say(f"threshold {prepared.frozen.threshold:.4g}, frozen on the original's selection cases")
+    if len(claims := resolved.config.claims) > 1:
+        confidence = f"{100 * prepared.judging.policy.confidence:.4g} %"
+        progress.say(f"one artifact each for {', '.join(claims)}: each claim is judged at a confidence of {confidence}")
     for line in (*resolved.adjustments, *notes(prepared)):
         progress.say(f"note: {line}")
     if resumed:
@@ -221,5 +224,6 @@ class _Study:
             harmed=harmed(trials, [c for claim in claims for c in claim.confirmations]),
             frozen=self.prepared.frozen,
             claims=claims,
+            overall=best.runtime,
             not_delivered=tuple(absent),
         )
