@@ -60,7 +60,7 @@ def _row(result: StudyResult, claim: Claim, told: DeliveredRow) -> tuple[Cell, .
         word
         for word, holds in (
             ("the best of all", told.overall and result.shared_by > 1),
-            ("told here", claim.runtime == result.runtime and result.shared_by > 1),
+            ("the subject of this report", claim.runtime == result.runtime and result.shared_by > 1),
             ("lossless: the original itself", told.lossless),
             ("UNPROVEN", told.unproven),
         )

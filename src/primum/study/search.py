@@ -71,11 +71,12 @@ class Search:
         if not self.space.trained:
             self._skip("pruning, distillation", "they change weights and need --train-data to recover what that loses")
             return None
-        own = (of_runtime(trials, name) for name in self.space.config.claims)
-        return next((found for found in map(self._next, own) if found is not None), None)
+        claims = [of_runtime(trials, name) for name in self.space.config.claims]
+        steps = (step(own) for step in (self._explore, self._repeat) for own in claims)
+        return next((found for found in steps if found is not None), None)
 
-    def _next(self, trials: Sequence[Trial]) -> Proposal | None:
-        """The next recipe for one claim, whose trials these are; stages that claims share are paid for once."""
+    def _explore(self, trials: Sequence[Trial]) -> Proposal | None:
+        """The next composition for one claim, whose trials these are; stages that claims share are paid for once."""
         lossless, fast = _targets(trials, self.space.objective)
         if lossless is None:
             self._skip("pruning, distillation", "no graph runtime runs the original; the changed network needs one")
@@ -84,7 +85,7 @@ class Search:
         for proposal in self._singles(lossless):
             if proposal.recipe.key not in known:
                 return proposal
-        return self._compose(known, lossless, fast) or self._repeat(known, trials)
+        return self._compose(known, lossless, fast)
 
     def _singles(self, lossless: Target) -> list[Proposal]:
         """Each technique alone, for the comparison that a reader makes first."""
@@ -133,11 +134,12 @@ class Search:
                 return True
         return False
 
-    def _repeat(self, known: Mapping[str, Trial], trials: Sequence[Trial]) -> Proposal | None:
+    def _repeat(self, trials: Sequence[Trial]) -> Proposal | None:
         """The best trained candidate that may be delivered, with other seeds."""
         trained = [t for t in trials if t.ok and _recipe(t).trains and not _recipe(t).seed and self._good(t)]
         if not trained:
             return None
+        known = {t.key for t in trials}
         best = _recipe(self.space.objective.best(trained) or trained[0])
         for seed in SEEDS:
             again = Recipe(best.target, best.techniques, seed)
