@@ -115,9 +115,8 @@ def test_by_size_the_sequence_runs_to_the_smallest(make_trial):
 
 
 def test_by_size_the_faster_of_two_alike_is_declared(make_trial):
-    trials = [make_trial("original", 1.0, size=1000)] + [
-        make_trial("slow", 2.0, lost=0, size=250), make_trial("fast", 7.0, lost=0, size=252)
-    ]  # fmt: skip
+    slow, fast = make_trial("slow", 2.0, lost=0, size=250), make_trial("fast", 7.0, lost=0, size=252)
+    trials = [make_trial("original", 1.0, size=1000), slow, fast]
     assert declare(trials, {"slow": 0.9, "fast": 0.9}, SIZE).keys == ("fast",)
     assert declare(trials, {"slow": 0.9, "fast": 0.6}, SIZE).keys == ("slow",), "a less likely one is not preferred"
 

@@ -145,6 +145,7 @@ def summary(result: StudyResult, artifact: Path, report: Path) -> dict[str, Any]
         "verdict": result.outcome.value,
         "verdict_of": result.verdict_recipe,
         "unproven": result.unproven,
+        "objective": result.objective,
         "delivered": {
             "recipe": result.winner.recipe,
             "verdict": result.winner.outcome.value,
