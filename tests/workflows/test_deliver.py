@@ -1,50 +1,30 @@
-"""One artifact for each of several runtimes, whole: claims, openings, evidence, kills in between."""
+"""One artifact for each of several runtimes, whole: claims, openings, evidence."""
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import inline
 import pytest
-from studies import config, run
+from deliveries import BOTH, INT8, asked, quicken
+from studies import run
 
 import primum
 from primum.artifact.manifest import artifact_digest
-from primum.config import OptimizationConfig, OptimizationLevel
 from primum.data.ledger import Ledger
-from primum.errors import InputError, TrialError
-from primum.runtimes.base import Target, get_runtime
-from primum.study.recipe import Recipe
-from primum.techniques.registry import make
-from primum.workflows import confirmation, delivery
-
-BOTH = ("openvino", "onnxruntime")
-INT8 = tuple(Recipe(Target(runtime=name, precision="int8", threads=1)) for name in BOTH)
-
-
-def asked(**more: object) -> OptimizationConfig:
-    """Lossless runtimes, and what a test gives by hand."""
-    return config(runtimes=(), deliver=BOTH, level=OptimizationLevel.MINIMAL, **more)
+from primum.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    inline.patch(monkeypatch)
-    # Networks this small gain little: every candidate counts as fast enough.
-    monkeypatch.setattr("primum.study.select._GAIN", 0.0)
+    quicken(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def made(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory):
     """A study that was asked for both runtimes, with its ledger."""
     with pytest.MonkeyPatch.context() as patch:
-        inline.patch(patch)
-        patch.setattr("primum.study.select._GAIN", 0.0)
-        for name in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
-            patch.setattr(f"primum.{name}", 3)
-        patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)
+        quicken(patch)
         state = tmp_path_factory.mktemp("state")
         patch.setenv("PRIMUM_STATE", str(state))
         out = tmp_path_factory.mktemp("both") / "out"
@@ -118,92 +98,9 @@ def test_the_summary_has_one_row_a_runtime(made):
     assert [row["overall"] for row in rows] == [c.runtime == result.overall for c in result.claims]
 
 
-class Killed(BaseException):
-    """What no step may catch."""
-
-
-def dies(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, after: int = 0) -> None:
-    """The call after `after` others to `owner.name` never returns."""
-    honest: Callable[..., object] = getattr(owner, name)
-    calls = []
-
-    def deadly(*args: object, **more: object) -> object:
-        calls.append(1)
-        if len(calls) > after:
-            raise Killed
-        return honest(*args, **more)
-
-    monkeypatch.setattr(owner, name, deadly)
-
-
-def test_killed_at_each_step_in_turn_it_ends_as_if_it_never_was(made, workshop, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    shutil.copytree(made.out / "study", out / "study")
-    for name in ("declared.json", "confirmation.json"):
-        (out / "study" / name).unlink()
-    for scores in (out / "study" / "scores").glob("*-confirmation.npy"):
-        scores.unlink()
-    study, declared = {"config": asked(), "recipes": INT8}, out / "study" / "declared.json"
-    steps = [
-        (confirmation._Openings, "open", 0),  # declared, nothing opened
-        (Ledger, "record", 1),  # one claim opened, the other not
-        (confirmation, "verdict_to_data", 0),  # in the ledger, not yet kept
-        (delivery, "seal", 1),  # one artifact sealed, the other not
-        (delivery.shutil, "copytree", 0),  # both sealed, the best not yet copied
-        (delivery, "render", 0),  # all sealed, no report
-    ]
-    kept = None
-    for owner, name, after in steps:
-        with monkeypatch.context() as patch:
-            dies(patch, owner, name, after)
-            with pytest.raises(Killed):
-                run(workshop, out, **study)
-        kept = kept or declared.read_bytes()
-        assert declared.read_bytes() == kept, name
-        assert not (out / "report.html").exists()
-    (out / "artifacts" / ".openvino-left").mkdir()
-    found = run(workshop, out, **study)
-    assert declared.read_bytes() == kept
-    assert len(Ledger().openings()) == 2, "a claim is opened once, however often it is killed"
-    assert [c.winner.key for c in found.result.claims] == [c.winner.key for c in made.delivery.result.claims]
-    assert found.digest == found.digests[found.result.overall]
-    assert sorted(p.name for p in (out / "artifacts").iterdir()) == sorted(BOTH), "nothing half-written is left"
-
-
-def test_a_runtime_that_has_only_its_lossless_form_is_delivered_in_it_and_says_why(workshop, tmp_path, monkeypatch):
-    harmful = Recipe(Target(runtime="onnxruntime", threads=1), (make("round_weights", {"bits": 2}),))
-    result = run(workshop, tmp_path / "out", config=asked(), recipes=(INT8[0], harmful)).result
-    vino, ort = result.claims
-    assert vino.accepted and not vino.winner.lossless
-    assert ort.winner.lossless and not ort.accepted and ort.winner.runtime == "onnxruntime"
-    assert "was not accepted (INFERIOR)" in ort.reasons[0] and ort.verdict_recipe == str(harmful)
-    assert not ort.confirmations and vino.confirmations
-    manifest = json.loads((tmp_path / "out" / "artifacts" / "onnxruntime" / "manifest.json").read_text())
-    assert manifest["verdict"] == "NON_INFERIOR" and not manifest["unproven"]
-    text = " ".join((tmp_path / "out" / "report.txt").read_text().split())
-    assert "ONNX Runtime has the original, lossless" in text
-
-
-def test_a_runtime_that_cannot_run_is_reported_and_none_at_all_is_an_error(workshop, tmp_path, monkeypatch):
-    def broken(*args: object) -> None:
-        raise TrialError("its compiler died")
-
-    monkeypatch.setattr(type(get_runtime("openvino")), "build", broken)
-    made = run(workshop, tmp_path / "one", config=asked(), recipes=INT8)
-    (absent,) = made.result.not_delivered
-    assert absent.runtime == "openvino" and "its compiler died" in absent.reason
-    assert made.result.shared_by == 2 and made.result.policy.confidence == pytest.approx(0.975)
-    assert made.summary()["not_delivered"] == [{"runtime": "openvino", "reason": absent.reason}]
-    assert list(made.artifacts) == ["onnxruntime"] and not (tmp_path / "one" / "artifacts" / "openvino").exists()
-    assert "No artifact for OpenVINO" in made.report.read_text()
-    monkeypatch.setattr(type(get_runtime("onnxruntime")), "build", broken)
-    with pytest.raises(InputError, match=r"for openvino: .*died.*; .*for onnxruntime: .*died"):
-        run(workshop, tmp_path / "none", config=asked())
-
-
 def test_other_deliveries_are_another_study(made, workshop, tmp_path):
     shutil.copytree(made.out / "study", tmp_path / "out" / "study")
     with pytest.raises(InputError, match="differs in: deliver, policy, runtimes"):
-        run(workshop, tmp_path / "out", config=asked().model_copy(update={"deliver": BOTH[:1]}), recipes=INT8)
+        run(workshop, tmp_path / "out", config=asked(deliver=BOTH[:1]), recipes=INT8)
     with pytest.raises(InputError, match="differs in: objective"):
         run(workshop, tmp_path / "out", config=asked(objective="size"), recipes=INT8)
