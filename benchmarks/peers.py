@@ -35,7 +35,7 @@ from primum.hardware.machine import this_machine
 from primum.progress import Silent
 from primum.runtimes.isolated import Isolated
 from primum.version import VERSION
-from primum.workflows.optimize import Delivery
+from primum.workflows.delivery import Delivery
 
 ROOT = Path(__file__).parents[1]
 WIDE = Margins(sensitivity=0.2, specificity=0.2, auroc=0.15, brier=0.15)

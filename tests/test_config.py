@@ -43,6 +43,8 @@ configs = st.builds(
     budget_minutes=st.none() | st.floats(0.1, 1e6),
     threads=st.none() | st.integers(1, 512),
     seed=st.integers(0, 2**31),
+    objective=st.sampled_from(("latency", "size")),
+    deliver=st.sampled_from(((), ("openvino",), ("onnxruntime", "openvino"))),
 )
 STATED = Margins(sensitivity=0.02, specificity=0.03, auroc=0.01, brier=0.01)
 
@@ -60,7 +62,7 @@ def toml(value, prefix=""):
         elif isinstance(item, bool):
             flat += f"{key} = {str(item).lower()}\n"
         elif isinstance(item, list):
-            flat += f"{key} = []\n"
+            flat += f"{key} = {item}\n"
         elif item is not None:
             flat += f"{key} = {item!r}\n"
     return flat + tables
@@ -269,3 +271,41 @@ def test_the_command_line_holds_the_medical_threshold():
     from primum.cli.validate import run
 
     assert signature(run).parameters["accuracy_threshold"].default == MEDICAL_ACCURACY
+
+
+def test_a_runtime_to_deliver_must_be_among_those_tried():
+    with pytest.raises(InputError, match="openvino, which is not among the runtimes to try.*--target"):
+        OptimizationConfig(runtimes=("onnxruntime",), deliver=("onnxruntime", "openvino")).resolve()
+    with pytest.raises(InputError, match="onnxruntime more than once"):
+        OptimizationConfig(deliver=("onnxruntime", "onnxruntime")).resolve()
+    both = OptimizationConfig(runtimes=("torch", "openvino"), deliver=("openvino",)).resolve()
+    assert (
+        both.config.runtimes == ("torch", "openvino") and both.adjustments == OptimizationConfig().resolve().adjustments
+    )
+
+
+def test_only_what_is_delivered_is_tried_unless_more_is_asked_for():
+    resolved = OptimizationConfig(deliver=("openvino", "onnxruntime")).resolve()
+    assert resolved.config.runtimes == ("openvino", "onnxruntime")
+    assert any("are tried: openvino, onnxruntime" in note for note in resolved.adjustments)
+
+
+@given(confidence=st.floats(0.6, 0.999), names=st.lists(st.sampled_from("abcdef"), unique=True, max_size=6))
+def test_the_errors_of_all_claims_add_up_to_that_of_one(confidence, names):
+    config = OptimizationConfig(deliver=tuple(names), policy=ClinicalPolicy(confidence=confidence))
+    resolved = config.resolve()
+    each = (1 - resolved.policy.confidence) / 2
+    assert each * max(len(names), 1) == pytest.approx((1 - confidence) / 2)
+    again = resolved.config.resolve()
+    assert again.policy == resolved.policy and again.config == resolved.config, "resolving twice shares once"
+    assert resolved.config.policy.confidence == confidence
+
+
+def test_two_claims_of_the_default_policy_have_an_error_of_0_0125_each():
+    policy = OptimizationConfig(deliver=("openvino", "onnxruntime")).resolve().policy
+    assert 1 - policy.confidence == pytest.approx(0.025)
+
+
+def test_an_objective_that_does_not_exist_is_refused():
+    with pytest.raises(ValidationError, match="latency"):
+        OptimizationConfig(objective="beauty")

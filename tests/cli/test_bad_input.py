@@ -52,6 +52,13 @@ def test_wrong_paths(place):
     refused(optimize(place, model="nets:not_a_module"), "str")
 
 
+def test_runtimes_that_cannot_be_delivered(place):
+    refused(optimize(place, "--deliver", "openvino", "--target", "onnxruntime"), "openvino", "not among the runtimes")
+    refused(optimize(place, "--deliver", "openvino", "--deliver", "openvino"), "openvino more than once")
+    refused(optimize(place, "--deliver", "abacus"), "no runtime 'abacus'")
+    assert not (place / "out").exists()
+
+
 def test_a_class_without_images(place):
     (place / "folders" / "clear").mkdir(parents=True)
     (place / "folders" / "shadow").mkdir()

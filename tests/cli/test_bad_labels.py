@@ -14,6 +14,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table of 300 cases and its preprocessing."""
     monkeypatch.setenv("PRIMUM_STATE", str(tmp_path / "state"))
     monkeypatch.setattr("primum.study.runner.TIMED_ROUNDS", 3)
+    monkeypatch.setattr("primum.study.race.ROUNDS", 2)
     monkeypatch.setattr("primum.workflows.optimize.FINAL_ROUNDS", 3)
     patch(monkeypatch)
     clinics.table(tmp_path / "cases.csv", 300, 1, label=clinics.finding(0))

@@ -14,17 +14,9 @@ from primum.benchmark.timing import Timings
 from primum.config import ClinicalPolicy, GuardPolicy, Margins, OptimizationLevel
 from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
+from primum.study.claim import Claim, Confirmation, GuardPoint, GuardResult, Judged, NotDelivered
 from primum.study.planner import LeftOut
-from primum.study.result import (
-    Confirmation,
-    DataSummary,
-    GuardPoint,
-    GuardResult,
-    Judged,
-    ModelSummary,
-    PartSummary,
-    StudyResult,
-)
+from primum.study.result import DataSummary, ModelSummary, PartSummary, StudyResult
 from primum.study.trial import Guarded, Parity, Status, Trial
 from primum.task import Task
 from primum.validation.cases import Cases
@@ -325,6 +317,29 @@ def make_guarded() -> StudyResult:
     )  # fmt: skip
 
 
+def make_several() -> StudyResult:
+    """One artifact for OpenVINO, proven; the lossless original for ONNX Runtime; nothing for TorchScript."""
+    made = scores(2400, 8)
+    base = study(made, ClinicalPolicy(margins=STATED, confidence=1 - 0.05 / 3), levels(2400), runtime="openvino")
+    harmful = base.harmed[0][1]
+    ort = base.trials[0]
+    refused = f"onnxruntime[fp16] was not accepted (INFERIOR); the original is delivered in {ort.recipe}"
+    stand_in = claim_of(
+        base, runtime="onnxruntime", winner=ort, accepted=False, declared=(), confirmations=(),
+        declared_reason="no lossy candidate is faster", verdict=harmful, verdict_recipe="onnxruntime[fp16]",
+        reasons=(refused, *harmful.reasons),
+    )  # fmt: skip
+    absent = NotDelivered("torchscript", "nothing ran there: torchscript[fp32]: tracing failed")
+    final = {**base.final, ort.key: timings(14.1, 2.2)}
+    claims = (claim_of(base), stand_in)
+    return dataclasses.replace(base, claims=claims, overall="openvino", not_delivered=(absent,), final=final)
+
+
+def claim_of(result: StudyResult, **changes: Any) -> Claim:
+    """The claim that a result is told from, changed."""
+    return Claim(**{**{f.name: getattr(result, f.name) for f in dataclasses.fields(Claim)}, **changes})
+
+
 def of_task(make: Callable[[StudyResult], StudyResult]) -> Callable[[], StudyResult]:
     """A maker that starts from the proven study."""
     return lambda: make(make_proven())
@@ -348,6 +363,7 @@ MAKERS: dict[str, Callable[[], StudyResult]] = {
     "bare": make_bare,
     "unassessed": make_unassessed,
     "guarded": make_guarded,
+    "several": make_several,
 }
 ALL = {**MAKERS, **{name: of_task(make) for name, make in TASKS.items()}}
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from primum.config import Action, ClinicalPolicy, Margins, OperatingPoint
-from primum.study.result import Confirmation, Judged, ModelSummary, PartSummary, StudyResult
+from primum.study.claim import Confirmation, Judged
+from primum.study.result import ModelSummary, PartSummary, StudyResult
 from primum.task import Task
 from primum.validation.assessment import assess
 from primum.validation.cases import Cases

@@ -26,8 +26,8 @@ NAMES = (*conftest.MAKERS, *TASKS)
 SYNTHETIC, UNPROVEN = "SYNTHETIC DATA", "UNPROVEN"
 UNPROVEN_TASKS = {"multiclass", "crowded", "ordinal", "multilabel", "unstated", "segmentation"}
 ORDER = (
-    "endpoints", "subgroups", "decisions", "calibration", "operating", "scores", "flips", "why", "guard", "latency",
-    "front", "comparison", "trials", "method",
+    "deliveries", "endpoints", "subgroups", "decisions", "calibration", "operating", "scores", "flips", "why", "guard",
+    "latency", "front", "comparison", "trials", "method",
 )  # fmt: skip
 DEFAULT = "default, not confirmed by a clinician"
 

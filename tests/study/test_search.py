@@ -110,3 +110,27 @@ def test_a_chance_below_even_does_not_count_as_holding(make_trial):
         proposals.append(proposal.recipe)
         world.trials.append(world.trial(proposal.recipe))
     assert not any(r.target == INT8 for r in proposals)
+
+
+def test_every_claim_is_searched_and_repeats_come_last(make_trial):
+    world = World(make_trial, 0.85, 0.85, deliver=("openvino", "onnxruntime"))
+    world.trials += [world.trial(Recipe(Target(runtime="onnxruntime", precision=p))) for p in ("fp32", "int8")]
+    proposals = world.run()
+    explored = [r for r in proposals if not r.seed]
+    for runtime in ("openvino", "onnxruntime"):
+        mine = [r for r in explored if r.target.runtime == runtime and r.target.precision == "int8"]
+        assert max(ratio_of(r) for r in mine) == 0.85
+    trained = {(r.techniques, r.seed) for r in proposals if r.trains}
+    assert len(trained) < sum(r.trains for r in proposals), "the second runtime takes networks that are there"
+    assert all(r.seed for r in proposals[len(explored) :])
+
+
+def test_by_size_it_goes_on_where_less_network_is_no_faster_but_smaller(make_trial):
+    class Shrinking(World):
+        def trial(self, recipe):
+            ratio = getattr(recipe.techniques[0], "ratio", 0.0) if recipe.techniques else 0.0
+            whole = 25_000 if recipe.target.precision == "int8" else 100_000
+            return replace(super().trial(recipe), size_bytes=round(whole * (1 - ratio) ** 2))
+
+    small = Shrinking(make_trial, 0.85, 0.85, floor=0.25, objective="size")
+    assert max(ratio_of(r) for r in small.run()) == max(RATIOS)

@@ -1,7 +1,14 @@
 """The choice: what may win, what is worth confirming, and in which order."""
 
-from primum.study.select import best_lossless, decisive, declare, pareto, worth_confirming
-from primum.study.trial import Status, Trial
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from primum.study.objective import LATENCY, SIZE
+from primum.study.select import LONGEST, best_lossless, decisive, declare, of_runtime, pareto, worth_confirming
+from primum.study.trial import Guarded, Status, Trial
+from primum.validation.conformal import Band
 from primum.validation.verdict import Outcome
 
 
@@ -65,3 +72,82 @@ def test_the_set_stays_closed_where_it_could_not_decide(make_trial):
     assert declared.keys == () and "too small" in declared.reason
     assert declare(trials, {"a": 0.2}).keys == ("a",)
     assert declare(trials[:1], {}).keys == ()
+
+
+def in_runtime(trial, name):
+    return replace(trial, recipe_data={"target": {"runtime": name, "precision": "int8"}})
+
+
+def test_trials_of_one_runtime_are_told_apart(make_trial):
+    here, there = in_runtime(make_trial("a", 2.0), "openvino"), in_runtime(make_trial("b", 2.0), "onnxruntime")
+    assert of_runtime([here, there], "openvino") == [here] and of_runtime([here, there], "") == [here, there]
+
+
+def test_by_size_the_best_lossless_is_the_smallest_that_is_not_slower(make_trial):
+    original, small, smallest = (
+        make_trial("original", 1.0, size=100),
+        make_trial("small", 1.5, size=60),
+        make_trial("smallest", 0.8, size=40),
+    )
+    assert best_lossless([original, small, smallest], SIZE).key == "small"
+    assert best_lossless([original, small, smallest]).key == "small"
+    assert best_lossless([smallest], SIZE).key == "smallest", "where there is nothing else"
+    faster = make_trial("faster", 3.0, size=61)
+    assert best_lossless([original, small, faster], SIZE).key == "faster", "sizes within 2 % are alike"
+
+
+def test_by_size_a_lossy_candidate_must_be_two_percent_smaller(make_trial):
+    lossless = make_trial("lossless", 1.0, size=1000)
+    near, enough, slow = (
+        make_trial("near", 9.0, lost=0, size=985),
+        make_trial("enough", 1.1, lost=0, size=980),
+        make_trial("slow", 0.9, lost=0, size=100),
+    )
+    assert [t.key for t in worth_confirming([lossless, near, enough, slow], SIZE)] == ["enough"]
+
+
+def test_by_size_the_sequence_runs_to_the_smallest(make_trial):
+    trials = [make_trial("original", 1.0, size=100)] + [
+        make_trial(k, v, lost=0, size=z) for k, v, z in (("half", 9, 50), ("quarter", 3, 25), ("eighth", 2, 12))
+    ]
+    declared = declare(trials, {"half": 0.99, "quarter": 0.9, "eighth": 0.6}, SIZE)
+    assert declared.keys == ("half", "quarter", "eighth") and "smaller in every step" in declared.reason
+
+
+def test_by_size_the_faster_of_two_alike_is_declared(make_trial):
+    slow, fast = make_trial("slow", 2.0, lost=0, size=250), make_trial("fast", 7.0, lost=0, size=252)
+    trials = [make_trial("original", 1.0, size=1000), slow, fast]
+    assert declare(trials, {"slow": 0.9, "fast": 0.9}, SIZE).keys == ("fast",)
+    assert declare(trials, {"slow": 0.9, "fast": 0.6}, SIZE).keys == ("slow",), "a less likely one is not preferred"
+
+
+def test_by_size_what_does_not_count_is_said(make_trial):
+    original = make_trial("original", 1.0, size=100)
+    slow = make_trial("slow", 0.5, lost=0, size=10)
+    assert "1 slower than the original" in declare([original, slow], {}, SIZE).reason
+    guarded = replace(slow, guard=Guarded("slow", "original", Band.__new__(Band), 0.1, 100, 2.0))
+    assert "carries the original" in declare([original, guarded], {}, SIZE).reason
+    assert "slower" not in declare([original, slow], {"slow": 0.9}).reason
+
+
+@given(
+    drawn=st.lists(
+        st.tuples(st.floats(0.3, 12), st.sampled_from((None, 0, 3, 60)), st.integers(5, 120), st.floats(0, 1)),
+        max_size=9,
+    ),
+    objective=st.sampled_from((LATENCY, SIZE)),
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_every_sequence_is_monotone_and_holds_nothing_harmful(make_trial, drawn, objective):
+    trials = [make_trial("original", 1.0, size=100)]
+    trials += [make_trial(str(i), speed, lost=lost, size=size) for i, (speed, lost, size, _) in enumerate(drawn)]
+    promise = {str(i): chance for i, (*_, chance) in enumerate(drawn)}
+    by_key = {t.key: t for t in trials}
+    chosen = [by_key[key] for key in declare(trials, promise, objective).keys]
+    merits, floor = [objective.merit(t) for t in chosen], best_lossless(trials, objective)
+    assert merits == sorted(set(merits)), "each better than the one before"
+    assert [promise[t.key] for t in chosen] == sorted((promise[t.key] for t in chosen), reverse=True)
+    assert len(chosen) <= LONGEST and all(t.outcome is not Outcome.INFERIOR and not t.lossless for t in chosen)
+    assert all(objective.merit(t) > 1.02 * objective.merit(floor) for t in chosen)
+    if objective is SIZE:
+        assert floor.speed >= 1 and all(t.speed >= 1 for t in chosen)

@@ -32,7 +32,7 @@ def lesson(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def searched(workshop, lesson, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
+        for name in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)
         patch.setenv("PRIMUM_STATE", str(tmp_path_factory.mktemp("state")))

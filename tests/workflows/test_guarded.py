@@ -36,7 +36,7 @@ def speed_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def delivery(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("primum.study.select._GAIN", 0.0)
-        for name in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
+        for name in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)
         patch.setenv("PRIMUM_STATE", str(tmp_path_factory.mktemp("state")))

@@ -70,7 +70,7 @@ def lesson(tmp_path_factory):
 def quick(folder, processes):
     """Few timings; `processes`: candidates run in processes of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
+        for name in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)
         patch.setattr("primum.study.runner.TRAINING_TIMEOUT", 20.0)

@@ -19,7 +19,7 @@ from primum.runtimes.base import Target
 from primum.study.recipe import Recipe, write_recipes
 from primum.task import Task
 from primum.techniques.registry import make
-from primum.workflows.optimize import Delivery
+from primum.workflows.delivery import Delivery
 
 WIDE = Margins(sensitivity=0.3, specificity=0.3, auroc=0.3, brier=0.3, kappa=0.3, dice=0.3, error=2.0)
 AVERAGE = GuardPolicy(epsilon=0.05, delta=None)

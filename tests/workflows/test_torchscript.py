@@ -42,7 +42,7 @@ def study(request, workshop, network, tmp_path_factory):
     path = folder / "clinic.pt"
     FORMS[request.param](network).save(str(path))
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
+        for name in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)
         patch.setenv("PRIMUM_STATE", str(folder / "state"))

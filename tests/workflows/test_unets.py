@@ -35,7 +35,7 @@ def study(request, tmp_path_factory):
     weights = unets.taught(getattr(unets, name)(), axes, folder / "weights.safetensors", steps)
     (folder / "preprocessing.yaml").write_text(unets.PREPROCESSING)
     with pytest.MonkeyPatch.context() as patch:
-        for constant in ("study.runner.TIMED_ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
+        for constant in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{constant}", 2)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 4)
         patch.setenv("PRIMUM_STATE", str(folder / "state"))

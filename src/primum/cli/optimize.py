@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,8 +12,9 @@ from primum.level import OptimizationLevel
 
 if TYPE_CHECKING:
     from primum.config import OptimizationConfig
-    from primum.study.result import GuardResult, StudyResult
-    from primum.workflows.optimize import Delivery
+    from primum.study.claim import GuardResult
+    from primum.study.result import StudyResult
+    from primum.workflows.delivery import Delivery
 
 NAME = "optimize"
 NOT_ACCEPTED = 3
@@ -67,6 +68,13 @@ def run(
         float | None, typer.Option(help="Largest share of channels that the search may remove; default: by level.")
     ] = None,
     training_minutes: Annotated[float | None, typer.Option(help="Of one training in the search; default: 10.")] = None,
+    objective: Annotated[
+        Literal["latency", "size"] | None, typer.Option(help="What candidates are ranked by; default: latency.")
+    ] = None,
+    deliver: Annotated[
+        list[str] | None,
+        typer.Option(help="A runtime that gets a proven artifact of its own, in OUT/artifacts/; may be repeated."),
+    ] = None,
     target: Annotated[str, typer.Option(help="Runtimes to try, separated by commas; default: all.")] = "",
     threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
     recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
@@ -129,6 +137,8 @@ def run(
                 "budget_minutes": budget,
                 "threads": threads,
                 "runtimes": o.listed(target) or None,
+                "objective": objective,
+                "deliver": tuple(deliver) if deliver else None,
                 "seed": seed,
                 "accept_inconclusive": accept_inconclusive or None,
                 "guard": o.guard_policy(guard, guard_delta, guard_overall, guard_strict),
@@ -228,9 +238,25 @@ def show(delivery: Delivery) -> None:
             typer.echo(f"          {result.guard.band.note}")
     if final.contended:
         typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
+    for line in _by_runtime(delivery):
+        typer.echo(line)
     typer.echo(f"artifact: {delivery.artifact}")
     typer.echo(f"digest:   {delivery.digest} (primum verify --expect)")
     typer.echo(f"report:   {delivery.report}")
+
+
+def _by_runtime(delivery: Delivery) -> list[str]:
+    """What each runtime got that an artifact was asked for."""
+    result = delivery.result
+    lines = []
+    for claim in result.claims:
+        if claim.runtime:
+            told, verdict = result.told_from(claim), claim.own_verdict
+            outcome = verdict.outcome.value if verdict is not None else "not assessed"
+            said = "UNPROVEN" if claim.unproven else "lossless" if claim.winner.lossless else outcome
+            lines.append(f"{claim.runtime}: {claim.winner.recipe}, {said}, {gains(told)}")
+            lines.append(f"  {delivery.artifacts[claim.runtime]}, digest {delivery.digests[claim.runtime]}")
+    return lines + [f"{item.runtime}: nothing is delivered: {item.reason}" for item in result.not_delivered]
 
 
 def gains(result: StudyResult) -> str:

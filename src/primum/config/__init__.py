@@ -1,6 +1,6 @@
 """What the user asks for: the level, the clinical policy, what may be done; pydantic, YAML and TOML in and out."""
 
-from primum.config.optimization import OptimizationConfig, ResolvedConfig
+from primum.config.optimization import OptimizationConfig, ResolvedConfig, shared
 from primum.config.policy import (
     DEFAULT_MARGINS,
     MARGINS_OF,
@@ -46,4 +46,5 @@ __all__ = [
     "explain",
     "kind_of",
     "read_mapping",
+    "shared",
 ]

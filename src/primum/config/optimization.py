@@ -42,17 +42,31 @@ class OptimizationConfig(BaseModel):
     accept_inconclusive: bool = False
     budget_minutes: float | None = Field(None, gt=0)
     threads: int | None = Field(None, ge=1)
+    objective: Literal["latency", "size"] = "latency"
+    """What candidates are ranked by: calls that take less time, or artifacts of fewer bytes."""
     runtimes: tuple[str, ...] = ()
-    """Names of the runtimes to try; empty: all that are installed."""
+    """Names of the runtimes to try; empty: those of `deliver`, or all that are installed."""
+    deliver: tuple[str, ...] = ()
+    """Names of the runtimes that each get a proven artifact of their own; empty: one artifact, of any runtime."""
     seed: int = 0
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """The runtimes that artifacts are delivered for; one empty name where any runtime will do."""
+        return self.deliver or ("",)
 
     def resolve(self, task: Task = Task.BINARY) -> ResolvedConfig:
         """A frozen copy after the medical adjustments, with each adjustment as a sentence.
 
-        Raises InputError where MEDICAL_CRITICAL lacks a margin or is combined with `accept_inconclusive`.
+        Raises InputError where MEDICAL_CRITICAL lacks a margin or is combined with `accept_inconclusive`, and where
+        `deliver` names a runtime twice or one that is not among `runtimes`.
         """
         config = self.model_copy(deep=True)
         notes: list[str] = []
+        _check_deliver(config)
+        if config.deliver and not config.runtimes:
+            config.runtimes = config.deliver
+            notes.append(f"only runtimes that an artifact is delivered for are tried: {', '.join(config.deliver)}")
         critical = config.level is OptimizationLevel.MEDICAL_CRITICAL
         if critical:
             _demand_explicit(config, task)
@@ -90,6 +104,31 @@ class ResolvedConfig(BaseModel):
     def guard(self) -> GuardPolicy | None:
         """The guard in force; None where predictions are not guarded."""
         return self.config.guard if isinstance(self.config.guard, GuardPolicy) else None
+
+    @property
+    def policy(self) -> ClinicalPolicy:
+        """The policy in force: several claims share the error allowed to one (Bonferroni), so that the chance that any
+        harmful candidate is called proven stays what the policy allows.
+        """
+        policy = self.config.policy
+        return policy.model_copy(update={"confidence": shared(policy.confidence, len(self.config.claims))})
+
+
+def shared(confidence: float, claims: int) -> float:
+    """The two-sided confidence of each of `claims` whose one-sided errors add up to that of `confidence`."""
+    return 1 - (1 - confidence) / claims if claims > 1 else confidence
+
+
+def _check_deliver(config: OptimizationConfig) -> None:
+    twice = sorted({name for name in config.deliver if config.deliver.count(name) > 1})
+    if twice:
+        raise InputError(f"deliver names {', '.join(twice)} more than once: name each runtime once")
+    missing = [name for name in config.deliver if config.runtimes and name not in config.runtimes]
+    if missing:
+        raise InputError(
+            f"deliver asks for {', '.join(missing)}, which is not among the runtimes to try "
+            f"({', '.join(config.runtimes)}): add it there (--target), or leave the runtimes out"
+        )
 
 
 def _demand_explicit(config: OptimizationConfig, task: Task) -> None:

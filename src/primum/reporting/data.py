@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from primum.study.deliveries import delivered_rows
 from primum.study.result import StudyResult
 
 FORMAT = "primum-report/1"
@@ -23,7 +24,10 @@ def as_data(result: StudyResult) -> dict[str, Any]:
         "speedup": result.speedup if timed else None,
         "size_ratio": result.size_ratio,
     }
-    return {"format": FORMAT, **derived, **plain(result)}
+    # Each artifact's own report holds its claim whole.
+    rows = plain(delivered_rows(result)) if result.runtime else []
+    told = plain(replace(result, claims=()))
+    return {"format": FORMAT, **derived, **told, "claims": rows}
 
 
 def plain(value: Any) -> Any:

@@ -80,7 +80,7 @@ def endpoint_table(verdict: Verdict, parts: Sequence[Component], caption: str) -
             note = part.reason
         note += "; waived by name" if part.waived else ""
         rows.append(_endpoint_row(w.endpoint(part.name, verdict.task), part, w.outcome_cell(part.outcome, note)))
-    return Table(f"{caption} Intervals at {verdict.confidence:.0%}.", _COLUMNS, tuple(rows), wide=True)
+    return Table(f"{caption} Intervals at {n.confidence(verdict.confidence)}.", _COLUMNS, tuple(rows), wide=True)
 
 
 def failing_table(verdict: Verdict) -> Table:
@@ -92,7 +92,7 @@ def failing_table(verdict: Verdict) -> Table:
         for p in s.components
     ]
     rows = [_endpoint_row(name, p, w.outcome_cell(p.outcome)) for name, p in parts if p.outcome is Outcome.INFERIOR]
-    return Table(f"What was worse. Intervals at {verdict.confidence:.0%}.", _COLUMNS, tuple(rows), wide=True)
+    return Table(f"What was worse. Intervals at {n.confidence(verdict.confidence)}.", _COLUMNS, tuple(rows), wide=True)
 
 
 _BY_VIEW = {

@@ -9,7 +9,8 @@ from primum.reporting import figure_guard
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Figure, Paragraph, Section, Table, columns, facts, row
-from primum.study.result import GuardPoint, GuardResult, StudyResult
+from primum.study.claim import GuardPoint, GuardResult
+from primum.study.result import StudyResult
 from primum.study.trial import Status
 
 _TITLE = "Guarded prediction"
@@ -72,7 +73,8 @@ def _leaks(guard: GuardResult) -> Table:
     caption = (
         f"What it leaves on the {guard.part} cases, which did not set it: {n.count(found.flips_unguarded)} of "
         f"{n.plural(found.n, 'case')} change without the guard, {n.count(found.flips_left)} with it; "
-        f"{n.percent(found.deferred)} of cases are deferred. Clopper-Pearson intervals at {found.confidence:.0%}."
+        f"{n.percent(found.deferred)} of cases are deferred. Clopper-Pearson intervals at "
+        f"{n.confidence(found.confidence)}."
     )
     titles = columns("Original calls", "#Patients", "#With an undetected change", "#Share", "Interval", "Bound")
     return Table(caption, titles, tuple(rows))

@@ -36,6 +36,9 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
         listed = ", ".join(w.margin_name(e, result.model.task) for e in missing)
         text = f"{listed}: none was given and there is no default, so nothing can be shown to be non-inferior."
         out.append(Banner("warn", "No margin", text))
+    for item in result.not_delivered:
+        name = w.RUNTIMES.get(item.runtime, n.clean(item.runtime))
+        out.append(Banner("warn", f"No artifact for {name}", f"{n.shorten(item.reason, _LONGEST_REASON)}."))
     return tuple(out)
 
 
@@ -60,6 +63,9 @@ def headline(result: StudyResult) -> Headline:
         lead = [f"Delivered: {name}. {w.sentence(gains(result))}{_same_answers(result)}."]
         if result.verdict_recipe != result.winner.recipe:
             lead.append(f"The best candidate was {w.name_of(result, result.verdict_recipe)}. {_not_shown(result)}")
+    if len(result.claims) > 1:
+        names = " and ".join(w.RUNTIMES.get(c.runtime, c.runtime) for c in result.claims)
+        lead.append(f"There is an artifact for {names} each: see “Delivered, by runtime”.")
     # The margins have a banner of their own.
     kept = [r for r in result.reasons if not r.startswith("default margins")]
     said = [n.shorten(w.said(r, result.model.task), _LONGEST_REASON) for r in kept]
@@ -72,8 +78,8 @@ def headline(result: StudyResult) -> Headline:
 def meaning(verdict: Verdict) -> str:
     """What the word non-inferior means, once."""
     return (
-        f"Non-inferior means: with {verdict.confidence:.0%} confidence, the new model is not worse than the original "
-        "by more than the margin, both judged on the same cases."
+        f"Non-inferior means: with {n.confidence(verdict.confidence)} confidence, the new model is not worse than the "
+        "original by more than the margin, both judged on the same cases."
     )
 
 

@@ -21,6 +21,7 @@ from primum.reporting.blocks import (
     long_table,
     row,
 )
+from primum.study.claim import Claim
 from primum.study.result import DataSummary, StudyResult
 from primum.task import Task
 from primum.validation.planning import EndpointPlan
@@ -31,6 +32,7 @@ _USES = {
     "guard": "kept closed for guarded prediction",
     "confirmation": "locked; opened once for each frozen winner",
 }
+_OBJECTIVES = {"latency": "the least time a call", "size": "the fewest bytes, no slower than the original"}
 _EXCLUSIONS = 20
 _CLASSES = 20
 """Classes that are named in one line."""
@@ -146,28 +148,22 @@ def _plan_row(question: str, part: EndpointPlan, task: Task) -> tuple[Cell, ...]
 
 
 def _sequence(result: StudyResult) -> list[Block]:
-    blocks: list[Block] = []
-    if result.declared:
-        blocks.append(Paragraph("Declared before the confirmation cases were opened, in this order:"))
-        blocks.append(bullets((w.name_of(result, key) for key in result.declared), ordered=True))
-        blocks.append(Paragraph(f"Why this sequence: {n.clean(result.declared_reason)}."))
-    else:
-        reason = n.clean(result.declared_reason) or "no candidate was worth confirming"
-        blocks.append(Paragraph(f"Nothing was declared for confirmation: {reason}."))
-    if result.confirmations:
+    blocks = [block for claim in result.claims or (result,) for block in _declared(result, claim)]
+    if result.openings:
         rows = tuple(
             row(
                 w.name_of(result, c.recipe),
                 w.outcome_cell(c.verdict.outcome, w.basis_word(c.verdict.basis)),
                 w.said(c.verdict.reasons[0], result.model.task) if c.verdict.reasons else n.NOTHING,
             )
-            for c in result.confirmations
+            for c in result.openings
         )
         blocks.append(Table("Openings in this study.", columns("Candidate", "Outcome", "First reason"), rows))
-    if result.prior_openings:
-        count = n.plural(len(result.prior_openings), "time")
+    prior = tuple(dict.fromkeys(text for claim in result.claims or (result,) for text in claim.prior_openings))
+    if prior:
+        count = n.plural(len(prior), "time")
         text = f"These confirmation cases were opened {count} before. Every further opening weakens the proof."
-        blocks += [Paragraph(text, "warn"), bullets(result.prior_openings)]
+        blocks += [Paragraph(text, "warn"), bullets(prior)]
     else:
         blocks.append(
             Paragraph("The ledger of this user and machine records no opening of these cases for another candidate.")
@@ -175,8 +171,22 @@ def _sequence(result: StudyResult) -> list[Block]:
     return blocks
 
 
+def _declared(result: StudyResult, claim: Claim) -> list[Block]:
+    """The sequence of one claim, and why it is this."""
+    of = f"For {w.RUNTIMES.get(claim.runtime, n.clean(claim.runtime))}: " if claim.runtime else ""
+    if not claim.declared:
+        reason = n.clean(claim.declared_reason) or "no candidate was worth confirming"
+        return [Paragraph(w.sentence(f"{of}nothing was declared for confirmation: {reason}."))]
+    return [
+        Paragraph(w.sentence(f"{of}declared before the confirmation cases were opened, in this order:")),
+        bullets((w.name_of(result, key) for key in claim.declared), ordered=True),
+        Paragraph(f"Why this sequence: {n.clean(claim.declared_reason)}."),
+    ]
+
+
 def _policy(result: StudyResult) -> Facts:
     policy, task = result.policy, result.model.task
+    each = f", for each of {result.shared_by} claims that share the error of one" if result.shared_by > 1 else ""
     return facts(
         level=result.level.value.replace("_", " "),
         threshold=_threshold(result),
@@ -184,7 +194,8 @@ def _policy(result: StudyResult) -> Facts:
         actions=", ".join(f"{action.name} from {action.at:g}" for action in policy.actions),
         margins="; ".join(_margin(kind, result) for kind in MARGINS_OF[task]),
         tolerance=_tolerance(result),
-        confidence=f"{policy.confidence:.0%}, two-sided",
+        objective=_OBJECTIVES[result.objective],
+        confidence=f"{n.confidence(policy.confidence)}, two-sided{each}",
         groups_too_small="block acceptance unless waived by name"
         if policy.block_on_insufficient
         else "named, do not block",

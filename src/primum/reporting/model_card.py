@@ -149,7 +149,8 @@ def _results(result: StudyResult, made: Delivered) -> list[str]:
     intro = (
         f"Original against delivered on the same cases of the {made.part} part: {n.plural(verdict.n, 'case')} of "
         f"{n.plural(verdict.n_patients, 'patient')}. Outcome: **{verdict.outcome.value}**, "
-        f"basis {w.basis_word(verdict.basis)}. A negative difference is worse; intervals at {verdict.confidence:.0%}."
+        f"basis {w.basis_word(verdict.basis)}. A negative difference is worse; intervals at "
+        f"{n.confidence(verdict.confidence)}."
     )
     if verdict.basis is Basis.NUMERIC:
         intro += " It passes because it gives the same answers; the table says what these cases alone would show."

@@ -11,11 +11,13 @@ from typing import Any
 
 from primum.config import kind_of
 from primum.data.split import FRACTIONS
+from primum.reporting import numbers as n
 from primum.reporting.data import plain
 from primum.reporting.delivered import Delivered, Measured, measured
 from primum.reporting.traceability import tests_of
 from primum.reporting.wording import standing
-from primum.study.result import Confirmation, StudyResult
+from primum.study.claim import Confirmation
+from primum.study.result import StudyResult
 from primum.study.trial import Trial
 from primum.task import Task
 from primum.validation.conformal import Band
@@ -124,6 +126,12 @@ def _protocol(result: StudyResult, made: Delivered) -> Json:
             "reason": result.declared_reason,
             "openings": [_opening(c, result.declared_at) for c in result.confirmations],
             "prior_openings": list(result.prior_openings),
+            "claims_that_share_the_error": result.shared_by,
+            "sequences_of_other_claims": {
+                c.runtime: [recipes.get(key, key) for key in c.declared]
+                for c in result.claims
+                if c.runtime != result.runtime
+            },
             "note": "What is frozen is the original, the recipe, the preprocessing and this policy, by SHA-256.",
         },
         "evaluation_methods": [
@@ -162,7 +170,7 @@ def _criteria(result: StudyResult, made: Delivered) -> list[Json]:
     policy = result.policy
     # Of one kind all endpoints have one margin, which the component names: accuracy borrows that of sensitivity.
     kinds = {kind_of(p.name): p for p in (made.verdict.components if made.verdict else ())}
-    rule = f"lower bound of the {policy.confidence:.0%} interval of the paired difference above −margin"
+    rule = f"lower bound of the {n.confidence(policy.confidence)} interval of the paired difference above −margin"
     groups = "too few cases block unless waived by name" if policy.block_on_insufficient else "too few cases are named"
     return [
         *(

@@ -53,6 +53,11 @@ def percent(value: float) -> str:
     return f"{value * 100:.1f}%" if isfinite(value) else NOTHING
 
 
+def confidence(value: float) -> str:
+    """A confidence or an error in percent, with the decimals that a shared one has: "95%", "97.5%", "98.33%"."""
+    return f"{100 * value:.4g}%"
+
+
 def probability(value: float) -> str:
     """A chance in whole percent, never rounded to certainty."""
     if not isfinite(value):

@@ -123,8 +123,8 @@ def _actions(found: Concordance) -> list[Block]:
     share = found.unchanged
     text = (
         f"The action stays the same for {n.percent(share.estimate)} of {n.plural(found.n, 'case')} (at least "
-        f"{n.percent(share.lower)} with {share.confidence:.0%} confidence, two-sided, by patient); it changes for "
-        f"{n.plural(found.changed, 'case')} of {n.plural(found.patients_changed, 'patient')}."
+        f"{n.percent(share.lower)} with {n.confidence(share.confidence)} confidence, two-sided, by patient); it "
+        f"changes for {n.plural(found.changed, 'case')} of {n.plural(found.patients_changed, 'patient')}."
     )
     if found.kappa is not None:
         weighted = ", quadratic weights" if found.weights == "quadratic" else ""

@@ -7,6 +7,7 @@ from primum.reporting.blocks import Page
 from primum.reporting.calibration import calibration_section
 from primum.reporting.comparison import comparison_section
 from primum.reporting.decisions import decisions_section
+from primum.reporting.deliveries import deliveries_section
 from primum.reporting.endpoints import endpoints_section
 from primum.reporting.flips import flips_section
 from primum.reporting.guard import guard_section
@@ -39,6 +40,7 @@ def compose(result: StudyResult) -> Page:
         headline=headline(result),
         cards=cards(result),
         sections=(
+            *([deliveries] if (deliveries := deliveries_section(result)) else []),
             endpoints_section(result),
             subgroups_section(result),
             decisions_section(result),

@@ -44,9 +44,14 @@ def cards(result: StudyResult) -> tuple[Card, ...]:
     )
 
 
+def changes_title(task: Task) -> str:
+    """What is counted where an artifact answers otherwise than the original."""
+    return {Task.REGRESSION: "Values moved", Task.SEGMENTATION: "Masks that lost Dice"}.get(task, "Decisions changed")
+
+
 def _changes(result: StudyResult) -> Card:
     verdict, task = w.delivered_verdict(result), result.model.task
-    title = {Task.REGRESSION: "Values moved", Task.SEGMENTATION: "Masks that lost Dice"}.get(task, "Decisions changed")
+    title = changes_title(task)
     if verdict is None:
         return Card(title, n.NOTHING, "not assessed")
     if task is Task.REGRESSION and result.policy.tolerance is None:

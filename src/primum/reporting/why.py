@@ -215,7 +215,7 @@ def _distance_figure(causes: FlipCauses) -> Figure:
         "why-distance",
         f"Bars: share of decisions that changed, by the case's distance from the threshold. {told}.",
         "Changed decisions by how near the original's own score lay to the threshold. Lines are exact intervals at "
-        f"{causes.confidence:.0%}.",
+        f"{n.confidence(causes.confidence)}.",
         partial(figure_bars.draw, bars, "why-distance", "Cases whose decision changed (%)"),
     )
 
@@ -262,8 +262,8 @@ def _level_row(part: LevelCause) -> tuple[Cell, ...]:
 
 def _caution(causes: FlipCauses) -> str:
     text = (
-        f"Descriptive, and no part of the verdict: exact intervals at {causes.confidence:.0%}, Fisher's exact test "
-        "against all other cases, adjusted by Holm for the number of groups."
+        f"Descriptive, and no part of the verdict: exact intervals at {n.confidence(causes.confidence)}, Fisher's "
+        "exact test against all other cases, adjusted by Holm for the number of groups."
     )
     if causes.clustered:
         text += " Some patients have several cases, which these figures take as independent: they are too sharp."

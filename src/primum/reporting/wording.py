@@ -156,12 +156,12 @@ def name_of(result: StudyResult, recipe: str) -> str:
 
 def delivered_verdict(result: StudyResult) -> Verdict | None:
     """What is known of the artifact that is delivered: the deciding verdict where it is its own."""
-    return result.verdict if result.verdict_recipe == result.winner.recipe else result.winner.verdict
+    return result.own_verdict
 
 
 def standing(result: StudyResult, trial: Trial) -> tuple[Verdict | None, str]:
     """What a trial's outcome is in the end, and on which part: confirmation where it was opened for it."""
-    for opened in result.confirmations:
+    for opened in result.openings:
         if opened.recipe == trial.recipe:
             return opened.verdict, "confirmation"
     return trial.verdict, "selection"

@@ -15,7 +15,8 @@ from primum.config import GuardPolicy
 from primum.errors import TrialError
 from primum.files import folder, size_of
 from primum.runtimes.load import MODEL, REFERENCE
-from primum.study.result import GuardPoint, GuardResult
+from primum.study.claim import GuardPoint, GuardResult
+from primum.study.objective import LATENCY, Objective
 from primum.study.runner import Runner
 from primum.study.select import gains
 from primum.study.trial import Guarded, Status, Trial
@@ -29,9 +30,9 @@ GUARDED = "-guarded"
 """What the key of a guarded form ends with."""
 
 
-def guardable(trials: list[Trial], lossless: Trial) -> list[Trial]:
-    """The lossy trials that a guard could make deliverable: faster than the original in its best lossless runtime."""
-    return [t for t in trials if t.ok and not t.lossless and t.guard is None and gains(t, lossless)]
+def guardable(trials: list[Trial], lossless: Trial, objective: Objective = LATENCY) -> list[Trial]:
+    """The lossy trials that a guard could make deliverable: better than the original in its best lossless runtime."""
+    return [t for t in trials if t.ok and not t.lossless and t.guard is None and gains(t, lossless, objective)]
 
 
 def in_play(trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from primum.benchmark.timing import Timings
 from primum.config import ClinicalPolicy, OptimizationLevel
 from primum.data.evaluation import Exclusion
 from primum.hardware.machine import Machine
-from primum.study.layers import LayerReport
+from primum.study.claim import Claim, Confirmation, NotDelivered
 from primum.study.planner import LeftOut
 from primum.study.trial import Trial, trial_to_json, verdict_to_data
 from primum.task import Task
-from primum.validation.assessment import Assessment
-from primum.validation.conformal import Band
-from primum.validation.flip_causes import FlipCauses
-from primum.validation.guard_curve import CurvePoint, GuardOutcome
 from primum.validation.operating import FrozenThreshold
 from primum.validation.planning import Plan
-from primum.validation.verdict import Outcome, Verdict
+from primum.validation.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -69,76 +62,18 @@ class DataSummary:
     synthetic: bool = False
 
 
-@dataclass(frozen=True)
-class Confirmation:
-    """One opening of the confirmation set."""
-
-    key: str
-    recipe: str
-    verdict: Verdict
-    opened: str = ""
-    """When the ledger recorded the opening, before the cases were looked at."""
-    frozen: str = ""
-    """Digest of what was frozen (original, recipe, preprocessing, policy), as the ledger names it."""
-    entry: str = ""
-    """Hash of the ledger's record of this opening: kept here, it shows later that the ledger was not written anew."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Labels and scores of original and delivered artifact on one part, as the gate takes them for the task."""
-
-    part: str
-    labels: NDArray[Any]
-    reference: NDArray[np.float64]
-    candidate: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class GuardPoint:
-    """One epsilon: its band, what it defers and leaves on fresh cases, and the speed that is left.
-
-    `speed` is the speed-up over the baseline if that share of cases pays for both models; NaN without a band.
-    """
-
-    point: CurvePoint
-    speed: float
-
-
-@dataclass(frozen=True)
-class GuardResult:
-    """The guard of the delivered artifact, on cases that the band was not set on."""
-
-    part: str
-    band: Band
-    outcome: GuardOutcome
-    curve: tuple[GuardPoint, ...]
-    fast: Timings
-    """Of the fast model alone."""
-    reference: Timings
-    """Of the original in the runtime that the guard asks."""
-
-
-@dataclass(frozen=True)
-class Why:
-    """What the changed decisions of one candidate, unguarded, come from."""
-
-    recipe: str
-    part: str
-    layers: LayerReport
-    cases: FlipCauses
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """Everything that the study found. `stages`: "original" and "delivered" -> stage -> statistics in ms."""
+@dataclass(frozen=True, kw_only=True)
+class StudyResult(Claim):
+    """Everything that the study found, told from one delivered artifact: the best, or another of `claims`."""
 
     created: str
     version: str
     machine: Machine
     level: OptimizationLevel
+    objective: Literal["latency", "size"] = "latency"
     adjustments: tuple[str, ...]
     policy: ClinicalPolicy
+    """As in force: the confidence is that of each claim."""
     model: ModelSummary
     data: DataSummary
     power: dict[str, Plan]
@@ -147,40 +82,31 @@ class StudyResult:
     trials: tuple[Trial, ...]
     left_out: tuple[LeftOut, ...]
     front: frozenset[str]
-    declared: tuple[str, ...]
-    declared_reason: str
-    confirmations: tuple[Confirmation, ...]
-    prior_openings: tuple[str, ...]
-    """Earlier openings of these confirmation cases for other candidates, as sentences."""
-    winner: Trial
-    accepted: bool
-    """A candidate was chosen and proven; False: the lossless original stands in because none was."""
-    unproven: bool
-    verdict: Verdict
-    """The verdict that decided: of the winner, or of the best candidate that was not accepted."""
-    verdict_recipe: str
-    reasons: tuple[str, ...]
     final: dict[str, Timings]
     """Key -> timings of the last interleaved run of original and finalists."""
-    stages: dict[str, dict[str, dict[str, Any]]]
-    judged: Judged
     harmed: tuple[tuple[str, Verdict], ...] = ()
     """(recipe, verdict) of the candidates found INFERIOR."""
     frozen: FrozenThreshold | None = None
     """How the threshold was set on the original, where a rate to hold was asked for."""
-    guard: GuardResult | None = None
-    """None: the delivered artifact is not guarded."""
-    assessment: Assessment | None = None
-    """Of the delivered artifact: calibration, operating points, actions, groups, the five scores."""
-    why: Why | None = None
-    """None: no decision changed that a reader would ask about."""
-    declared_at: str = ""
-    """When sequence and policy were fixed on disk, before the confirmation set was opened."""
+    claims: tuple[Claim, ...] = ()
+    """One for each delivered artifact."""
+    overall: str = ""
+    """The runtime of the claim whose artifact is the best of all."""
+    not_delivered: tuple[NotDelivered, ...] = ()
+
+    def told_from(self, claim: Claim) -> StudyResult:
+        """The same study, told from the artifact of `claim`."""
+        return replace(self, **{f.name: getattr(claim, f.name) for f in fields(Claim)})
 
     @property
-    def outcome(self) -> Outcome:
-        """Outcome of the deciding verdict."""
-        return self.verdict.outcome
+    def shared_by(self) -> int:
+        """How many claims the allowed error was divided among, those included that came to nothing."""
+        return max(len(self.claims) + len(self.not_delivered), 1)
+
+    @property
+    def openings(self) -> tuple[Confirmation, ...]:
+        """Every opening of the confirmation set, for whichever claim."""
+        return tuple(opened for claim in self.claims or (self,) for opened in claim.confirmations)
 
     @property
     def speedup(self) -> float:
@@ -219,6 +145,7 @@ def summary(result: StudyResult, artifact: Path, report: Path) -> dict[str, Any]
         "verdict": result.outcome.value,
         "verdict_of": result.verdict_recipe,
         "unproven": result.unproven,
+        "objective": result.objective,
         "delivered": {
             "recipe": result.winner.recipe,
             "verdict": result.winner.outcome.value,

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from primum.config import MEDICAL_PRUNE_RATIO, OptimizationConfig, OptimizationLevel
 from primum.runtimes.base import Target
+from primum.study.objective import Objective, objective_of
 from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe
-from primum.study.select import LIKELY, best_lossless
+from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Trial
 from primum.techniques.registry import TechniqueConfig, make, technique_of
 from primum.validation.verdict import Outcome
@@ -24,7 +25,7 @@ RATIOS = (0.1, 0.2, 0.3, 0.5, 0.65, 0.75, 0.85)
 SEEDS = (1, 2)
 """Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
 _WORTH = 1.05
-"""The next share must have promised this much more speed, or it is the end of the search."""
+"""The next share must have promised this much more merit, or it is the end of the search."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class SearchSpace:
     minutes: float
     """Of one training."""
     wanted: tuple[float, ...] = RATIOS
+
+    @property
+    def objective(self) -> Objective:
+        """What more is wanted of."""
+        return objective_of(self.config.objective)
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -65,7 +71,13 @@ class Search:
         if not self.space.trained:
             self._skip("pruning, distillation", "they change weights and need --train-data to recover what that loses")
             return None
-        lossless, fast = _targets(trials)
+        claims = [of_runtime(trials, name) for name in self.space.config.claims]
+        steps = (step(own) for step in (self._explore, self._repeat) for own in claims)
+        return next((found for found in steps if found is not None), None)
+
+    def _explore(self, trials: Sequence[Trial]) -> Proposal | None:
+        """The next composition for one claim, whose trials these are; stages that claims share are paid for once."""
+        lossless, fast = _targets(trials, self.space.objective)
         if lossless is None:
             self._skip("pruning, distillation", "no graph runtime runs the original; the changed network needs one")
             return None
@@ -73,7 +85,7 @@ class Search:
         for proposal in self._singles(lossless):
             if proposal.recipe.key not in known:
                 return proposal
-        return self._compose(known, lossless, fast) or self._repeat(known, trials)
+        return self._compose(known, lossless, fast)
 
     def _singles(self, lossless: Target) -> list[Proposal]:
         """Each technique alone, for the comparison that a reader makes first."""
@@ -92,8 +104,9 @@ class Search:
                 return ended
             if not ended:
                 high = middle
-            elif low >= 0 and not self._faster(known, ratios[low], ratios[middle], fast or lossless):
-                self._skip(f"more than {ratios[middle]:.0%} of channels removed", "less network was hardly faster")
+            elif low >= 0 and not self._better(known, ratios[low], ratios[middle], fast or lossless):
+                why = f"less network was hardly {self.space.objective.better}"
+                self._skip(f"more than {ratios[middle]:.0%} of channels removed", why)
                 return None
             else:
                 low = middle
@@ -121,12 +134,13 @@ class Search:
                 return True
         return False
 
-    def _repeat(self, known: Mapping[str, Trial], trials: Sequence[Trial]) -> Proposal | None:
-        """The fastest trained candidate that may be delivered, with other seeds."""
+    def _repeat(self, trials: Sequence[Trial]) -> Proposal | None:
+        """The best trained candidate that may be delivered, with other seeds."""
         trained = [t for t in trials if t.ok and _recipe(t).trains and not _recipe(t).seed and self._good(t)]
         if not trained:
             return None
-        best = _recipe(max(trained, key=lambda t: t.speed))
+        known = {t.key for t in trials}
+        best = _recipe(self.space.objective.best(trained) or trained[0])
         for seed in SEEDS:
             again = Recipe(best.target, best.techniques, seed)
             if again.key not in known:
@@ -144,9 +158,10 @@ class Search:
             return False
         return self.promise(trial) >= LIKELY
 
-    def _faster(self, known: Mapping[str, Trial], less: float, more: float, target: Target) -> bool:
-        speeds = [known[k].speed for r in (less, more) if (k := Recipe(target, self._recovered(r)).key) in known]
-        return len(speeds) < 2 or speeds[1] > speeds[0] * _WORTH
+    def _better(self, known: Mapping[str, Trial], less: float, more: float, target: Target) -> bool:
+        tried = [known[k] for r in (less, more) if (k := Recipe(target, self._recovered(r)).key) in known]
+        merits = [self.space.objective.merit(t) for t in tried]
+        return len(merits) < 2 or merits[1] > merits[0] * _WORTH
 
     def _skip(self, what: str, why: str) -> None:
         item = LeftOut(what, why)
@@ -154,13 +169,13 @@ class Search:
             self.left_out.append(item)
 
 
-def _targets(trials: Sequence[Trial]) -> tuple[Target | None, Target | None]:
-    """The fastest lossless target and the fastest INT8 one that build from an ONNX export."""
+def _targets(trials: Sequence[Trial], objective: Objective) -> tuple[Target | None, Target | None]:
+    """The best lossless target and the best INT8 one that build from an ONNX export."""
     plain = [t for t in trials if t.ok and t.self_contained and not _recipe(t).techniques]
     graphs = [t for t in plain if _recipe(t).target.runtime in ("onnxruntime", "openvino")]
-    lossless = best_lossless(graphs)
+    lossless = best_lossless(graphs, objective)
     integer = [t for t in graphs if _recipe(t).target.precision == "int8"]
-    fast = max(integer, key=lambda t: t.speed, default=None)
+    fast = objective.best(integer)
     return (_recipe(lossless).target if lossless else None), (_recipe(fast).target if fast else None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from primum.study.objective import LATENCY, Objective
 from primum.study.trial import Trial
 from primum.validation.verdict import Basis, Outcome
 
@@ -14,7 +15,9 @@ POSSIBLE = 0.05
 """Below this the confirmation set stays closed: it could not decide."""
 LONGEST = 3
 _GAIN = 1.02
-"""A lossy candidate must be at least this much faster than the best lossless one to be worth any risk."""
+"""A lossy candidate must have at least this much more merit than the best lossless one to be worth any risk."""
+_AS_LIKELY = 0.02
+"""Chances of confirmation within this count as the same."""
 _ORDER = {Outcome.NON_INFERIOR: 0, Outcome.INCONCLUSIVE: 1, Outcome.NOT_ASSESSED: 2, Outcome.INFERIOR: 3}
 
 
@@ -24,6 +27,11 @@ class Declared:
 
     keys: tuple[str, ...]
     reason: str
+
+
+def of_runtime(trials: Sequence[Trial], name: str) -> list[Trial]:
+    """The trials that run in the runtime `name`; all of them where it is empty."""
+    return [t for t in trials if name in ("", t.runtime)]
 
 
 def pareto(trials: Sequence[Trial]) -> frozenset[str]:
@@ -37,53 +45,81 @@ def pareto(trials: Sequence[Trial]) -> frozenset[str]:
     return frozenset(t.key for t in done if not any(beats(other, t) for other in done))
 
 
-def best_lossless(trials: Sequence[Trial]) -> Trial | None:
-    """The fastest lossless trial, one that loads without the user's code if there is any."""
+def best_lossless(trials: Sequence[Trial], objective: Objective = LATENCY) -> Trial | None:
+    """The best lossless trial, one that loads without the user's code if there is any, and of these one that is fast
+    enough if there is any.
+    """
     lossless = [t for t in trials if t.ok and t.lossless]
-    return max(lossless, key=lambda t: (t.self_contained, t.speed), default=None)
+    ranks = [(t.self_contained, objective.fast_enough(t)) for t in lossless]
+    return objective.best([t for t, rank in zip(lossless, ranks) if rank == max(ranks)])
 
 
-def gains(trial: Trial, floor: Trial | None) -> bool:
-    """Whether a lossy trial is enough faster than the best lossless one to be worth any risk."""
-    return trial.speed > (floor.speed * _GAIN if floor is not None else 0.0)
+def gains(trial: Trial, floor: Trial | None, objective: Objective = LATENCY) -> bool:
+    """Whether a lossy trial is enough better than the best lossless one to be worth any risk."""
+    least = objective.merit(floor) * _GAIN if floor is not None else 0.0
+    return objective.fast_enough(trial) and objective.merit(trial) > least
 
 
-def worth_confirming(trials: Sequence[Trial]) -> list[Trial]:
-    """Lossy trials that were not found harmful and are faster than the best lossless one."""
-    floor = best_lossless(trials)
+def worth_confirming(trials: Sequence[Trial], objective: Objective = LATENCY) -> list[Trial]:
+    """Lossy trials that were not found harmful and are better than the best lossless one."""
+    floor = best_lossless(trials, objective)
     good = (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE)
-    return [t for t in trials if t.ok and not t.lossless and t.outcome in good and gains(t, floor)]
+    return [t for t in trials if t.ok and not t.lossless and t.outcome in good and gains(t, floor, objective)]
 
 
-def declare(trials: Sequence[Trial], promise: Mapping[str, float]) -> Declared:
-    """The fixed sequence: from the most to the least likely to be confirmed, each faster than the one before.
+def declare(trials: Sequence[Trial], promise: Mapping[str, float], objective: Objective = LATENCY) -> Declared:
+    """The fixed sequence: from the most to the least likely to be confirmed, each better than the one before.
 
     `promise` is the probability of confirmation by key, foretold from the selection cases.
     """
-    eligible = worth_confirming(trials)
+    eligible = worth_confirming(trials, objective)
     if not eligible:
-        return Declared((), "no lossy candidate is faster than the best lossless one and free of harm so far")
+        return Declared((), _nothing(trials, objective))
     likely = [t for t in eligible if promise[t.key] >= LIKELY]
     if not likely:
-        best = max(eligible, key=lambda t: (promise[t.key], t.speed))
+        best = max(eligible, key=lambda t: (promise[t.key], objective.merit(t)))
         if promise[best.key] < POSSIBLE:
             return Declared((), "the confirmation set is too small to decide on any candidate: it stays closed")
         return Declared((best.key,), f"the most promising candidate, with a chance of {promise[best.key]:.0%}")
-    chain: list[Trial] = []
-    for trial in sorted(likely, key=lambda t: (-promise[t.key], -t.speed)):
-        if not chain or trial.speed > chain[-1].speed:
-            chain.append(trial)
-    chain = [t for i, t in enumerate(chain) if all(promise[f.key] < promise[t.key] - 0.02 for f in chain[i + 1 :])]
+    chain = _chain(likely, promise, objective)
     if len(chain) > LONGEST:
         chain = [chain[0], *chain[1 - LONGEST :]]
-    return Declared(tuple(t.key for t in chain), "faster in every step, from conservative to aggressive")
+    return Declared(tuple(t.key for t in chain), f"{objective.better} in every step, from conservative to aggressive")
 
 
-def decisive(trials: Sequence[Trial]) -> Trial | None:
-    """The fastest lossy candidate that could have won: whose verdict explains why nothing did."""
-    eligible = worth_confirming(trials)
+def decisive(trials: Sequence[Trial], objective: Objective = LATENCY) -> Trial | None:
+    """The best lossy candidate that could have won: whose verdict explains why nothing did."""
+    eligible = worth_confirming(trials, objective)
     harmed = [t for t in trials if t.ok and not t.lossless]
-    return max(eligible or harmed, key=lambda t: t.speed, default=None)
+    return objective.best(eligible or harmed)
+
+
+def _chain(likely: Sequence[Trial], promise: Mapping[str, float], objective: Objective) -> list[Trial]:
+    merit = objective.merit
+
+    def preferred(other: Trial, trial: Trial) -> bool:
+        """As likely, as good, and faster."""
+        likely = promise[other.key] >= promise[trial.key] - _AS_LIKELY
+        return likely and merit(other) * objective.alike >= merit(trial) and other.speed > trial.speed
+
+    kept = [t for t in likely if not any(preferred(other, t) for other in likely)]
+    chain: list[Trial] = []
+    for trial in sorted(kept, key=lambda t: (-promise[t.key], -merit(t))):
+        if not chain or merit(trial) > merit(chain[-1]):
+            chain.append(trial)
+    return [t for i, t in enumerate(chain) if all(promise[f.key] < promise[t.key] - _AS_LIKELY for f in chain[i + 1 :])]
+
+
+def _nothing(trials: Sequence[Trial], objective: Objective) -> str:
+    """Why no lossy candidate may be declared."""
+    said = f"no lossy candidate is {objective.better} than the best lossless one and free of harm so far"
+    slow = [t for t in trials if t.ok and not t.lossless and not objective.fast_enough(t)]
+    carried = [t for t in trials if t.guard is not None and t.guard.reference_bytes]
+    if objective.least_speed and slow:
+        said += f"; {len(slow)} slower than the original do not count"
+    if objective.name == "size" and carried:
+        said += "; a guarded one carries the original, and so is larger than it"
+    return said
 
 
 def _merits(trial: Trial) -> tuple[float, float, float]:

@@ -46,9 +46,8 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what a killed run was in the middle of writing; finished files never have such names."""
-        beside = (
-            p for kind in ("artifact-*", "report.*.tmp", "flips.*.tmp") for p in self.folder.parent.glob(f".{kind}")
-        )
+        written = (".artifact-*", ".report.*.tmp", ".flips.*.tmp", "artifacts/.*")
+        beside = (p for kind in written for p in self.folder.parent.glob(kind))
         inside = (*self.folder.rglob(".*.tmp"), *self.folder.glob("candidates/.*"), *self.folder.glob(".*"))
         for left in (*inside, *beside):
             shutil.rmtree(left, ignore_errors=True)

@@ -91,6 +91,16 @@ class Trial:
         return self.verdict.outcome if self.verdict is not None else Outcome.NOT_ASSESSED
 
     @property
+    def runtime(self) -> str:
+        """Name of the runtime that it runs in."""
+        return str(self.recipe_data.get("target", {}).get("runtime", ""))
+
+    @property
+    def all_bytes(self) -> int:
+        """Bytes of the model files, with those of the original that a guarded artifact carries."""
+        return self.size_bytes + (self.guard.reference_bytes if self.guard is not None else 0)
+
+    @property
     def speed(self) -> float:
         """Paired speed-up over the baseline by which candidates are ranked, 0 where it was not timed.
 

@@ -15,7 +15,7 @@ from primum.models.signature import Activation
 from primum.progress import Progress
 from primum.study.recipe import Recipe
 from primum.task import Task
-from primum.workflows.optimize import Delivery
+from primum.workflows.delivery import Delivery
 from primum.workflows.optimize import optimize as run
 from primum.workflows.request import OptimizeRequest
 

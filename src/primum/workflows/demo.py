@@ -13,7 +13,8 @@ from primum.progress import Progress, Silent
 from primum.runtimes.base import Target
 from primum.study.recipe import Recipe
 from primum.techniques.registry import make
-from primum.workflows.optimize import Delivery, optimize
+from primum.workflows.delivery import Delivery
+from primum.workflows.optimize import optimize
 from primum.workflows.phantoms import make_phantoms
 from primum.workflows.request import OptimizeRequest
 

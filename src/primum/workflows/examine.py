@@ -84,7 +84,7 @@ def examine(
     found, task = data.cases.classes, data.cases.task
     signature = infer_signature(raw, few.shape[1:], found, request.positive_class, request.activation, far, task)
     onnx, notes = _export(request, few.shape[1:], work)
-    policy = resolved.config.policy
+    policy = resolved.policy
     original = Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
     return original, raw
 

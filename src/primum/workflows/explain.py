@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from primum.errors import TrialError
 from primum.runtimes.isolated import Isolated
+from primum.study.claim import Confirmation, Why
 from primum.study.layers import LayerReport, cases_to_explain
 from primum.study.recipe import Recipe
-from primum.study.result import Confirmation, Why
 from primum.study.runner import Runner
 from primum.study.trial import Trial
 from primum.validation.flip_causes import flip_causes

@@ -13,6 +13,7 @@ from primum.runtimes.base import Target
 from primum.runtimes.isolated import Isolated
 from primum.study.mixed import WORST_CASES, Harm, rank_and_revert, worst_cases
 from primum.study.mixing import Mixing
+from primum.study.objective import LATENCY, Objective
 from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
@@ -34,9 +35,10 @@ class Mixer:
     attempt: Callable[[Proposal], Trial]
     holds: Callable[[Trial], bool]
     leave_out: Callable[[LeftOut], None]
+    objective: Objective = LATENCY
 
     def run(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Further trials, after `trials` (the original first); none where INT8 holds, or could not be the fastest."""
+        """Further trials, after `trials` (the original first); none where INT8 holds, or could not be the best."""
         done: list[Trial] = []
         for trial in self._harmful(trials):
             target = _target(trial)
@@ -49,7 +51,7 @@ class Mixer:
         return done
 
     def _harmful(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Static INT8 on a graph runtime that failed or changes decisions, and is faster than what holds already.
+        """Static INT8 on a graph runtime that failed or changes decisions, and is better than what holds already.
 
         None where not even an unchanged model would be confirmed: there are too few patients, whatever a layer does.
         """
@@ -57,10 +59,10 @@ class Mixer:
             return []
         plain = [t for t in trials if not t.recipe_data.get("techniques") and _target(t).precision == "int8"]
         held = [t for t in trials if t.ok and not t.lossless and self.holds(t)]
-        best = max(held, key=lambda t: t.speed, default=best_lossless(trials))
+        best = self.objective.best(held) or best_lossless(trials, self.objective)
         integer = any(_target(t).precision == "int8" for t in held)
         broken = [t for t in plain if t.status is Status.FAILED and t.parity is not None and not integer]
-        return broken + [t for t in plain if _changes(t) and not self.holds(t) and gains(t, best)]
+        return broken + [t for t in plain if _changes(t) and not self.holds(t) and gains(t, best, self.objective)]
 
     def _proposed(self, trial: Trial, mixing: Mixing) -> list[Trial]:
         """Trials of the proposals, fastest first, up to the first that holds; empty where none does."""

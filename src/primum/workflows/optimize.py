@@ -2,66 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from primum.artifact.manifest import artifact_digest
-from primum.benchmark.statistics import calculate_stage_statistics
 from primum.benchmark.timing import Timings
 from primum.config import ResolvedConfig
 from primum.data.split import FRACTIONS
+from primum.errors import InputError
 from primum.files import storage
 from primum.hardware.machine import Machine, this_machine
 from primum.progress import Progress, Silent
-from primum.reporting import render
-from primum.reporting.evidence import write_evidence
-from primum.reporting.modification_record import declared_first
 from primum.runtimes.base import get_runtime
-from primum.study.guard import guard_result, in_play
-from primum.study.planner import Proposal, baseline_recipe
+from primum.study.claim import Claim, NotDelivered
+from primum.study.guard import in_play
+from primum.study.objective import objective_of
+from primum.study.planner import LeftOut, Proposal, baseline_recipe
 from primum.study.race import side_by_side
-from primum.study.result import Confirmation, Judged, StudyResult, Why, summary
+from primum.study.result import StudyResult
 from primum.study.runner import Runner
 from primum.study.search import repeats
-from primum.study.select import Declared, best_lossless, pareto
+from primum.study.select import best_lossless, of_runtime, pareto
 from primum.study.store import Store
 from primum.study.trial import Trial
 from primum.task import Task
-from primum.validation.verdict import Outcome
 from primum.version import VERSION
-from primum.workflows.assess import assess_delivered
-from primum.workflows.confirmation import Choice, choose, confirm, declare_once, harmed, refused_unguarded
-from primum.workflows.explain import explain
+from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
+from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
+from primum.workflows.delivery import Delivery, seal_all
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
-from primum.workflows.seal import seal
 from primum.workflows.trials import Trials
 
 FINAL_ROUNDS = 30
 STAGE_IMAGES = 120
-STAGE_BLOCK = 10
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What optimize left on disk, and the result behind it."""
-
-    result: StudyResult
-    artifact: Path
-    report: Path
-    digest: str
-    """Of the sealed artifact; kept elsewhere, it shows that nobody changed it."""
-
-    def summary(self) -> dict[str, Any]:
-        """Plain data, as `primum optimize --json` prints it."""
-        return {**summary(self.result, self.artifact, self.report), "digest": self.digest}
 
 
 def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Delivery:
@@ -128,6 +103,9 @@ def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progr
         progress.say(f"task: {prepared.model.task.value}: {', '.join(prepared.model.classes)}")
     if prepared.frozen is not None:
         progress.say(f"threshold {prepared.frozen.threshold:.4g}, frozen on the original's selection cases")
+    if len(claims := resolved.config.claims) > 1:
+        confidence = f"{100 * prepared.judging.policy.confidence:.4g} %"
+        progress.say(f"one artifact each for {', '.join(claims)}: each claim is judged at a confidence of {confidence}")
     for line in (*resolved.adjustments, *notes(prepared)):
         progress.say(f"note: {line}")
     if resumed:
@@ -149,6 +127,7 @@ class _Study:
         self.resolved, self.store, self.progress = resolved, store, progress
         self.machine: Machine = this_machine()
         self.from_torch = request.model.onnx is None
+        self.objective = objective_of(self.config.objective)
 
     def run(self) -> Delivery:
         recipe = baseline_recipe(self.from_torch, self.config.threads)
@@ -167,125 +146,84 @@ class _Study:
             tried = Trials(runner, self.prepared, self.config, self.machine, self.progress)
             trials = [baseline, *tried.run(baseline, self.from_torch, self.request.recipes)]
             trials += tried.guarded(trials, self.resolved.guard)
-            eligible = [t for t in in_play(trials, self.resolved.guard) if not repeats(t)]
-            declared = declare_once(self.store, self.prepared, eligible)
-            confirmations, prior = confirm(runner, self.store, trials, declared, self.progress)
-            choice = refused_unguarded(choose(eligible, declared, confirmations, self.config), trials)
-            winner, verdict = choice.winner, choice.verdict
-            final = self._final(runner, trials, winner, declared)
-            stages = self._stages(runner, baseline, winner)
-            part = "confirmation" if any(c.key == winner.key for c in confirmations) else "selection"
-            guarded = guard_result(runner, winner, final, part) if winner.guard else None
-            declared_at = str((self.store.record("declared") or {}).get("when", ""))
-            first = bool(confirmations) and all(declared_first(declared_at, c.opened) for c in confirmations)
-            plain, frozen = self.request.plain_case_ids, self.prepared.frozen
-            assessment = assess_delivered(runner, winner, part, self.config, frozen, first, plain)
-            why = self._explain(runner, trials, confirmations, choice)
-        judged = self._judged(baseline, winner, part)
-        lossy_chosen = not winner.lossless and winner.key != baseline.key
-        result = StudyResult(
+            settled, absent = self._settle(runner, trials, tried.left_out)
+            final = self._final(runner, trials, settled)
+            claims = self._claims(runner, trials, final, settled)
+        result = self._result(trials, tried.left_out, final, claims, absent)
+        return seal_all(result, self.store, self.prepared.original, self.request.out, self.progress)
+
+    def _settle(
+        self, runner: Runner, trials: list[Trial], left_out: Sequence[LeftOut]
+    ) -> tuple[list[Settled], list[NotDelivered]]:
+        """Declare the sequence of every claim, open the locked part for each, and choose.
+
+        Raises InputError where nothing can be delivered for any.
+        """
+        in_question = [t for t in in_play(trials, self.resolved.guard) if not repeats(t)]
+        eligible = {name: of_runtime(in_question, name) for name in self.config.claims}
+        declared = declare_once(self.store, self.prepared, eligible, self.objective)
+        opened = confirm(runner, self.store, trials, declared, self.progress)
+        settled: list[Settled] = []
+        absent: list[NotDelivered] = []
+        for name, own in eligible.items():
+            choice = choose(own, declared[name], opened[name].confirmations, self.config)
+            if choice is None:
+                absent.append(not_delivered(name, trials, left_out))
+                self.progress.say(f"nothing is delivered for {name}: {absent[-1].reason}")
+                continue
+            choice = refused_unguarded(choice, of_runtime(trials, name), self.objective)
+            settled.append(Settled(name, declared[name], opened[name], choice))
+        if not settled:
+            raise InputError(
+                "; ".join(f"nothing can be delivered for {item.runtime}: {item.reason}" for item in absent)
+            )
+        return settled, absent
+
+    def _final(self, runner: Runner, trials: list[Trial], settled: Sequence[Settled]) -> dict[str, Timings]:
+        """Original, finalists and what they had to beat, once more: the figures that are quoted."""
+        floors = (best_lossless(of_runtime(trials, one.runtime), self.objective) for one in settled)
+        finalists = [key for one in settled for key in one.finalists] + [t.key for t in floors if t is not None]
+        self.progress.stage("Final timing, interleaved")
+        return side_by_side(runner, list(finalists), FINAL_ROUNDS)
+
+    def _claims(
+        self, runner: Runner, trials: list[Trial], final: dict[str, Timings], settled: Sequence[Settled]
+    ) -> tuple[Claim, ...]:
+        declared_at = str((self.store.record("declared") or {}).get("when", ""))
+        plain = self.request.plain_case_ids
+        make = Claims(runner, self.prepared, self.config, trials, final, declared_at, plain, STAGE_IMAGES)
+        self.progress.stage("Why decisions changed", len(settled))
+        return tuple(make.make(one) for one in settled)
+
+    def _result(
+        self,
+        trials: list[Trial],
+        left_out: Sequence[LeftOut],
+        final: dict[str, Timings],
+        claims: tuple[Claim, ...],
+        absent: Sequence[NotDelivered],
+    ) -> StudyResult:
+        best = best_claim(claims, self.objective)
+        return StudyResult(
+            **{f.name: getattr(best, f.name) for f in fields(Claim)},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             version=VERSION,
             machine=self.machine,
             level=self.config.level,
+            objective=self.objective.name,
             adjustments=self.resolved.adjustments,
             policy=self.prepared.judging.policy,
             model=self.prepared.model,
             data=self.prepared.data,
             power=self.prepared.power,
-            baseline=baseline,
+            baseline=trials[0],
             trials=tuple(trials),
-            left_out=tuple(tried.left_out),
+            left_out=tuple(left_out),
             front=pareto([t for t in trials if not repeats(t)]),
-            declared=declared.keys,
-            declared_reason=declared.reason,
-            confirmations=confirmations,
-            prior_openings=prior,
-            winner=winner,
-            accepted=verdict.outcome is Outcome.NON_INFERIOR and (lossy_chosen or choice.recipe == winner.recipe),
-            unproven=lossy_chosen and verdict.outcome is not Outcome.NON_INFERIOR,
-            verdict=verdict,
-            verdict_recipe=choice.recipe,
-            reasons=choice.reasons,
             final=final,
-            stages=stages,
-            judged=judged,
-            harmed=harmed(trials, confirmations),
+            harmed=harmed(trials, [c for claim in claims for c in claim.confirmations]),
             frozen=self.prepared.frozen,
-            guard=guarded,
-            assessment=assessment,
-            why=why,
-            declared_at=declared_at,
+            claims=claims,
+            overall=best.runtime,
+            not_delivered=tuple(absent),
         )
-        return self._seal(result)
-
-    def _final(self, runner: Runner, trials: list[Trial], winner: Trial, declared: Declared) -> dict[str, Timings]:
-        """Original and finalists once more, interleaved in one run: the figures that are quoted."""
-        baseline, lossless = trials[0], best_lossless(trials)
-        parts = [winner.guard.of, winner.guard.reference] if winner.guard else []
-        floor = [lossless.key] if lossless else []
-        finalists = dict.fromkeys([baseline.key, winner.key, *parts, *declared.keys, *floor])
-        self.progress.stage("Final timing, interleaved")
-        return side_by_side(runner, list(finalists), FINAL_ROUNDS)
-
-    def _stages(self, runner: Runner, baseline: Trial, winner: Trial) -> dict[str, dict[str, dict[str, Any]]]:
-        """Latency by stage from the raw image to the decision, original and delivered in turn."""
-        cases = self.prepared.judging.data.cases
-        rows = np.resize(self.prepared.judging.split.selection, STAGE_IMAGES)
-        images = [_raw_image(cases, int(row)) for row in rows]
-        with contextlib.ExitStack() as stack:
-            keys = {"original": baseline.key, "delivered": winner.key}
-            processes = {name: stack.enter_context(runner.session(key)[0]) for name, key in keys.items()}
-            taken: dict[str, list[dict[str, Any]]] = {name: [] for name in keys}
-            for start in range(0, len(images), STAGE_BLOCK):
-                for name, process in processes.items():
-                    taken[name].append(process.stages(images[start : start + STAGE_BLOCK]))
-        return {
-            name: {
-                stage: calculate_stage_statistics(np.concatenate([block[stage] for block in blocks]))
-                for stage in blocks[0]
-            }
-            for name, blocks in taken.items()
-        }
-
-    def _explain(
-        self, runner: Runner, trials: list[Trial], confirmations: Sequence[Confirmation], choice: Choice
-    ) -> Why | None:
-        self.progress.stage("Why decisions changed")
-        decided = next(t.key for t in trials if t.recipe == choice.recipe)
-        return explain(runner, trials, confirmations, decided)
-
-    def _judged(self, baseline: Trial, winner: Trial, part: str) -> Judged:
-        reference, candidate = self.store.scores(baseline.key, part), self.store.scores(winner.key, part)
-        assert reference is not None and candidate is not None
-        judging = self.prepared.judging
-        cases = judging.cases(judging.split.parts()[part], self.prepared.original.signature)
-        return Judged(part, cases.labels, reference, candidate)
-
-    def _seal(self, result: StudyResult) -> Delivery:
-        self.progress.stage("Report and seal")
-        out, winner = self.request.out, result.winner
-        needs_factory = not winner.self_contained
-        seal(
-            self.store.candidate(winner.key),
-            winner,
-            (
-                result.verdict if result.verdict_recipe == winner.recipe else winner.verdict or result.verdict
-            ).outcome.value,
-            result.unproven,
-            self.machine.fingerprint,
-            out / "artifact",
-            lambda place: write_evidence(result, place),
-            self.prepared.original.factory if needs_factory else None,
-            result.guard.outcome.deferred if result.guard else None,
-        )
-        render(result, out)
-        return Delivery(result, out / "artifact", out / "report.html", artifact_digest(out / "artifact"))
-
-
-def _raw_image(cases: Any, row: int) -> Any:
-    from primum.data.sources import FolderSource, ZipSource
-
-    position = int(cases.index[row])
-    encoded = isinstance(cases.source, FolderSource | ZipSource)
-    return cases.source.content(position) if encoded else cases.source.item(position)

@@ -64,6 +64,9 @@ class Prepared:
     """None: no --train-data, or nothing that trains was asked for."""
 
 
+_BINDING = {"level", "objective", "threads", "runtimes", "deliver", "seed"}
+
+
 def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress) -> Prepared:
     """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
     cases = read_data(request.data, request.options, request.preprocessing)
@@ -82,7 +85,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     if original.signature.task is Task.SEGMENTATION:
         data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
         demand_structures(data.masks)
-    policy, frozen = _freeze(request, resolved.config.policy, original.signature, data, parts, units)
+    policy, frozen = _freeze(request, resolved.policy, original.signature, data, parts, units)
     original = replace(original, threshold=policy.threshold, thresholds=_thresholds(original.signature, policy))
     activation = original.signature.activation
     inferred = () if request.activation else (f"activation inferred from the outputs: {activation}",)
@@ -290,10 +293,7 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "preprocessing": prepared.original.preprocessing.model_dump(mode="json"),
         "signature": prepared.original.signature.model_dump(mode="json"),
         "policy": prepared.judging.policy.model_dump(mode="json"),
-        "level": resolved.config.level.value,
         "guard": resolved.guard.model_dump(mode="json") if resolved.guard else None,
-        "threads": resolved.config.threads,
         "training": prepared.training.digest if prepared.training else None,
-        "runtimes": list(resolved.config.runtimes),
-        "seed": resolved.config.seed,
+        **resolved.config.model_dump(mode="json", include=_BINDING),
     }

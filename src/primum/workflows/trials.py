@@ -13,12 +13,13 @@ from primum.progress import Progress
 from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
 from primum.study.guard import guard_trial, guardable
+from primum.study.objective import objective_of
 from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
 from primum.study.search import Search, SearchSpace, repeats
-from primum.study.select import LIKELY, best_lossless
+from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.validation.planning import predict_confirmation
@@ -66,13 +67,21 @@ class Trials:
 
     def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
         """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
-        lossless = best_lossless(trials)
-        if policy is None or lossless is None:
+        if policy is None:
             return []
-        fast = [t for t in guardable(trials, lossless) if not repeats(t)]
+        objective = objective_of(self.config.objective)
+        fast: list[tuple[Trial, Trial]] = []
+        for name in self.config.claims:
+            own = of_runtime(trials, name)
+            # Who serves one runtime has the original answer in that runtime too.
+            lossless = best_lossless(own, objective)
+            if lossless is None:
+                self._leave_out(LeftOut(f"guarded candidates in {name}", "the original does not run there to answer"))
+                continue
+            fast += [(t, lossless) for t in guardable(own, lossless, objective) if not repeats(t)]
         self.progress.stage("Guarded candidates", len(fast))
         done = []
-        for number, trial in enumerate(fast):
+        for number, (trial, lossless) in enumerate(fast):
             done.append(guard_trial(self.runner, trial, lossless, policy))
             self.progress.say(_one_line(done[-1]))
             self.progress.advance(number + 1)
@@ -137,7 +146,9 @@ class Trials:
         def holds(trial: Trial) -> bool:
             return trial.ok and trial.outcome is not Outcome.INFERIOR and self._promise(trial) >= LIKELY
 
-        return Mixer(self.runner, self._try, holds, self._leave_out).run(trials)
+        mixer = Mixer(self.runner, self._try, holds, self._leave_out, objective_of(self.config.objective))
+        original, *others = trials
+        return [made for name in self.config.claims for made in mixer.run([original, *of_runtime(others, name)])]
 
     def _search(self, baseline: Trial, planned: list[Trial]) -> list[Trial]:
         minutes = self.config.reduction.training_minutes
