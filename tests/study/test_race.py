@@ -82,7 +82,7 @@ def test_the_common_run_overturns_what_trials_at_different_moments_said(make_tri
     monkeypatch.setattr(race, "ROUNDS", 3)
     trials = [make_trial("original", 1.0), make_trial("a", 9.0, lost=0), make_trial("b", 8.0, lost=0)]
     said = []
-    after = {t.key: t for t in ranked(runner, trials, said.append)}
+    after = {t.key: t for t in ranked(runner, trials, ("",), said.append)}
     assert after["a"].speed == pytest.approx(5) and after["b"].speed == pytest.approx(10)
     assert SAID in after["b"].notes and said
     assert after["a"].verdict == trials[1].verdict
@@ -91,8 +91,8 @@ def test_the_common_run_overturns_what_trials_at_different_moments_said(make_tri
 def test_a_restarted_study_ranks_as_before_without_a_second_run(make_trial, runner, monkeypatch):
     monkeypatch.setattr(race, "ROUNDS", 3)
     trials = [make_trial("original", 1.0), make_trial("a", 9.0, lost=0), make_trial("b", 8.0, lost=0)]
-    first = ranked(runner, trials, lambda _: None)
+    first = ranked(runner, trials, ("",), lambda _: None)
     runner.opened.clear()
-    again = ranked(runner, trials, lambda _: None)
+    again = ranked(runner, trials, ("",), lambda _: None)
     assert not runner.opened and [t.speed for t in again] == [t.speed for t in first]
     assert np.isnan(again[1].timings.p99), "three rounds cannot support a 99th percentile"

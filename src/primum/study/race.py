@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.study.runner import Runner
+from primum.study.select import of_runtime
 from primum.study.trial import Trial
 from primum.validation.verdict import Outcome
 
@@ -35,12 +36,17 @@ def leaders(trials: Sequence[Trial]) -> list[Trial]:
     return [*near[: LEADERS - len(kept)], *kept]
 
 
-def ranked(runner: Runner, trials: Sequence[Trial], announce: Callable[[str], None]) -> list[Trial]:
-    """`trials` (the original's first), the leaders' with timings of one common run; the same run after a restart."""
-    chosen = leaders(trials)
+def ranked(
+    runner: Runner, trials: Sequence[Trial], claims: Sequence[str], announce: Callable[[str], None]
+) -> list[Trial]:
+    """`trials`, those of each claim's leaders with timings of one common run; the same run after a restart.
+
+    `claims` are runtimes among which something is chosen, "" for all of them.
+    """
+    chosen = {t.key: t for name in claims for t in leaders(of_runtime(trials, name))}
     if len(chosen) < 2:
         return list(trials)
-    keys = sorted(t.key for t in chosen)
+    keys = sorted(chosen)
     name = hashlib.sha256(" ".join(keys).encode()).hexdigest()[:12]
     timings = runner.store.ranking(name)
     if timings is None:

@@ -140,7 +140,7 @@ class Trials:
         return predict_confirmation(trial.verdict, ratio) if trial.verdict is not None else 0.0
 
     def _ranked(self, baseline: Trial, done: list[Trial]) -> list[Trial]:
-        return ranked(self.runner, [baseline, *done], self.progress.say)[1:]
+        return ranked(self.runner, [baseline, *done], self.config.claims, self.progress.say)[1:]
 
     def _mixed(self, trials: list[Trial]) -> list[Trial]:
         def holds(trial: Trial) -> bool:
