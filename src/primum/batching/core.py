@@ -6,18 +6,16 @@ from collections.abc import Hashable, Sequence
 from math import inf
 
 from primum.batching.admission import Admission
-from primum.batching.forming import Forming
 from primum.batching.latency import LatencyTables
 from primum.batching.outcome import Outcome, Reason
 from primum.batching.policy import BucketPlan
-from primum.batching.priority import CLASSES
 from primum.batching.queue import Queue
 from primum.batching.recovery import Retries
 from primum.batching.release import Failure, Release
 from primum.batching.request import Batch, Item, ItemState
+from primum.batching.schedule import Schedule
 from primum.batching.settings import Settings
 from primum.batching.stats import BatcherStats, BucketFacts, Quantiles, Recorder
-from primum.config.batching import BatchStrategy
 from primum.errors import InputError, OutputCountError
 
 
@@ -35,21 +33,28 @@ class Batcher:
         self._model, self._tables = model, tables or LatencyTables(self.settings.latency_quantile)
         self._plans: dict[Hashable, BucketPlan] = {}
         self._queue, self._retries = Queue(), Retries()
+        self._schedule = Schedule(self.settings, self._queue, self._retries, self.plan, self._end)
         self._admission = Admission(self._queue, self._retries, self.plan, self.settings.executors)
         self._running: dict[int, Batch] = {}
         self._in_flight = 0
-        self._expected: dict[Hashable, int] = {}
-        self._held: dict[Hashable, float] = {}
         self._finished: list[Item] = []
         self._recorder = Recorder()
-        self._batches = self._passed_over = 0
-        self._freed = -inf
-        self.draining = False
+        self._batches = 0
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
         return not (self._queue.cost or self._retries.count or self._running)
+
+    @property
+    def draining(self) -> bool:
+        """New requests are refused."""
+        return self._schedule.draining
+
+    @property
+    def waiting(self) -> bool:
+        """Somebody waits."""
+        return bool(self._queue.cost or self._retries.count)
 
     def plan(self, bucket: Hashable) -> BucketPlan:
         """What is known of a bucket."""
@@ -62,7 +67,7 @@ class Batcher:
         """A new request: it joins the queue, or is finished at once as rejected."""
         if item.state is not ItemState.NEW:
             raise InputError(f"request {item.id!r} was submitted before: make a new one")
-        self._recorder.submitted += 1
+        self._recorder.submitted_at(now)
         item.enqueued = now
         rejection = self._refusal(item, now)
         if rejection is not None:
@@ -72,7 +77,7 @@ class Batcher:
 
     def refuse(self, item: Item, error: BaseException, now: float) -> None:
         """A new request that validation refused: it never joins."""
-        self._recorder.submitted += 1
+        self._recorder.submitted_at(now)
         item.enqueued = now
         self._finish(item, Outcome(Reason.INVALID, error=error), now)
 
@@ -85,53 +90,51 @@ class Batcher:
 
     def expect(self, bucket: Hashable) -> None:
         """A request of `bucket` is being decoded: an incomplete batch is held for it, at most for the window."""
-        self._expected[bucket] = self._expected.get(bucket, 0) + 1
+        self._schedule.expect(bucket)
 
     def settle(self, bucket: Hashable) -> None:
         """A request that was expected has come, or never will."""
-        left = self._expected.get(bucket, 0) - 1
-        if left > 0:
-            self._expected[bucket] = left
-        else:
-            self._expected.pop(bucket, None)
+        self._schedule.settle(bucket)
 
     def next_batch(self, now: float) -> Batch | None:
         """What to run now; None where nothing is ready or no executor is free. Expires who can no longer be in time."""
+        schedule = self._schedule
         if self._queue.with_deadline or self._retries.count:
-            self._expire(now)
-        if len(self._running) >= self.settings.executors:
+            schedule.expire(now)
+        if len(self._running) >= self.settings.executors or not (self._queue.cost or self._retries.count):
             return None
-        if self._held:
-            self._held.clear()
-        if not self._queue.cost and not self._retries.count:
+        choice = schedule.choose(now)
+        if choice is None:
             return None
-        starving = self._starving(now)
-        batch = self._quota(starving, now) or self._by_class(starving, now)
-        if batch is not None and starving is not None:
-            self._passed_over = 0 if starving.state is ItemState.RUNNING else self._passed_over + 1
+        self._batches += 1
+        batch = Batch(self._batches, choice.items, choice.size, choice.reason)
+        batch.started = now
+        batch.expected_end = now + self.plan(batch.bucket).seconds(batch.size)
+        self._running[batch.id] = batch
+        self._in_flight += len(batch.items)
+        self._recorder.released(batch, now)
         return batch
 
     def next_wakeup(self, now: float) -> float | None:
         """When `next_batch` has something to do if nothing else happens before; None: never."""
-        times = list(self._held.values()) if len(self._running) < self.settings.executors else []
-        if self._queue.with_deadline:
-            heads = (line.head() for lines in self._queue.lines for line in lines.values())
-            times.extend(self._hopeless_at(item) for item in heads)
-        if self._retries.count:
-            times.extend(self._hopeless_at(item) for item in self._retries)
-        first = min(times, default=inf)
+        first = self._schedule.next_expiry()
+        if self._schedule.held and len(self._running) < self.settings.executors:
+            first = min(first, *self._schedule.held.values())
         return None if first == inf else max(first, now)
+
+    def expire(self, now: float) -> None:
+        """End those who can no longer be in time, without releasing a batch."""
+        self._schedule.expire(now)
 
     def complete(self, batch: Batch, outputs: Sequence[object], now: float, call_seconds: float | None = None) -> None:
         """A call returned `outputs`, one for each item in order; `call_seconds` (default: since release) in the model.
 
         With another number of outputs every item of the batch ends in OutputCountError: none gets another's answer.
         """
-        if not self._returned(batch, now):
-            return
         if len(outputs) != len(batch.items):
-            error = OutputCountError(len(batch.items), len(outputs))
-            self._fail_all(batch.items, Reason.OUTPUT_COUNT, error, now)
+            self.fail(batch, OutputCountError(len(batch.items), len(outputs)), now, Failure.OUTPUT_COUNT)
+            return
+        if not self._returned(batch, now):
             return
         elapsed = now - batch.started
         plan = self.plan(batch.bucket)
@@ -145,28 +148,26 @@ class Batcher:
                 self._finish(item, Outcome(Reason.ANSWERED, value), now)
 
     def fail(self, batch: Batch, error: BaseException, now: float, failure: Failure = Failure.ERROR) -> None:
-        """A call failed. Its items run again in halves until the one at fault stands alone, unless the call hung."""
+        """A call failed; `failure` says what becomes of its items. A batch that was ended before stays as it is."""
         if not self._returned(batch, now):
             return
         self._recorder.failures[failure] += 1
+        left = [item for item in batch.items if item.state is ItemState.RUNNING]
+        self._in_flight -= len(left)
         if failure is Failure.OUT_OF_MEMORY:
             self.plan(batch.bucket).ran_out_of_memory(batch.size)
-        left = [item for item in batch.items if item.state is ItemState.RUNNING]
-        if failure is Failure.HUNG:
-            self._fail_all(left, Reason.EXECUTOR_HUNG, error, now)
-        elif len(batch.items) == 1 and left:
-            out = failure is Failure.OUT_OF_MEMORY
-            self._fail_all(left, Reason.OUT_OF_MEMORY if out else Reason.MODEL_ERROR, error, now)
-        elif len(left) == 1:
-            self._in_flight -= 1
-            self._retries.add(left)
-        elif left:
-            self._in_flight -= len(left)
+        alone = len(batch.items) == 1
+        if alone or failure in _AS_ONE:
+            for item in left:
+                self._finish(item, Outcome(_REASON_OF[failure], error=error), now)
+        elif len(left) > 1:
             self._retries.split(left)
+        elif left:
+            self._retries.add(left)
 
     def drain(self) -> None:
         """Refuse what comes from now on; what is here is still answered, and held for nothing."""
-        self.draining = True
+        self._schedule.draining = True
 
     def abandon(self, now: float) -> None:
         """Turn away all that waits. Calls that run go on."""
@@ -200,6 +201,8 @@ class Batcher:
             running_batches=len(self._running),
             waits=recorder.waits(),
             service=Quantiles.of(recorder.service),
+            latency=Quantiles.of(recorder.sojourns),
+            throughput=recorder.throughput,
             buckets=tuple(_facts(bucket, plan) for bucket, plan in self._plans.items()),
         )
 
@@ -226,133 +229,12 @@ class Batcher:
                 self._end(victim, Outcome(Reason.EVICTED, retry_after_s=wait), now)
         return None
 
-    def _hopeless_at(self, item: Item) -> float:
-        """When it is certain, and a timer has surely fired, that even a batch of its own would be late."""
-        alone = 0.0 if item.probe else self.plan(item.bucket).seconds(item.cost)
-        return item.deadline - alone + self.settings.tick_s
-
-    def _hopeless(self, item: Item, now: float) -> bool:
-        alone = 0.0 if item.probe else self.plan(item.bucket).seconds(item.cost)
-        return now + alone > item.deadline
-
-    def _expire(self, now: float) -> None:
-        for lines in self._queue.lines:
-            for bucket in list(lines):
-                while bucket in lines and self._hopeless(head := lines[bucket].head(), now):
-                    self._end(head, Outcome(Reason.DEADLINE_PASSED), now)
-                    self._queue.sweep(bucket)
-        if self._retries.count:
-            for item in [item for item in self._retries if self._hopeless(item, now)]:
-                self._end(item, Outcome(Reason.DEADLINE_PASSED), now)
-
-    def _starving(self, now: float) -> Item | None:
-        """Who has waited longest, where that is too long: parts of failed batches before the queue."""
-        group = self._retries.oldest() if self._retries.count else None
-        oldest = group[0] if group else self._queue.oldest()
-        return oldest if oldest is not None and now - oldest.enqueued >= self.settings.starvation_age_s else None
-
-    def _quota(self, starving: Item | None, now: float) -> Batch | None:
-        if starving is None or self._passed_over + 1 < self.settings.starvation_quota:
-            return None
-        if starving.state is ItemState.RETRYING:
-            group = self._retries.oldest()
-            return self._again(group, now) if group else None
-        return self._form(starving.bucket, now, starving, lead=starving)
-
-    def _by_class(self, starving: Item | None, now: float) -> Batch | None:
-        for level in range(CLASSES):
-            while (group := self._retries.first(level)) is not None:
-                batch = self._again(group, now)
-                if batch is not None:
-                    return batch
-            if self._queue.count_of[level]:
-                for head in self._queue.heads(level):
-                    if head.bucket in self._held:
-                        continue
-                    batch = self._form(head.bucket, now, starving)
-                    if batch is not None:
-                        return batch
-        return None
-
-    def _again(self, group: list[Item], now: float) -> Batch | None:
-        """Run a part of a failed batch; those whom its size would make late run alone first."""
-        self._retries.take(group)
-        plan = self.plan(group[0].bucket)
-        size = sum(item.cost for item in group)
-        if len(group) > 1 and any(now + plan.seconds(size) > item.deadline for item in group):
-            for item in sorted(group, key=lambda item: item.deadline):
-                self._retries.add([item])
-            return None
-        self._in_flight += len(group)
-        for item in group:
-            item.state = ItemState.RUNNING
-        return self._release(group, size, Release.RETRY, now, retry=True)
-
-    def _form(self, bucket: Hashable, now: float, starving: Item | None, lead: Item | None = None) -> Batch | None:
-        forming = Forming(self._queue, self.plan(bucket), bucket, now, starving)
-        forming.fill(lead)
-        for item, why in forming.dropped:
-            self._end(item, Outcome(why), now)
-        items = forming.items
-        held_until = self._hold(forming, bucket, now) if items and lead is None else None
-        if not items or (held_until is not None and now < held_until):
-            if items and held_until is not None:
-                self._held[bucket] = held_until
-            self._queue.sweep(bucket)
-            return None
-        for item in items:
-            self._queue.remove(item, ItemState.RUNNING)
-            item.started = now
-        self._in_flight += len(items)
-        self._queue.sweep(bucket)
-        reason = Release.STARVATION if lead is not None and lead is items[0] else self._why(forming, held_until, now)
-        return self._release(items, forming.size, reason, now)
-
-    def _hold(self, forming: Forming, bucket: Hashable, now: float) -> float | None:
-        """Until when to hold an incomplete batch; None where it is not held at all."""
-        settings = self.settings
-        by_strategy = settings.strategy is BatchStrategy.TIMEOUT
-        if self.draining or forming.reason is not None or not (by_strategy or self._expected.get(bucket)):
-            return None
-        if forming.size >= forming.limit.size:
-            return None
-        oldest = min(item.enqueued for item in forming.items)
-        largest = self.plan(bucket).seconds(forming.limit.size)
-        return min(oldest + settings.window_s, forming.due - largest - settings.tick_s)
-
-    def _why(self, forming: Forming, held_until: float | None, now: float) -> Release:
-        if forming.reason is not None:
-            return forming.reason
-        if forming.size >= forming.limit.size:
-            return forming.limit.reason
-        if held_until is not None:
-            in_window = held_until >= min(item.enqueued for item in forming.items) + self.settings.window_s
-            return Release.WINDOW if in_window else Release.DEADLINE
-        if self.draining:
-            return Release.DRAIN
-        return Release.IDLE if forming.items[0].enqueued >= self._freed else Release.EXECUTOR_FREE
-
-    def _release(self, items: list[Item], size: int, reason: Release, now: float, *, retry: bool = False) -> Batch:
-        self._batches += 1
-        batch = Batch(self._batches, items, size, reason, retry=retry)
-        batch.started = now
-        batch.expected_end = now + self.plan(batch.bucket).seconds(size)
-        self._running[batch.id] = batch
-        self._recorder.released(batch, now)
-        return batch
-
     def _returned(self, batch: Batch, now: float) -> bool:
         """Free the executor of a batch; False where it has been freed before (a hung call came back)."""
         if self._running.pop(batch.id, None) is None:
             return False
-        self._freed = now
+        self._schedule.freed = now
         return True
-
-    def _fail_all(self, items: list[Item], reason: Reason, error: BaseException, now: float) -> None:
-        for item in items:
-            if item.state is ItemState.RUNNING:
-                self._in_flight -= 1
-                self._finish(item, Outcome(reason, error=error), now)
 
     def _end(self, item: Item, outcome: Outcome, now: float) -> None:
         """Give an item its outcome, wherever it is."""
@@ -370,6 +252,15 @@ class Batcher:
         item.finished = now
         self._recorder.finished(item, outcome.reason, now)
         self._finished.append(item)
+
+
+_AS_ONE = (Failure.OUTPUT_COUNT, Failure.HUNG)
+_REASON_OF = {
+    Failure.ERROR: Reason.MODEL_ERROR,
+    Failure.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY,
+    Failure.OUTPUT_COUNT: Reason.OUTPUT_COUNT,
+    Failure.HUNG: Reason.EXECUTOR_HUNG,
+}
 
 
 def _facts(bucket: Hashable, plan: BucketPlan) -> BucketFacts:

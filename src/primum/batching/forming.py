@@ -62,6 +62,16 @@ class Forming:
             if line is not None and not self._from_line(line, self._in_order(line, level, lead)):
                 return
 
+    @property
+    def complete(self) -> bool:
+        """Nobody else could join."""
+        return self.reason is not None or self.size >= self.limit.size
+
+    @property
+    def oldest(self) -> float:
+        """When its oldest member was submitted."""
+        return min(item.enqueued for item in self.items)
+
     def _from_line(self, line: Line, items: Iterable[Item]) -> bool:
         """Offer items in order; whether there may be room for more."""
         if not self._queue.with_deadline:

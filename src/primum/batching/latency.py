@@ -99,7 +99,7 @@ class LatencyTable:
         """The fastest tenth: what a call costs when nothing else runs; 0 while nothing was measured."""
         return self._fast.at(size)
 
-    def knee(self, tolerance: float = 0.02, calls: int = 3) -> int | None:
+    def knee(self, tolerance: float = 0.005, calls: int = 3) -> int | None:
         """Smallest measured size within `tolerance` of the best throughput; None while no larger size was measured.
 
         Counts sizes measured at least `calls` times.

@@ -40,7 +40,7 @@ class MemoryModel:
         return max(top, self._straight(reach, smallest, largest, top)) * size / reach
 
     def largest(self, limit: float, most: int) -> int:
-        """The largest size up to `most` expected to take at most `limit` bytes; 1 where none does or none is measured."""
+        """The largest size up to `most` expected to take at most `limit` bytes; 1 where nothing was measured."""
         if not self._bytes:
             return 1
         low, high = 1, most

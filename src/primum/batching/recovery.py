@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from primum.batching.priority import CLASSES
+from primum.batching.release import Failure
 from primum.batching.request import Item, ItemState
+from primum.errors import OutputCountError
 
 
 class Retries:
@@ -87,3 +89,10 @@ def ran_out_of_memory(error: BaseException) -> bool:
         return True
     words = str(error).lower()
     return any(phrase in words for phrase in _OOM_WORDS)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What kind of failure an exception of a model call is."""
+    if isinstance(error, OutputCountError):
+        return Failure.OUTPUT_COUNT
+    return Failure.OUT_OF_MEMORY if ran_out_of_memory(error) else Failure.ERROR

@@ -41,5 +41,7 @@ class Failure(StrEnum):
     """It raised: the batch is bisected until the item at fault stands alone."""
     OUT_OF_MEMORY = "out_of_memory"
     """The batch is halved, and the bucket keeps to that size."""
+    OUTPUT_COUNT = "output_count"
+    """It returned another number of outputs than it was given inputs: all its items end in that error."""
     HUNG = "hung"
     """No answer within the executor timeout: running the items again would hang again."""

@@ -80,10 +80,9 @@ class Item:
 class Batch:
     """Items for one model call: equal buckets, `size` = the sum of their costs."""
 
-    __slots__ = ("bucket", "done", "expected_end", "id", "items", "reason", "retry", "size", "started")
+    __slots__ = ("bucket", "expected_end", "id", "items", "reason", "size", "started")
 
-    def __init__(self, id: int, items: list[Item], size: int, reason: Release, *, retry: bool = False) -> None:
-        self.id, self.items, self.size, self.reason, self.retry = id, items, size, reason, retry
+    def __init__(self, id: int, items: list[Item], size: int, reason: Release) -> None:
+        self.id, self.items, self.size, self.reason = id, items, size, reason
         self.bucket = items[0].bucket
         self.started = self.expected_end = inf
-        self.done = False

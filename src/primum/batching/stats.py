@@ -74,6 +74,10 @@ class BatcherStats:
     """From submission to the release of the first batch, of released items."""
     service: Quantiles
     """From release to answer, of batches that succeeded."""
+    latency: Quantiles
+    """From submission to answer."""
+    throughput: float
+    """Answers a second between the first submission and the last answer; NaN before the first answer."""
     buckets: tuple[BucketFacts, ...]
     leaked_executors: int = 0
     """Executors given up for hung calls that have not come back."""
@@ -93,7 +97,19 @@ class BatcherStats:
 class Recorder:
     """Counts as things happen."""
 
-    __slots__ = ("_waits", "failures", "late", "reasons", "releases", "service", "sizes", "submitted")
+    __slots__ = (
+        "_first",
+        "_last",
+        "_waits",
+        "failures",
+        "late",
+        "reasons",
+        "releases",
+        "service",
+        "sizes",
+        "sojourns",
+        "submitted",
+    )
 
     def __init__(self) -> None:
         self.submitted = self.late = 0
@@ -103,20 +119,37 @@ class Recorder:
         self.failures: Counter[Failure] = Counter()
         self._waits: tuple[deque[float], ...] = tuple(deque(maxlen=_WINDOW) for _ in range(CLASSES))
         self.service: deque[float] = deque(maxlen=_WINDOW)
+        self.sojourns: deque[float] = deque(maxlen=_WINDOW)
+        self._first = self._last = nan
+
+    def submitted_at(self, now: float) -> None:
+        """A request came."""
+        if not self.submitted:
+            self._first = now
+        self.submitted += 1
 
     def released(self, batch: Batch, now: float) -> None:
         """A batch goes to an executor."""
         self.releases[batch.reason] += 1
         self.sizes[batch.size] += 1
-        if not batch.retry:
+        if batch.reason is not Release.RETRY:
             for item in batch.items:
                 self._waits[item.level].append(now - item.enqueued)
 
     def finished(self, item: Item, reason: Reason, now: float) -> None:
         """An item has its outcome."""
         self.reasons[reason] += 1
-        if reason is Reason.ANSWERED and now > item.deadline:
-            self.late += 1
+        if reason is Reason.ANSWERED:
+            self.sojourns.append(now - item.enqueued)
+            self._last = now
+            if now > item.deadline:
+                self.late += 1
+
+    @property
+    def throughput(self) -> float:
+        """Answers a second; NaN before the first, or where no time has passed."""
+        span = self._last - self._first
+        return self.reasons[Reason.ANSWERED] / span if span > 0 else nan
 
     def outcomes(self) -> dict[OutcomeKind, int]:
         """Outcomes by kind."""
