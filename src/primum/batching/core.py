@@ -99,6 +99,7 @@ class Batcher:
     def next_batch(self, now: float) -> Batch | None:
         """What to run now; None where nothing is ready or no executor is free. Expires who can no longer be in time."""
         schedule = self._schedule
+        schedule.held.clear()
         if self._queue.with_deadline or self._retries.count:
             schedule.expire(now)
         if len(self._running) >= self.settings.executors or not (self._queue.cost or self._retries.count):

@@ -69,11 +69,13 @@ class Schedule:
             self._expected.pop(bucket, None)
 
     def choose(self, now: float) -> Choice | None:
-        """The next items for a free executor; they have left their queue. None where nothing is ready."""
-        if self.held:
-            self.held.clear()
+        """The next items for a free executor; they have left their queue. None where nothing is ready.
+
+        Notes in `held`, emptied before, what it holds.
+        """
         starving = self._starving(now)
-        choice = self._quota(starving, now) or self._by_class(starving, now)
+        queued = starving if starving is not None and starving.state is ItemState.QUEUED else None
+        choice = self._quota(starving, now) or self._by_class(queued, now)
         if choice is not None and starving is not None:
             self._passed_over = 0 if starving.state is ItemState.RUNNING else self._passed_over + 1
         return choice
