@@ -164,7 +164,7 @@ class Batcher:
         elif len(left) > 1:
             self._retries.split(left)
         elif left:
-            self._retries.add(left)
+            self._retries.first_of_all([left])
 
     def drain(self) -> None:
         """Refuse what comes from now on; what is here is still answered, and held for nothing."""

@@ -11,29 +11,27 @@ from primum.errors import OutputCountError
 
 
 class Retries:
-    """Parts of failed batches, by the highest class among their members; first in, first out inside a class."""
+    """Parts of failed batches, by the highest class among their members; halves run before what came later."""
 
-    __slots__ = ("_groups", "count", "size")
+    __slots__ = ("_groups", "count")
 
     def __init__(self) -> None:
         self._groups: tuple[list[list[Item]], ...] = tuple([] for _ in range(CLASSES))
         self.count = 0
         """Items that wait to run again."""
-        self.size = 0
 
     def split(self, items: list[Item]) -> None:
-        """Both halves of what remains of a failed batch wait to run again, in order. At least two items."""
+        """Both halves of what remains of a failed batch run next of their class, in order. At least two items."""
         middle = (len(items) + 1) // 2
-        for half in (items[:middle], items[middle:]):
-            self.add(half)
+        self.first_of_all([items[:middle], items[middle:]])
 
-    def add(self, items: list[Item]) -> None:
-        """`items` wait to run again together."""
-        for item in items:
-            item.state = ItemState.RETRYING
-        self._groups[min(item.level for item in items)].append(items)
-        self.count += len(items)
-        self.size += sum(item.cost for item in items)
+    def first_of_all(self, groups: list[list[Item]]) -> None:
+        """Each group runs again together, in this order, before other groups of its class."""
+        for group in reversed(groups):
+            for item in group:
+                item.state = ItemState.RETRYING
+            self._groups[min(item.level for item in group)].insert(0, group)
+            self.count += len(group)
 
     def remove(self, item: Item) -> None:
         """`item` will not run again."""
@@ -42,17 +40,16 @@ class Retries:
                 if item in group:
                     group.remove(item)
                     self.count -= 1
-                    self.size -= item.cost
                     if not group:
                         groups.remove(group)
                     return
 
     def first(self, level: int) -> list[Item] | None:
-        """The part of class `level` that runs next, still waiting."""
+        """The group of class `level` that runs next, still waiting."""
         return self._groups[level][0] if self._groups[level] else None
 
     def oldest(self) -> list[Item] | None:
-        """The part with the oldest member."""
+        """The group with the oldest member."""
         groups = [group for groups in self._groups for group in groups]
         return min(groups, key=lambda group: min(item.enqueued for item in group)) if groups else None
 
@@ -64,11 +61,10 @@ class Retries:
                 if waiting is group:
                     del groups[place]
                     self.count -= len(group)
-                    self.size -= sum(item.cost for item in group)
                     return
 
     def costs(self, most: int) -> list[tuple[Hashable, int]]:
-        """(bucket, size) of each part of class `most` and above."""
+        """(bucket, size) of each group of class `most` and above."""
         return [
             (group[0].bucket, sum(item.cost for item in group))
             for groups in self._groups[: most + 1]

@@ -131,13 +131,19 @@ class Schedule:
         return None
 
     def _again(self, group: list[Item], now: float) -> Choice | None:
-        """A part of a failed batch; None where its size would make a member late: they will run one by one."""
+        """A part of a failed batch; None where it is taken apart instead.
+
+        That is where it is larger than the memory cap learned meanwhile, and where its size would make a member late.
+        """
         self._retries.take(group)
+        plan = self._plan(group[0].bucket)
         size = sum(item.cost for item in group)
-        late = now + self._plan(group[0].bucket).seconds(size)
+        if len(group) > 1 and plan.memory_cap is not None and size > plan.memory_cap:
+            self._retries.split(group)
+            return None
+        late = now + plan.seconds(size)
         if len(group) > 1 and any(late > item.deadline for item in group):
-            for item in sorted(group, key=lambda item: item.deadline):
-                self._retries.add([item])
+            self._retries.first_of_all([[item] for item in sorted(group, key=lambda item: item.deadline)])
             return None
         for item in group:
             item.state = ItemState.RUNNING
