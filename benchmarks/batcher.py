@@ -1,4 +1,4 @@
-"""What the batcher costs and what it keeps: microseconds a request, and simulations in virtual time: `make bench-batcher`.
+"""What the batcher costs a request, and what it keeps in virtual time: `make bench-batcher`.
 
 Simulation A: mean and 99th percentile of the time from arrival to answer, Poisson arrivals, one executor, against the
 work-conserving policy written on its own and Inoue's bound. Simulation B: goodput under a deadline at and beyond

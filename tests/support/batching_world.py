@@ -138,21 +138,18 @@ def arrivals(
     cancels: bool = True,
 ) -> st.SearchStrategy[list[Arrival]]:
     """Lists of arrivals; what is switched off is left at its default."""
-    slack = st.none() | st.floats(0.001, 0.2)
-    return st.lists(
-        st.builds(
-            Arrival,
-            gap=st.sampled_from([0.0, 0.0, 0.0005, 0.002, 0.01, 0.05]),
-            bucket=st.sampled_from("ab") if buckets else st.just("a"),
-            cost=st.integers(1, 5) if costs else st.just(1),
-            priority=st.sampled_from(list(Priority)) if classes else st.just(Priority.ROUTINE),
-            slack=slack if deadlines else st.none(),
-            poison=st.sampled_from([False, False, False, True]) if poison else st.just(False),
-            cancel_after=(st.none() | st.none() | st.floats(0.0, 0.05)) if cancels else st.none(),
-        ),
-        min_size=1,
-        max_size=60,
+    slack = st.none() | st.sampled_from([0.008, 0.012, 0.02, 0.05]) | st.floats(0.001, 0.2)
+    one = st.builds(
+        Arrival,
+        gap=st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.0005, 0.002, 0.01, 0.05]),
+        bucket=st.sampled_from("ab") if buckets else st.just("a"),
+        cost=st.integers(1, 5) if costs else st.just(1),
+        priority=st.sampled_from(list(Priority)) if classes else st.just(Priority.ROUTINE),
+        slack=slack if deadlines else st.none(),
+        poison=st.sampled_from([False, False, False, True]) if poison else st.just(False),
+        cancel_after=(st.none() | st.none() | st.floats(0.0, 0.05)) if cancels else st.none(),
     )
+    return st.lists(one, min_size=1, max_size=60) | st.lists(one, min_size=25, max_size=60)
 
 
 def settings(**fixed: Any) -> st.SearchStrategy[Settings]:
@@ -161,12 +158,12 @@ def settings(**fixed: Any) -> st.SearchStrategy[Settings]:
 
     parts: dict[str, st.SearchStrategy[Any]] = {
         "strategy": st.sampled_from([BatchStrategy.TAKE_ALL, BatchStrategy.TIMEOUT, BatchStrategy.LATENCY_AWARE]),
-        "max_batch_size": st.sampled_from([5, 8, 32]),
+        "max_batch_size": st.sampled_from([2, 5, 32]),
         "executors": st.sampled_from([1, 1, 2]),
         "window_s": st.just(0.01),
         "target_s": st.sampled_from([None, 0.03, 0.1]),
-        "max_queue_size": st.sampled_from([12, 64]),
-        "starvation_age_s": st.sampled_from([0.02, 0.2]),
+        "max_queue_size": st.sampled_from([6, 64]),
+        "starvation_age_s": st.sampled_from([0.005, 0.05]),
         "starvation_quota": st.integers(1, 4),
         "tick_s": st.just(1e-6),
     }

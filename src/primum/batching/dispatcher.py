@@ -269,7 +269,7 @@ class Dispatcher:
             self._failed(batch, error)
         else:
             if taken is not None:
-                self.core.plan(batch.bucket).memory.observe(batch.size, taken)
+                self.core.plan(batch.bucket).took_memory(batch.size, taken)
             self.core.complete(batch, outputs, self._loop.time(), seconds)
         self._flush()
 

@@ -40,10 +40,13 @@ class MemoryModel:
         return max(top, self._straight(reach, smallest, largest, top)) * size / reach
 
     def largest(self, limit: float, most: int) -> int:
-        """The largest size up to `most` expected to take at most `limit` bytes; 1 where nothing was measured."""
+        """The largest size up to `most` expected to take at most `limit` bytes.
+
+        1 before any measurement, then at most twice the largest measured size.
+        """
         if not self._bytes:
             return 1
-        low, high = 1, most
+        low, high = 1, min(most, 2 * max(self._bytes))
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.expected(middle) <= limit else (low, middle - 1)

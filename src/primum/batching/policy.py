@@ -17,6 +17,8 @@ _KNEE_FROM_S = 1e-3
 _LOOK_BEYOND = 64
 """One in this many batches goes past a learned limit, so that what was learned of larger sizes does not go stale."""
 _PROBE_EVERY_S = 1.0
+_OVERHEAD_STEP_S = 1e-3
+"""A smaller difference waits for the next change of the latency table before it moves the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class BucketPlan:
         """Upper estimate of what passes between release and answer besides the call, in seconds."""
         self._limit = Limit(1, Release.FULL)
         self._limited = 0
-        self._version: object = None
+        self._version = -1
         self._last = -inf
 
     def seconds(self, size: int) -> float:
@@ -50,9 +52,8 @@ class BucketPlan:
 
     def limit(self) -> Limit:
         """The largest size now: of all bounds the tightest."""
-        version = (self.table.version, self.memory_cap, self.memory.sizes, round(self.overhead, 6))
-        if version != self._version:
-            self._version = version
+        if self._version != self.table.version:
+            self._version = self.table.version
             self._limit = self._tightest(by_latency=True)
         return self._limit
 
@@ -87,6 +88,8 @@ class BucketPlan:
         miss = elapsed - call - self.overhead
         if miss:
             self.overhead = max(0.0, self.overhead + miss * (0.25 if miss > 0 else 0.0125))
+            if abs(miss) > _OVERHEAD_STEP_S:
+                self._version = -1
 
     def start_over(self) -> None:
         """Forget every time learned: a probe has shown that it no longer holds."""
@@ -96,6 +99,12 @@ class BucketPlan:
     def ran_out_of_memory(self, size: int) -> None:
         """A call of `size` ran out of memory: half of it from now on."""
         self.memory_cap = min(self.memory_cap or size, max(1, size // 2))
+        self._version = -1
+
+    def took_memory(self, size: int, taken: float) -> None:
+        """A call of `size` took `taken` bytes at its peak."""
+        self.memory.observe(size, taken)
+        self._version = -1
 
     @property
     def target_unattainable(self) -> bool:

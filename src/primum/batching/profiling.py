@@ -52,7 +52,7 @@ def profile(
         for seconds in times:
             plan.table.observe(size, seconds)
         if probe is not None:
-            plan.memory.observe(size, probe())
+            plan.took_memory(size, probe())
         measured.append(size)
     return tuple(measured)
 

@@ -76,19 +76,16 @@ class Line:
 class Queue:
     """All lines, by class and bucket, bounded in cost units by who fills it."""
 
-    __slots__ = ("_arrivals", "cost", "cost_of", "count_of", "lines", "with_deadline")
+    __slots__ = ("_arrivals", "cost", "cost_of", "count", "count_of", "lines", "with_deadline")
 
     def __init__(self) -> None:
         self.lines: tuple[dict[Hashable, Line], ...] = tuple({} for _ in range(CLASSES))
         self._arrivals: deque[Item] = deque()
-        self.cost = 0
+        self.cost = self.count = 0
         self.cost_of = [0] * CLASSES
         self.count_of = [0] * CLASSES
         self.with_deadline = 0
         """Queued items that have a deadline."""
-
-    def __len__(self) -> int:
-        return sum(self.count_of)
 
     def by_class(self) -> dict[Priority, int]:
         """Items that wait, by class."""
@@ -104,6 +101,7 @@ class Queue:
         line.push(item)
         self._arrivals.append(item)
         self.cost += item.cost
+        self.count += 1
         self.cost_of[level] += item.cost
         self.count_of[level] += 1
         if item.deadline < _NEVER:
@@ -116,6 +114,7 @@ class Queue:
         line = self.lines[level][item.bucket]
         line.left(item)
         self.cost -= item.cost
+        self.count -= 1
         self.cost_of[level] -= item.cost
         self.count_of[level] -= 1
         if item.deadline < _NEVER:
@@ -137,7 +136,7 @@ class Queue:
         arrivals = self._arrivals
         while arrivals and arrivals[0].state is not _QUEUED:
             arrivals.popleft()
-        if len(arrivals) > 2 * len(self) + _SLACK:
+        if len(arrivals) > 2 * self.count + _SLACK:
             self._arrivals = arrivals = deque(item for item in arrivals if item.state is _QUEUED)
         return arrivals[0] if arrivals else None
 

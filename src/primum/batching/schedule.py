@@ -73,12 +73,33 @@ class Schedule:
 
         Notes in `held`, emptied before, what it holds.
         """
+        if self._queue.count == 1 and not self._retries.count:
+            choice = self._lone(now)
+            if choice is not None:
+                return choice
         starving = self._starving(now)
         queued = starving if starving is not None and starving.state is ItemState.QUEUED else None
         choice = self._quota(starving, now) or self._by_class(queued, now)
         if choice is not None and starving is not None:
             self._passed_over = 0 if starving.state is ItemState.RUNNING else self._passed_over + 1
         return choice
+
+    def _lone(self, now: float) -> Choice | None:
+        """The short way for the only request there is; None where it may have to be held, or cannot be in time."""
+        item = self._queue.oldest()
+        if item is None or self._may_hold(item.bucket):
+            return None
+        plan = self._plan(item.bucket)
+        if item.deadline < inf and now + self._alone(item) > item.deadline:
+            return None
+        self._queue.remove(item, ItemState.RUNNING)
+        item.started = now
+        if item.probe:
+            return Choice([item], item.cost, Release.PROBE)
+        limit = plan.limit()
+        if item.cost >= limit.size:
+            return Choice([item], item.cost, limit.reason)
+        return Choice([item], item.cost, self._unhurried(item))
 
     def expire(self, now: float) -> None:
         """End those whom even a batch of their own would answer late."""
@@ -172,12 +193,15 @@ class Schedule:
     def _hold(self, forming: Forming, bucket: Hashable) -> float | None:
         """Until when to hold an incomplete batch; None where it is not held at all."""
         settings = self._settings
-        if self.draining or forming.complete:
-            return None
-        if settings.strategy is not BatchStrategy.TIMEOUT and not self._expected.get(bucket):
+        if forming.complete or not self._may_hold(bucket):
             return None
         last = forming.due - self._plan(bucket).seconds(forming.limit.size) - settings.tick_s
         return min(forming.oldest + settings.window_s, last)
+
+    def _may_hold(self, bucket: Hashable) -> bool:
+        if self.draining:
+            return False
+        return self._settings.strategy is BatchStrategy.TIMEOUT or bucket in self._expected
 
     def _why(self, forming: Forming, hold: float | None) -> Release:
         if forming.reason is not None:
@@ -187,6 +211,10 @@ class Schedule:
         if hold is not None:
             in_time = hold >= forming.oldest + self._settings.window_s
             return Release.WINDOW if in_time else Release.DEADLINE
+        return self._unhurried(forming.items[0])
+
+    def _unhurried(self, first: Item) -> Release:
+        """Why a batch left that took all that waited."""
         if self.draining:
             return Release.DRAIN
-        return Release.IDLE if forming.items[0].enqueued >= self.freed else Release.EXECUTOR_FREE
+        return Release.IDLE if first.enqueued >= self.freed else Release.EXECUTOR_FREE

@@ -160,7 +160,7 @@ class ThreadDispatcher:
             self.core.fail(batch, error, now, failure_of(error))
         else:
             if taken is not None:
-                self.core.plan(batch.bucket).memory.observe(batch.size, taken)
+                self.core.plan(batch.bucket).took_memory(batch.size, taken)
             self.core.complete(batch, outputs, now)
         self._deliver()
 
