@@ -185,7 +185,7 @@ class Dispatcher:
             wake = core.next_wakeup(loop.time())
             if wake is not None:
                 self._timer = loop.call_at(wake, self._flush)
-        elif core.draining and core.idle and not self._tasks:
+        elif core.draining and core.idle:
             self._close()
 
     def _close(self) -> None:
