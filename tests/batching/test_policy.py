@@ -23,6 +23,12 @@ def test_the_target_bounds_wait_and_service_together():
     assert 2 * (0.006 + 0.004 * 11) <= 0.1 < 2 * (0.006 + 0.004 * 12)
 
 
+def test_while_all_measured_sizes_fit_the_target_twice_the_largest_is_tried():
+    assert plan(line=lambda n: 0.029 + 0.001 * n, sizes=[1], target_s=0.1).limit().size == 2
+    assert plan(line=lambda n: 0.029 + 0.001 * n, sizes=[1, 2, 4], target_s=0.1).limit().size >= 8
+    assert plan(line=lambda n: 0.006 + 0.004 * n, sizes=[1, 8, 16], target_s=0.1).limit().size == 11
+
+
 @pytest.mark.parametrize("strategy", [BatchStrategy.TAKE_ALL, BatchStrategy.TIMEOUT])
 def test_other_strategies_know_no_target(strategy):
     limit = plan(strategy, target_s=0.1).limit()

@@ -131,7 +131,8 @@ class BucketPlan:
     def _within(self, target: float) -> int:
         """The largest size that twice fits the target: a request may wait for one batch and is served by the next.
 
-        Where not even one request does, the largest that once fits it; where none does, no bound.
+        Where not even one request does, the largest that once fits it; where none does, no bound. While all measured
+        sizes fit, up to twice the largest of them is tried: the target is soft, and extrapolation is careful.
         """
         share = 2 if not self.target_unattainable else 1
         if share * self.seconds(1) > target:
@@ -140,4 +141,7 @@ class BucketPlan:
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if share * self.seconds(middle) <= target else (low, middle - 1)
+        largest = max(self.table.sizes, default=0)
+        if share * self.seconds(largest) <= target:
+            return min(self._settings.max_batch_size, max(low, 2 * largest))
         return low
