@@ -87,17 +87,17 @@ def test_a_slow_call_long_ago_does_not_refuse_for_ever():
     assert batch.reason is Release.PROBE
     batcher.complete(batch, [1], 0.01)
     assert batcher.plan(None).seconds(1) == pytest.approx(0.01)
-    other = give(batcher, Item(1, deadline=1.0), now=0.5)[0]
+    other = give(batcher, Item(1, deadline=0.1), now=0.02)[0]
     assert other.outcome is None and not other.probe
 
 
-def test_probes_are_one_a_second_and_only_while_nothing_else_is_here():
+def test_probes_are_ten_a_second_and_only_while_nothing_else_is_here():
     batcher = known(line=lambda n: 10.0)
     first, second = give(batcher, Item(0, deadline=0.5), Item(1, deadline=0.5))
     assert first.probe and second.outcome.reason is Reason.DEADLINE_UNMEETABLE
     batcher.complete(batcher.next_batch(0.0), [1], 10.0)
-    assert give(batcher, Item(2, deadline=10.6), now=10.5)[0].outcome.reason is Reason.DEADLINE_UNMEETABLE
-    assert give(batcher, Item(3, deadline=11.6), now=11.5)[0].probe
+    assert give(batcher, Item(2, deadline=10.2), now=10.05)[0].outcome.reason is Reason.DEADLINE_UNMEETABLE
+    assert give(batcher, Item(3, deadline=10.3), now=10.15)[0].probe
 
 
 def test_a_call_that_comes_back_after_it_was_given_up_changes_nothing():

@@ -258,7 +258,7 @@ def test_one_slow_first_call_does_not_refuse_everything_for_ever():
         async with DynamicBatcher(model) as batcher:
             await batcher.predict(0)
             first = await asyncio.gather(batcher.predict(1, timeout_s=0.2), return_exceptions=True)
-            await asyncio.sleep(1.05)
+            await asyncio.sleep(0.15)
             return first[0], await batcher.predict(2, timeout_s=0.2), await batcher.predict(3, timeout_s=0.2)
 
     first, probe, after = run(main())

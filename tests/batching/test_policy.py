@@ -78,9 +78,9 @@ def test_what_surrounds_a_call_counts_against_the_target():
     assert made.limit().size == 6
 
 
-def test_a_probe_is_due_once_a_second_without_answers():
+def test_a_probe_is_due_ten_times_a_second_without_answers():
     made = plan()
     made.answered(1, 0.01, 0.01, now=5.0)
-    assert not made.probe_due(5.9)
-    assert made.probe_due(6.1)
-    assert not made.probe_due(6.2)
+    assert not made.probe_due(5.09)
+    assert made.probe_due(5.11)
+    assert not made.probe_due(5.2)

@@ -16,7 +16,7 @@ _KNEE_FROM_S = 1e-3
 """For shorter calls what surrounds a call costs more than a smaller batch saves."""
 _LOOK_BEYOND = 64
 """One in this many batches goes past a learned limit, so that what was learned of larger sizes does not go stale."""
-_PROBE_EVERY_S = 1.0
+_PROBE_EVERY_S = 0.1
 _OVERHEAD_STEP_S = 1e-3
 """A smaller difference waits for the next change of the latency table before it moves the limit."""
 
@@ -69,7 +69,7 @@ class BucketPlan:
         return min(hard, Limit(limit.size + max(1, limit.size // 4), limit.reason), key=lambda bound: bound.size)
 
     def probe_due(self, now: float) -> bool:
-        """Whether no batch was answered and none was a probe for a second; counts as a probe where it was due.
+        """Whether no batch was answered and none was a probe for a tenth of a second; counts as a probe where it was due.
 
         Without it one slow call could stand for ever: everything would be refused for it, and nothing learned.
         """
