@@ -6,7 +6,7 @@ OUT ?= primum-demo
 export PRIMUM_DATA ?= $(wildcard ../shared/data)
 export PRIMUM_ORACLES ?= $(wildcard ../shared/oracles)
 
-.PHONY: install demo test check format test-real bench bench-runtimes coverage clean
+.PHONY: install demo test check format test-real bench bench-runtimes bench-batcher coverage clean
 
 install: .venv/installed
 
@@ -41,6 +41,9 @@ bench: install
 
 bench-runtimes: install
 	$(BIN)/python benchmarks/runtimes.py
+
+bench-batcher: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batcher.py
 
 coverage: install
 	$(BIN)/python benchmarks/coverage.py --jobs 2

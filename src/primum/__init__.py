@@ -75,6 +75,14 @@ _PUBLIC = {
     "benchmark_optimizations": "primum.benchmark",
     "calculate_stage_statistics": "primum.benchmark",
     "run_baseline_benchmark": "primum.benchmark",
+    "BatchConfig": "primum.config",
+    "BatchStrategy": "primum.config",
+    "BatchRequest": "primum.batching",
+    "BatchProcessor": "primum.batching",
+    "AsyncBatchProcessor": "primum.batching",
+    "DynamicBatcher": "primum.batching",
+    "Priority": "primum.batching",
+    "create_health_model_batcher": "primum.batching",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -46,3 +46,38 @@ class TrialError(PrimumError):
 
     A failed trial is a result of the study, never its end.
     """
+
+
+class RequestRejected(PrimumError):
+    """A request that the batcher did not take, or turned away again; `reason` says why, in one word.
+
+    `retry_after_s`: where it was for load, when to try again, in seconds.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None, detail: str = "") -> None:
+        super().__init__(f"the request was rejected: {detail or reason.replace('_', ' ')}")
+        self.reason, self.retry_after_s = reason, retry_after_s
+
+
+class RequestExpired(PrimumError):
+    """A request that could not be answered by its deadline; it was not run. `reason` says why, in one word."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the request expired: {reason.replace('_', ' ')}")
+        self.reason = reason
+
+
+class OutputCountError(PrimumError):
+    """The model returned another number of outputs than it was given inputs: no output can be told whose it is."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(f"the model returned {outputs} outputs for {inputs} inputs: it must return one for each")
+        self.inputs, self.outputs = inputs, outputs
+
+
+class ExecutorHung(PrimumError):
+    """A model call that did not return in time. Its executor was given up and replaced."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the model did not answer within {seconds:g} s; its executor was replaced")
+        self.seconds = seconds

@@ -1,5 +1,6 @@
 """What the user asks for: the level, the clinical policy, what may be done; pydantic, YAML and TOML in and out."""
 
+from primum.config.batching import BatchConfig, BatchStrategy
 from primum.config.optimization import OptimizationConfig, ResolvedConfig, shared
 from primum.config.policy import (
     DEFAULT_MARGINS,
@@ -26,6 +27,8 @@ from primum.level import OptimizationLevel
 
 __all__ = [
     "Action",
+    "BatchConfig",
+    "BatchStrategy",
     "ClinicalPolicy",
     "DEFAULT_MARGINS",
     "GuardPolicy",
