@@ -18,6 +18,7 @@ from primum.runtimes.base import get_runtime
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.build import Built
+from primum.study.claims import Claims
 from primum.study.judging import Judging
 from primum.study.original import Original
 from primum.study.planner import Proposal
@@ -43,6 +44,8 @@ PARITY = {
     "nf4-weights": 0.6,
 }
 """Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
+LEADER = "leader"
+"""What the claims of the process that leads a study say."""
 BACKWARDS = 0.35
 """An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
@@ -64,8 +67,10 @@ class Runner:
         seed: int,
         timeout: float = 900.0,
         training: TrainingFiles | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.original, self.judging, self.store = original, judging, store
+        self.claims = claims or Claims(store.folder / "claims", LEADER)
         self.workshop = Workshop(store.stages, judging.data.path, judging.split.calibration[:CALIBRATION], training)
         self._baseline_proposal, self._seed, self.timeout = baseline, seed, timeout
         self._open = contextlib.ExitStack()
@@ -99,8 +104,12 @@ class Runner:
         known = self.known(proposal.recipe.key)
         if known is not None:
             return known
-        trial = self._attempt(proposal)
-        self.store.save(trial)
+        with self.claims.holding(proposal.recipe.key):
+            # Another worker may have run it while this one waited.
+            known = self.known(proposal.recipe.key)
+            trial = known or self._attempt(proposal)
+            if known is None:
+                self.store.save(trial)
         return trial
 
     def known(self, key: str) -> Trial | None:

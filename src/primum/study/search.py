@@ -39,13 +39,16 @@ class SearchSpace:
     wanted: tuple[float, ...] = RATIOS
 
     @property
-    def ratios(self) -> tuple[float, ...]:
-        """Shares of channels, at most what the level or the user allows."""
+    def most(self) -> float:
+        """The largest share of channels that the level or the user allows."""
         critical = self.config.level is OptimizationLevel.MEDICAL_CRITICAL
         most = self.config.reduction.largest_ratio or max(self.wanted)
-        if critical:
-            most = min(most, MEDICAL_PRUNE_RATIO)
-        return tuple(r for r in self.wanted if r <= most + 1e-9)
+        return min(most, MEDICAL_PRUNE_RATIO) if critical else most
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Shares of channels, at most what the level or the user allows."""
+        return tuple(r for r in self.wanted if r <= self.most + 1e-9)
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Search:
         for proposal in self._singles(lossless):
             if proposal.recipe.key not in known:
                 return proposal
-        return self._compose(known, lossless, fast) or self._repeat(known, trials)
+        return self._compose(known, lossless, fast) or self.repeat(trials)
 
     def _singles(self, lossless: Target) -> list[Proposal]:
         """Each technique alone, for the comparison that a reader makes first."""
@@ -121,8 +124,9 @@ class Search:
                 return True
         return False
 
-    def _repeat(self, known: Mapping[str, Trial], trials: Sequence[Trial]) -> Proposal | None:
-        """The fastest trained candidate that may be delivered, with other seeds."""
+    def repeat(self, trials: Sequence[Trial]) -> Proposal | None:
+        """The fastest trained candidate that may be delivered, with other seeds; None where that was done."""
+        known = {t.key for t in trials}
         trained = [t for t in trials if t.ok and _recipe(t).trains and not _recipe(t).seed and self._good(t)]
         if not trained:
             return None

@@ -24,6 +24,7 @@ from primum.reporting import render
 from primum.reporting.evidence import write_evidence
 from primum.reporting.modification_record import declared_first
 from primum.runtimes.base import get_runtime
+from primum.study.explore import require_optuna
 from primum.study.guard import guard_result, in_play
 from primum.study.planner import Proposal, baseline_recipe
 from primum.study.result import Confirmation, Judged, StudyResult, Why, summary
@@ -72,6 +73,8 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
     resolved = request.config.resolve(request.options.task or Task.BINARY)
     for name in resolved.config.runtimes:
         get_runtime(name)
+    if resolved.config.reduction.explore:
+        require_optuna()
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
         prepared = prepare(request, resolved, store.folder, progress)
