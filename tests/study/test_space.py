@@ -89,7 +89,11 @@ def test_a_small_space_is_listed_whole_and_a_large_one_is_not():
 
 def test_the_level_limits_the_share_and_ratios_have_two_digits():
     small = replace(FULL, most=0.2)
-    pruned = [r for seed in range(60) if (r := drawn(small, seed)[0]).techniques and r.techniques[0] != make("qat", {"max_minutes": 5.0})]
+    pruned = [
+        r
+        for seed in range(60)
+        if (r := drawn(small, seed)[0]).techniques and r.techniques[0] != make("qat", {"max_minutes": 5.0})
+    ]
     ratios = [r.techniques[0].ratio for r in pruned]
     assert ratios and max(ratios) <= 0.2 and all(round(r, 2) == r for r in ratios)
     assert isinstance(small.settings["ratio"], Range)

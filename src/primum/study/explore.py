@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -205,10 +206,14 @@ class Explorer:
 
     def _draw(self) -> Suggestion | Ended:
         """A recipe that nobody has tried and nothing speaks against; what was drawn in vain is put on record."""
-        for _ in range(DRAWS):
+        for draw in range(DRAWS):
             trials = self._trials()
-            informed = sum(t.state.name in ("COMPLETE", "PRUNED") for t in trials) >= STARTUP
-            asked = self._ask(len(trials))
+            ended = sum(t.state.name in ("COMPLETE", "PRUNED") for t in trials)
+            # What TPE has seen it likes, and draws again; chance draws something else.
+            late = draw >= DRAWS // 2
+            informed = ended >= STARTUP and not late
+            listed = late and self._enqueue_rest()
+            asked = self._ask(len(trials), informed)
             recipe = self.space.recipe(functools.partial(self._suggest, asked))
             seen = {t.user_attrs.get(_KEY) for t in trials if t.state.name != "FAIL"}
             if recipe.key in seen or self._known(recipe.key) is not None:
@@ -220,7 +225,8 @@ class Explorer:
                 asked.set_user_attr(_KEY, recipe.key)
                 self._study.tell(asked.number, state=_state("PRUNED"))
             elif self.claims.take(recipe.key):
-                said = "chosen by TPE from the trials so far" if informed else "drawn at random"
+                how = "chosen by TPE from the trials so far" if informed else "drawn at random"
+                said = "what draws had left of its space" if listed else how
                 asked.set_user_attr(_WHY, f"exploration: {said}")
                 asked.set_user_attr(_RAN, self.claims.worker)
                 # Last: a suggestion without a key belongs to nobody.
@@ -232,12 +238,25 @@ class Explorer:
         self._study.set_user_attr(_SPENT, reason)
         return Ended(reason)
 
-    def _ask(self, number: int) -> optuna.trial.Trial:
+    def _enqueue_rest(self) -> bool:
+        """Of a space that can be listed, the first recipe that was never drawn is what the next trial will be."""
+        tried = {t.user_attrs.get(_KEY) for t in self._trials() if t.state.name != "FAIL"}
+        for recipe in self.space.recipes() or ():
+            if recipe.key not in tried and self._known(recipe.key) is None:
+                values = self.space.values_of(recipe)
+                assert values is not None  # it was listed by this space
+                self._study.enqueue_trial(values)
+                return True
+        return False
+
+    def _ask(self, number: int, informed: bool) -> optuna.trial.Trial:
         """A new trial of Optuna's, by a sampler whose state nothing but seed, number and trials has shaped."""
         import optuna
 
         state = np.random.SeedSequence([self.bounds.seed, number]).generate_state(1)[0]
-        self._study.sampler = optuna.samplers.TPESampler(seed=int(state), n_startup_trials=STARTUP)
+        self._study.sampler = optuna.samplers.TPESampler(
+            seed=int(state), n_startup_trials=0 if informed else sys.maxsize
+        )
         return self._study.ask()
 
     def _suggest(self, asked: optuna.trial.Trial, name: str) -> Any:

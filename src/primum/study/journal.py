@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend
 
 from primum.files import storage
 from primum.locking import Lock
 
 
-class KernelLock(BaseJournalFileLock):  # type: ignore[misc]
-    """Who may append. Optuna's own lock, a link, outlives its holder by 30 s; this one ends with it."""
+class KernelLock:
+    """Who may append, as JournalFileBackend asks for it.
+
+    Optuna's own lock, a link, outlives its holder by 30 s; this one ends with it.
+    """
 
     def __init__(self, journal: Path) -> None:
         self._journal, self._lock = journal, Lock(journal.with_suffix(".lock"))

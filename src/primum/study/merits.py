@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2
 
 from primum.study.select import best_lossless
 from primum.study.trial import Trial
@@ -28,8 +29,8 @@ class Merits:
 
     @property
     def objectives(self) -> tuple[float, float, float]:
-        """In the order in which Optuna gets them."""
-        return self.latency, self.size, self.harm
+        """As Optuna gets them: latency and size by their logarithm, so that halving counts alike at any speed."""
+        return log2(self.latency), log2(self.size), self.harm
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Bounds:
     """Recipes to be run."""
     seed: int
     reference: tuple[float, float, float]
-    """(latency, size, harm) of what is no gain any more."""
+    """Objectives of what is no gain any more."""
 
 
 def merits_of(trial: Trial, baseline: Trial, promise: float) -> Merits:
@@ -52,7 +53,7 @@ def merits_of(trial: Trial, baseline: Trial, promise: float) -> Merits:
     assert trial.verdict is not None
     barred = trial.outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED)
     excess = max(trial.verdict.agreement.churn, _LEAST_EXCESS) if barred else 0.0
-    return Merits(1 / trial.speed, trial.size_bytes / max(baseline.size_bytes, 1), 1 - promise, excess)
+    return Merits(1 / trial.speed, max(trial.size_bytes, 1) / max(baseline.size_bytes, 1), 1 - promise, excess)
 
 
 def reference_of(trials: Sequence[Trial]) -> tuple[float, float, float]:
@@ -61,4 +62,5 @@ def reference_of(trials: Sequence[Trial]) -> tuple[float, float, float]:
     `trials` begins with the original's.
     """
     floor = best_lossless(trials) or trials[0]
-    return 1 / floor.speed, _LARGER * floor.size_bytes / max(trials[0].size_bytes, 1), 1.0
+    found = merits_of(floor, trials[0], promise=0.0)
+    return Merits(found.latency, _LARGER * found.size, found.harm).objectives
