@@ -12,7 +12,7 @@ from primum.locking import Lock
 class Claims:
     """The recipes that one worker has taken on. A claim ends with its process, a kill included.
 
-    The file of a claim stays behind and names the last worker that held it.
+    The file of a claim stays behind and names the worker that ran the recipe last.
     """
 
     def __init__(self, folder: Path, worker: str) -> None:
@@ -27,8 +27,11 @@ class Claims:
         if not lock.take(wait=wait):
             return False
         self._held[key] = lock
-        lock.say(self.worker)
         return True
+
+    def sign(self, key: str) -> None:
+        """Write into a claim that is held that this worker runs the recipe. StorageError."""
+        self._held[key].say(self.worker)
 
     def release(self, key: str) -> None:
         """Give a claim back."""
@@ -48,6 +51,6 @@ class Claims:
                 self.release(key)
 
     def last(self, key: str) -> str:
-        """The worker that held a recipe last; "" for none."""
+        """The worker that ran a recipe last; "" for none."""
         path = self.folder / key
         return path.read_text() if path.is_file() else ""

@@ -107,9 +107,11 @@ class Runner:
         with self.claims.holding(proposal.recipe.key):
             # Another worker may have run it while this one waited.
             known = self.known(proposal.recipe.key)
-            trial = known or self._attempt(proposal)
-            if known is None:
-                self.store.save(trial)
+            if known is not None:
+                return known
+            self.claims.sign(proposal.recipe.key)
+            trial = self._attempt(proposal)
+            self.store.save(trial)
         return trial
 
     def known(self, key: str) -> Trial | None:
