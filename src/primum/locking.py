@@ -32,7 +32,7 @@ class Lock:
         with storage(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # A lock may lie in a folder that others write to: what they put there under its name is not followed.
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.flock(file, kind)

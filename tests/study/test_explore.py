@@ -148,6 +148,25 @@ def test_it_ends_when_a_small_space_is_spent(make_trial, tmp_path):
     assert len(recipes) == 10 and reason == "every one of the 14 recipes of its space was tried"
 
 
+def test_what_draws_leave_of_a_small_space_is_tried_too(make_trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(explore, "PATIENCE", 100)
+    monkeypatch.setattr(explore, "DRAWS", 2)
+    world = World(make_trial, tmp_path, PLAIN, 100, speed=lambda r: 1.0 + int(r.key, 16) % 97)
+    world.explorer.inform(world.start)
+    recipes, reason = world.go()
+    assert len(recipes) == 10 and "every one of the 14" in reason
+    assert any("had left" in str(t.user_attrs.get("why")) for t in world.explorer._trials())
+
+
+def test_what_another_worker_runs_for_another_reason_is_not_suggested(make_trial, tmp_path):
+    first = World(make_trial, tmp_path / "a", FULL, 3).explorer.next().proposal.recipe
+    world = World(make_trial, tmp_path / "b", FULL, 3)
+    other = Claims(tmp_path / "b" / "claims", "other")
+    assert other.take(first.key)
+    recipes, _ = world.go()
+    assert len(recipes) == 3 and first.key not in keys(recipes)
+
+
 def test_it_ends_when_draws_give_nothing_new_and_stays_ended(make_trial, tmp_path):
     world = World(make_trial, tmp_path, FULL, 100)
     world.obstacles = {"openvino": "out", "onnxruntime": "out"}

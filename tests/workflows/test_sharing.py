@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from primum.config import OptimizationConfig, ReductionConfig
 from primum.errors import InputError
+from primum.locking import Lock
 from primum.runtimes.base import Target
 from primum.study.claims import Claims
 from primum.study.merits import Bounds
@@ -124,6 +126,16 @@ def test_a_leader_sweeps_nothing_while_a_joiner_writes(tmp_path):
     (tmp_path / "workers" / "killed").mkdir()
     with store.locked():
         assert not half.exists() and not list((tmp_path / "workers").iterdir())
+
+
+def test_a_leader_waits_for_the_instant_in_which_a_joiner_asks(tmp_path):
+    asking = Lock(tmp_path / "lock")
+    asking.take(shared=True)
+    over = threading.Timer(0.2, asking.release)
+    over.start()
+    with Store(tmp_path).locked():
+        assert not asking.held
+    over.join()
 
 
 def test_asking_whether_somebody_leads_never_keeps_a_leader_out(tmp_path):

@@ -6,18 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import workers
 from shell import environ
-from studies import config
 
-from primum.errors import InputError
-from primum.models.reference import parse_model
 from primum.study.store import Store
-from primum.workflows import joining
-from primum.workflows.request import OptimizeRequest
 from primum.workflows.sharing import Phase, heard
 
 pytestmark = pytest.mark.slow
@@ -143,11 +137,3 @@ def test_a_joiner_with_other_inputs_is_refused_and_changes_nothing(workshop, tmp
     inputs = json.loads((out / "study" / "study.json").read_text())
     assert inputs["level"] == "minimal"
     end(leader)
-
-
-def test_without_a_leader_nothing_is_joined(workshop, tmp_path, monkeypatch):
-    monkeypatch.setattr(joining, "LEADER_S", 0.5)
-    request = OptimizeRequest(parse_model("nets:build", workshop.weights), workshop.few, tmp_path, config=config())
-    with pytest.raises(InputError, match="nobody leads"):
-        joining.join(request)
-    assert not list(Path(tmp_path / "study" / "workers").iterdir())
