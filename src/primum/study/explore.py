@@ -148,6 +148,8 @@ class Explorer:
     def _add(self, trial: Trial, values: dict[str, Any]) -> None:
         import optuna
 
+        from primum.study.journal import distribution
+
         merits = self._merits(trial) if trial.ok else None
         state = optuna.trial.TrialState.COMPLETE if merits else optuna.trial.TrialState.PRUNED
         self._study.add_trial(
@@ -155,7 +157,7 @@ class Explorer:
                 state=state,
                 values=merits.objectives if merits else None,
                 params=values,
-                distributions={name: _distribution(self.space, name) for name in values},
+                distributions={name: distribution(self.space.settings[name]) for name in values},
                 constraints={"harm": merits.excess} if merits else None,
                 user_attrs={_KEY: trial.key},
             )
@@ -292,12 +294,3 @@ def _state(name: str) -> Any:
     import optuna
 
     return optuna.trial.TrialState[name]
-
-
-def _distribution(space: Space, name: str) -> Any:
-    import optuna
-
-    setting = space.settings[name]
-    if isinstance(setting, Choice):
-        return optuna.distributions.CategoricalDistribution(setting.values)
-    return optuna.distributions.FloatDistribution(setting.low, setting.high, step=setting.step)

@@ -1,14 +1,17 @@
-"""Optuna's storage in one file of the study: an append-only journal that several processes share."""
+"""Optuna's storage in one file of the study, an append-only journal that several processes share; and its settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from primum.files import storage
 from primum.locking import Lock
+from primum.study.space import Choice, Range
 
 
 class KernelLock:
@@ -41,3 +44,10 @@ def open_journal(path: Path) -> JournalStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return JournalStorage(JournalFileBackend(str(path), KernelLock(path)))
+
+
+def distribution(setting: Choice | Range) -> Any:
+    """A setting of a space as Optuna has it."""
+    if isinstance(setting, Choice):
+        return CategoricalDistribution(setting.values)
+    return FloatDistribution(setting.low, setting.high, step=setting.step)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from primum.artifact.manifest import NAME
 from primum.artifact.predictor import Proven
 from primum.benchmark.timing import Timings, interleave, summarize
+from primum.benchmark.turn import working
 from primum.errors import InputError, TrialError
 from primum.files import size_of
 from primum.runtimes.base import get_runtime
@@ -148,7 +149,8 @@ class Runner:
         folder = self.store.candidate(key)
         process = Isolated(self.timeout)
         try:
-            return process, process.open(folder, self._example(), self._factory_for(key))
+            with working():
+                return process, process.open(folder, self._example(), self._factory_for(key))
         except TrialError:
             process.close()
             raise
@@ -173,9 +175,10 @@ class Runner:
         built = self._build(proposal)
         process, opened = self.session(recipe.key)
         with process:
-            raw = process.predict(self.judging.data.path, selection)
-            reference = raw if is_baseline else self._raw_baseline()
-            parity = self._parity(recipe, built, process, raw, reference)
+            with working():
+                raw = process.predict(self.judging.data.path, selection)
+                reference = raw if is_baseline else self._raw_baseline()
+                parity = self._parity(recipe, built, process, raw, reference)
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
             if is_baseline:
@@ -253,7 +256,9 @@ class Runner:
         return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
 
     def _build(self, proposal: Proposal) -> Built:
-        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process:
+        # Techniques take minutes, and some time what they do: no timing waits for them.
+        beside = contextlib.nullcontext() if proposal.recipe.techniques else working()
+        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process, beside:
             built: Built = process.call(
                 "primum.study.build:build_candidate",
                 original=self.original,
