@@ -1,8 +1,19 @@
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_turn(tmp_path_factory):
+    """Timings of a machine take turns by way of the temporary folder; parallel test workers need not wait so."""
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 def _mount(folder: Path, options: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.benchmark.statistics import bootstrap_ratio, calculate_stage_statistics
+from primum.benchmark.turn import timing_turn
 from primum.runtimes.isolated import Isolated
 
 _BLOCK_MS = 40.0
@@ -59,8 +60,16 @@ def interleave(
     """Time every session in turn, in a new random order each round.
 
     Returns milliseconds by name, shape (rounds, calls); one round more is run first and thrown away. The number of
-    calls a block grows for fast models, so that a block lasts long enough to be timed.
+    calls a block grows for fast models, so that a block lasts long enough to be timed. Other timings on this machine
+    wait meanwhile.
     """
+    with timing_turn():
+        return _interleave(sessions, inputs, rows, rounds, seed)
+
+
+def _interleave(
+    sessions: Mapping[str, Isolated], inputs: Path, rows: NDArray[np.int64], rounds: int, seed: int
+) -> dict[str, NDArray[np.float64]]:
     generator = np.random.default_rng(seed)
     probe = {name: float(np.median(s.time(inputs, rows[:4]))) for name, s in sessions.items()}
     calls = int(np.clip(_BLOCK_MS / max(min(probe.values()), 1e-3), 10, 400))

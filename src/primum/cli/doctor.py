@@ -21,6 +21,7 @@ _EXTRAS = (
     ("cloudpickle", "optimize", "runs candidates in processes of their own", "no study can run"),
     ("jinja2", "optimize", "writes the report", "no report"),
     ("matplotlib", "optimize", "draws the figures", "no figures"),
+    ("optuna", "search", "explores recipes after the search", "--explore cannot be given"),
     ("model-signing", "signing", "signs artifacts", "artifacts cannot be signed"),
     ("cyclonedx-python-lib", "evidence", "checks the ML-BOM against its schema", "the ML-BOM is written unchecked"),
     ("openvino", "cpu", "fastest runtime for most CPU models", "the fastest CPU candidates are missed"),

@@ -11,10 +11,12 @@ from primum.cli import options as o
 from primum.level import OptimizationLevel
 
 if TYPE_CHECKING:
+    from primum.cli.console import Terminal
     from primum.config import OptimizationConfig
     from primum.study.claim import GuardResult
     from primum.study.result import StudyResult
     from primum.workflows.delivery import Delivery
+    from primum.workflows.request import OptimizeRequest
 
 NAME = "optimize"
 NOT_ACCEPTED = 3
@@ -68,6 +70,9 @@ def run(
         float | None, typer.Option(help="Largest share of channels that the search may remove; default: by level.")
     ] = None,
     training_minutes: Annotated[float | None, typer.Option(help="Of one training in the search; default: 10.")] = None,
+    explore: Annotated[
+        int | None, typer.Option(help="Recipes that Optuna may suggest after the search, beside it; default: none.")
+    ] = None,
     objective: Annotated[
         Literal["latency", "size"] | None, typer.Option(help="What candidates are ranked by; default: latency.")
     ] = None,
@@ -87,6 +92,9 @@ def run(
         bool, typer.Option("--plain-case-ids", help="Evidence shows file names, not pseudonyms.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of shuffles; never moves a patient between parts.")] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Run trials of the study that another process leads in --out.")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print parts and planned power, then stop.")] = False,
     json: o.Json = False,
 ) -> None:
@@ -159,7 +167,7 @@ def run(
                 "actions": o.read_actions(actions) if actions else None,
                 "operating_point": o.operating_point(hold_specificity, hold_sensitivity),
             },
-            {"largest_ratio": prune_ratio, "training_minutes": training_minutes},
+            {"largest_ratio": prune_ratio, "training_minutes": training_minutes, "explore": explore},
         ),
         recipes=read_recipes(recipes) if recipes else (),
         skip_bad_files=skip_bad_files,
@@ -167,6 +175,9 @@ def run(
         independent=independent,
     )
     with Terminal() as terminal:
+        if join:
+            _join(request, terminal, json)
+            return
         if plan:
             prepared = planned(request, terminal)
             if json:
@@ -207,6 +218,19 @@ def _configure(
         return OptimizationConfig.model_validate(raw)
     except ValidationError as error:
         raise InputError(explain(error)) from error
+
+
+def _join(request: OptimizeRequest, terminal: Terminal, json: bool) -> None:
+    """Work for a study that another process leads, and say what was done."""
+    from primum.cli.console import print_json
+    from primum.workflows.joining import join
+
+    done = join(request, terminal)
+    if json:
+        ran = [{"key": t.key, "recipe": t.recipe, "status": t.status.value} for t in done.ran]
+        print_json({"worker": done.worker, "ran": ran, "ended": done.ended})
+    else:
+        typer.echo(f"worker {done.worker} ran {len(done.ran)} trial(s): {done.ended}")
 
 
 def show(delivery: Delivery) -> None:

@@ -149,6 +149,8 @@ class ReductionConfig(BaseModel):
     """Of ModelReducer."""
     training_minutes: float = Field(10.0, gt=0)
     """Of one training in a study's search."""
+    explore: int = Field(0, ge=0)
+    """Recipes that a study explores by Optuna after its search; 0: none. Needs primum[search]."""
 
 
 MEDICAL_PRUNE_RATIO = 0.2

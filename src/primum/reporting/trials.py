@@ -164,4 +164,5 @@ def _trial_rest(trial: Trial) -> list[Cell]:
     remarks = [trial.reason, guarded, *notes]
     if not trial.self_contained:
         remarks.append("weights only: loading needs your own factory")
-    return [Cell(ran, "", threads), error, Cell("; ".join(r for r in remarks if r) or trial.why)]
+    said = "; ".join(r for r in remarks if r)
+    return [Cell(ran, "", threads), error, Cell(said or trial.why, "", trial.why if said else "")]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.artifact.manifest import Manifest, write_manifest
+from primum.benchmark.turn import timing_turn
 from primum.data.preprocessing_array import ArrayPreprocessing
 from primum.models.signature import Signature
 from primum.runtimes.base import BuildSource, Target, get_runtime
@@ -48,7 +49,8 @@ def latency(module: torch.nn.Module, target: Target, signature: Signature, cases
         with Isolated(300.0) as process:
             process.open(place, few[:1])
             rows = np.resize(np.arange(len(few)), _CALLS)
-            taken = [process.time(place / "inputs.npy", rows) for _ in range(_BLOCKS)]
+            with timing_turn():
+                taken = [process.time(place / "inputs.npy", rows) for _ in range(_BLOCKS)]
     return float(np.percentile(np.concatenate(taken), 10))
 
 

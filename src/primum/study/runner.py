@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from primum.artifact.manifest import NAME
 from primum.artifact.predictor import Proven
 from primum.benchmark.timing import Timings, interleave, summarize
+from primum.benchmark.turn import working
 from primum.errors import InputError, TrialError
 from primum.files import size_of
 from primum.runtimes.base import get_runtime
@@ -19,6 +20,7 @@ from primum.runtimes.isolated import Isolated
 from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.build import Built
 from primum.study.judging import Judging
+from primum.study.leases import Leases
 from primum.study.original import Original
 from primum.study.planner import Proposal
 from primum.study.recipe import Recipe
@@ -43,6 +45,8 @@ PARITY = {
     "nf4-weights": 0.6,
 }
 """Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
+LEADER = "leader"
+"""What the leases of the process that leads a study say."""
 BACKWARDS = 0.35
 """An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
@@ -64,8 +68,10 @@ class Runner:
         seed: int,
         timeout: float = 900.0,
         training: TrainingFiles | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self.original, self.judging, self.store = original, judging, store
+        self.leases = leases or Leases(store.folder / "leases", LEADER)
         self.workshop = Workshop(store.stages, judging.data.path, judging.split.calibration[:CALIBRATION], training)
         self._baseline_proposal, self.seed, self.timeout = baseline, seed, timeout
         self._open = contextlib.ExitStack()
@@ -99,8 +105,14 @@ class Runner:
         known = self.known(proposal.recipe.key)
         if known is not None:
             return known
-        trial = self._attempt(proposal)
-        self.store.save(trial)
+        with self.leases.holding(proposal.recipe.key):
+            # Another worker may have run it while this one waited.
+            known = self.known(proposal.recipe.key)
+            if known is not None:
+                return known
+            self.leases.sign(proposal.recipe.key)
+            trial = self._attempt(proposal)
+            self.store.save(trial)
         return trial
 
     def known(self, key: str) -> Trial | None:
@@ -137,7 +149,8 @@ class Runner:
         folder = self.store.candidate(key)
         process = Isolated(self.timeout)
         try:
-            return process, process.open(folder, self._example(), self._factory_for(key))
+            with working():
+                return process, process.open(folder, self._example(), self._factory_for(key))
         except TrialError:
             process.close()
             raise
@@ -162,9 +175,10 @@ class Runner:
         built = self._build(proposal)
         process, opened = self.session(recipe.key)
         with process:
-            raw = process.predict(self.judging.data.path, selection)
-            reference = raw if is_baseline else self._raw_baseline()
-            parity = self._parity(recipe, built, process, raw, reference)
+            with working():
+                raw = process.predict(self.judging.data.path, selection)
+                reference = raw if is_baseline else self._raw_baseline()
+                parity = self._parity(recipe, built, process, raw, reference)
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
             if is_baseline:
@@ -242,7 +256,9 @@ class Runner:
         return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
 
     def _build(self, proposal: Proposal) -> Built:
-        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process:
+        # Techniques take minutes, and some time what they do: no timing waits for them.
+        beside = contextlib.nullcontext() if proposal.recipe.techniques else working()
+        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process, beside:
             built: Built = process.call(
                 "primum.study.build:build_candidate",
                 original=self.original,

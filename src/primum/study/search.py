@@ -45,13 +45,16 @@ class SearchSpace:
         return objective_of(self.config.objective)
 
     @property
-    def ratios(self) -> tuple[float, ...]:
-        """Shares of channels, at most what the level or the user allows."""
+    def most(self) -> float:
+        """The largest share of channels that the level or the user allows."""
         critical = self.config.level is OptimizationLevel.MEDICAL_CRITICAL
         most = self.config.reduction.largest_ratio or max(self.wanted)
-        if critical:
-            most = min(most, MEDICAL_PRUNE_RATIO)
-        return tuple(r for r in self.wanted if r <= most + 1e-9)
+        return min(most, MEDICAL_PRUNE_RATIO) if critical else most
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Shares of channels, at most what the level or the user allows."""
+        return tuple(r for r in self.wanted if r <= self.most + 1e-9)
 
 
 @dataclass
@@ -71,9 +74,17 @@ class Search:
         if not self.space.trained:
             self._skip("pruning, distillation", "they change weights and need --train-data to recover what that loses")
             return None
-        claims = [of_runtime(trials, name) for name in self.space.config.claims]
-        steps = (step(own) for step in (self._explore, self._repeat) for own in claims)
-        return next((found for found in steps if found is not None), None)
+        return self._of_any_claim(self._explore, trials) or self.repeat(trials)
+
+    def repeat(self, trials: Sequence[Trial]) -> Proposal | None:
+        """The best training of a claim with another seed; None where that was done."""
+        return self._of_any_claim(self._repeat, trials)
+
+    def _of_any_claim(
+        self, step: Callable[[Sequence[Trial]], Proposal | None], trials: Sequence[Trial]
+    ) -> Proposal | None:
+        found = (step(of_runtime(trials, name)) for name in self.space.config.claims)
+        return next((proposal for proposal in found if proposal is not None), None)
 
     def _explore(self, trials: Sequence[Trial]) -> Proposal | None:
         """The next composition for one claim, whose trials these are; stages that claims share are paid for once."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,38 +17,79 @@ from pydantic import TypeAdapter, ValidationError
 from primum.benchmark.timing import Timings
 from primum.errors import InputError
 from primum.files import storage, write_bytes, write_json
+from primum.locking import Lock
 from primum.study.trial import Trial, trial_from_json, trial_to_json
 
 _RANKING = TypeAdapter(dict[str, Timings])
+SHARING = "sharing"
+"""Name of the record by which the leader of a study tells joiners what there is to do."""
+_ASKED_S, _ASKS = 0.05, 10
+"""A joiner that asks whether somebody leads holds the leader's lock for an instant."""
 
 
 class Store:
-    """Files below one folder: inputs, export, candidates, predictions, trials, records."""
+    """Files below one folder: inputs, export, candidates, predictions, trials, records.
+
+    One process leads the study (`locked`); others may join it (`joined`) and run trials, nothing else.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study; raises InputError where another process does."""
-        with storage(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / "lock").open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        """Lead the study; raises InputError where another process does."""
+        lock = Lock(self.folder / "lock")
+        for left in reversed(range(_ASKS)):
+            if lock.take(wait=False):
+                break
+            if not left:
                 raise InputError(
-                    f"{self.folder}: another run is working on this study; wait for it, or use another --out"
-                ) from error
-            self._sweep()
+                    f"{self.folder}: another run is working on this study; wait for it, join it (--join), or use "
+                    "another --out"
+                )
+            time.sleep(_ASKED_S)
+        with lock:
+            (self.folder / f"{SHARING}.json").unlink(missing_ok=True)
+            joiners = Lock(self._joiners)
+            # What a joiner of an earlier leader is in the middle of writing is not left over.
+            if not self._joiners.exists() or joiners.take(wait=False):
+                self._sweep()
+            joiners.release()
             yield
+
+    @contextmanager
+    def joined(self, worker: str) -> Iterator[Path]:
+        """Take part beside the leader; yields a folder of this worker's own, which vanishes in the end."""
+        own = self.folder / "workers" / worker
+        joiners = Lock(self._joiners)
+        joiners.take(shared=True)
+        try:
+            with storage(own):
+                own.mkdir(parents=True, exist_ok=True)
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+            joiners.release()
+
+    @property
+    def led(self) -> bool:
+        """Whether some process leads this study now."""
+        lock = Lock(self.folder / "lock")
+        free = lock.take(wait=False, shared=True)
+        lock.release()
+        return not free
+
+    @property
+    def _joiners(self) -> Path:
+        return self.folder / "joiners"
 
     def _sweep(self) -> None:
         """Remove what a killed run was in the middle of writing; finished files never have such names."""
         written = (".artifact-*", ".report.*.tmp", ".flips.*.tmp", "artifacts/.*")
         beside = (p for kind in written for p in self.folder.parent.glob(kind))
-        inside = (*self.folder.rglob(".*.tmp"), *self.folder.glob("candidates/.*"), *self.folder.glob(".*"))
+        hidden = (*self.folder.rglob(".*.tmp"), *self.folder.glob("candidates/.*"), *self.folder.glob(".*"))
+        inside = (*hidden, *self.folder.glob("workers/*"))
         for left in (*inside, *beside):
             shutil.rmtree(left, ignore_errors=True)
             left.unlink(missing_ok=True)
@@ -58,17 +99,20 @@ class Store:
 
         Raises InputError naming what differs where the folder holds a study of other inputs.
         """
-        known = self.record("study")
-        if known is None:
+        if self.record("study") is None:
             self.keep("study", inputs)
             return False
+        self.meet(inputs, "study", "choose another --out, or delete that folder to start again")
+        return True
+
+    def meet(self, inputs: dict[str, Any], name: str, advice: str) -> None:
+        """InputError, naming what differs and giving `advice`, where the record `name` is not of these inputs."""
+        known = self.record(name) or {}
         differing = sorted(k for k in {*known, *inputs} if known.get(k) != _plain(inputs.get(k)))
         if differing:
             raise InputError(
-                f"{self.folder}: holds a study of other inputs (differs in: {', '.join(differing)}); "
-                "choose another --out, or delete that folder to start again"
+                f"{self.folder}: holds a study of other inputs (differs in: {', '.join(differing)}); {advice}"
             )
-        return True
 
     def same_answers(self, answers: NDArray[np.float32]) -> None:
         """Keep the original's raw outputs on a few cases, or (InputError) find that it answers differently now."""

@@ -16,6 +16,7 @@ from primum.hardware.machine import Machine, this_machine
 from primum.progress import Progress, Silent
 from primum.runtimes.base import get_runtime
 from primum.study.claim import Claim, NotDelivered
+from primum.study.explore import require_optuna
 from primum.study.guard import in_play
 from primum.study.objective import objective_of
 from primum.study.planner import LeftOut, Proposal, baseline_recipe
@@ -48,6 +49,8 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
     resolved = request.config.resolve(request.options.task or Task.BINARY)
     for name in resolved.config.runtimes:
         get_runtime(name)
+    if resolved.config.reduction.explore:
+        require_optuna()
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
         prepared = prepare(request, resolved, store.folder, progress)

@@ -24,8 +24,10 @@ from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
+from primum.workflows.exploring import Exploring
 from primum.workflows.mixed import Mixer
 from primum.workflows.prepare import Prepared
+from primum.workflows.sharing import POLL_S, Phase, announce, asked, heard, share
 
 _CHANGING = (OptimizationLevel.AGGRESSIVE, OptimizationLevel.MEDICAL_CRITICAL)
 """Levels at which the search changes the network."""
@@ -41,6 +43,8 @@ class Trials:
     machine: Machine
     progress: Progress
     left_out: list[LeftOut] = field(default_factory=list)
+    ran: list[Trial] = field(default_factory=list)
+    """What this process ran itself."""
     _began: float = field(default_factory=time.monotonic)
 
     def run(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> list[Trial]:
@@ -48,22 +52,49 @@ class Trials:
         chosen = self._plan(baseline, from_torch, given)
         for item in chosen.left_out:
             self._leave_out(item)
-        done: list[Trial] = []
+        store = self.runner.store
+        store.keep("asked", asked(self.config, given))
+        announce(store, Phase.PLANNED)
         self.progress.stage("Trials", len(chosen.proposals))
-        for number, proposal in enumerate(chosen.proposals):
-            done.append(self._try(proposal))
-            self.progress.advance(number + 1)
-        transformer = self._graph is not None and self._graph.transformer
-        more = variants([baseline, *done], self.config, self.machine, transformer)
-        done += [self._try(proposal) for proposal in more]
+        done = share(chosen.proposals, self._try, self.runner.leases, self.progress.advance)
+        announce(store, Phase.ALONE)
+        done += [self._try(proposal) for proposal in self._variants([baseline, *done])]
         done = self._ranked(baseline, done)
+        found: list[Trial] = []
         if why := self._fixed:
             if self.config.level in _CHANGING:
                 self._leave_out(LeftOut("pruning, distillation", why))
-            return done
-        found = self._mixed([baseline, *done])
-        found += self._search(baseline, [*done, *found])
+        else:
+            found += self._mixed([baseline, *done])
+            found += self._search(baseline, [*done, *found])
+        found += self._explored([baseline, *done, *found])
+        announce(store, Phase.DONE)
         return self._ranked(baseline, [*done, *found]) if found else done
+
+    def assist(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> str:
+        """A joiner's part: planned trials, then suggestions, as long as the leader works. Returns why it ended."""
+        store, leases = self.runner.store, self.runner.leases
+        for proposal in self._plan(baseline, from_torch, given).proposals:
+            # What another worker holds is the leader's to wait for.
+            if store.led and self.runner.known(proposal.recipe.key) is None and leases.take(proposal.recipe.key):
+                self._try(proposal)
+                leases.release(proposal.recipe.key)
+        while store.led:
+            phase, space, bounds = heard(store)
+            if phase is Phase.DONE:
+                return "nothing is left to run"
+            if phase is Phase.EXPLORING and space is not None and bounds is not None:
+                exploring = self._exploring()
+                return exploring.work(exploring.explorer(space, bounds), self._still_explored)
+            time.sleep(POLL_S)
+        return "the leader of the study is gone"
+
+    def _still_explored(self) -> bool:
+        return heard(self.runner.store)[0] is Phase.EXPLORING and self.runner.store.led
+
+    def _variants(self, trials: list[Trial]) -> list[Proposal]:
+        transformer = self._graph is not None and self._graph.transformer
+        return variants(trials, self.config, self.machine, transformer)
 
     def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
         """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
@@ -151,8 +182,7 @@ class Trials:
         return [made for name in self.config.claims for made in mixer.run([original, *of_runtime(others, name)])]
 
     def _search(self, baseline: Trial, planned: list[Trial]) -> list[Trial]:
-        minutes = self.config.reduction.training_minutes
-        search = Search(SearchSpace(self.config, self.prepared.training is not None, minutes), self._promise)
+        search = self._searching()
         done: list[Trial] = []
         while (proposal := search.next([baseline, *planned, *done])) is not None:
             if not done:
@@ -166,12 +196,35 @@ class Trials:
             self._leave_out(item)
         return done
 
+    def _explored(self, trials: list[Trial]) -> list[Trial]:
+        """Where it is asked for: the explored trials, then the best training of all with other seeds."""
+        if not self.config.reduction.explore:
+            return []
+        self.progress.stage("Exploration")
+        trains = self.prepared.training is not None and self.config.level in _CHANGING and not self._fixed
+        done = self._exploring().lead(trials, trains)
+        search = self._searching()
+        while trains and not self._spent() and (again := search.repeat([*trials, *done])) is not None:
+            done.append(self._try(again))
+        return done
+
+    def _exploring(self) -> Exploring:
+        return Exploring(
+            self.runner, self.config, self._try, self._obstacle, self._promise, self._spent, self._leave_out
+        )
+
+    def _searching(self) -> Search:
+        minutes = self.config.reduction.training_minutes
+        return Search(SearchSpace(self.config, self.prepared.training is not None, minutes), self._promise)
+
     def _try(self, proposal: Proposal) -> Trial:
         why = self._obstacle(proposal.recipe)
-        trial = _skipped(proposal, why) if why else None
+        trial = _skipped(proposal, why) if why else self.runner.known(proposal.recipe.key)
+        if trial is None and self._spent():
+            trial = _skipped(proposal, "the budget of minutes was spent")
         if trial is None:
-            spent = self._spent() and self.runner.known(proposal.recipe.key) is None
-            trial = _skipped(proposal, "the budget of minutes was spent") if spent else self.runner.trial(proposal)
+            trial = self.runner.trial(proposal)
+            self.ran.append(trial)
         self.progress.say(_one_line(trial))
         return trial
 
