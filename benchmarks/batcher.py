@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import time
 from collections.abc import Callable
 from time import perf_counter, process_time
 
@@ -74,27 +75,33 @@ def face_cost(model: object, n: int, clients: int, timeout_s: float | None = Non
     return asyncio.run(run())
 
 
-def idle_latency(sleep_s: float, n: int) -> np.ndarray:
-    """Milliseconds, (n,), that one request alone takes beyond its model call (a sleep in a thread)."""
-    import time
+def idle_latency(sleep_s: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Milliseconds, (n,), that a lone request takes beyond its model call, a sleep in a thread.
+
+    With the batcher, and with nothing but the thread that asyncio itself would run the call in.
+    """
 
     def model(batch: list[object]) -> list[object]:
         time.sleep(sleep_s)
         return batch
 
-    async def run() -> np.ndarray:
-        added = []
+    async def run() -> list[tuple[float, float]]:
+        times = []
         async with DynamicBatcher(model) as batcher:
             for _ in range(n):
-                start = perf_counter()
+                marks = [perf_counter()]
                 await batcher.predict(0)
-                whole = perf_counter() - start
-                start = perf_counter()
-                time.sleep(sleep_s)
-                added.append(whole - (perf_counter() - start))
-        return np.array(added) * 1e3
+                marks.append(perf_counter())
+                await asyncio.to_thread(model, [0])
+                marks.append(perf_counter())
+                model([0])
+                marks.append(perf_counter())
+                batched, bare, inline = np.diff(marks)
+                times.append((batched - inline, bare - inline))
+        return times
 
-    return asyncio.run(run())
+    batched, bare = np.array(asyncio.run(run())).T * 1e3
+    return batched, bare
 
 
 def _best(measure: Callable[[], float], repeats: int) -> float:
@@ -112,10 +119,11 @@ def print_costs(n: int) -> None:
     for clients in (1, 8, 32, 128):
         plain, timed = (min(face_cost(_Rows(), n, clients, t) for _ in range(3)) for t in (None, 1.0))
         print(f"| asyncio face, {clients} clients (mean batch {plain[1]:.0f}) | {plain[0]:.1f} | {timed[0]:.1f} |")
-    added = idle_latency(0.002, 200)
+    batched, bare = idle_latency(0.002, 200)
     print(
-        f"\nAdded to a lone request of a 2 ms model in a thread: median {np.median(added):.3f} ms, "
-        f"p95 {np.quantile(added, 0.95):.3f} ms"
+        f"\nAdded to a lone request of a 2 ms model in a thread: median {np.median(batched):.3f} ms, p95 "
+        f"{np.quantile(batched, 0.95):.3f} ms (asyncio.to_thread alone: {np.median(bare):.3f} ms, "
+        f"{np.quantile(bare, 0.95):.3f} ms)"
     )
 
 

@@ -46,8 +46,7 @@ class Dispatcher:
     ) -> None:
         self.config = config.in_use()
         self.core = Batcher(Settings.of(config), model=name, tables=tables)
-        self._call, self._validate, self._probe = call, validate, memory_probe
-        self._name = name
+        self._call, self._validate, self._probe, self._name = call, validate, memory_probe, name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -123,8 +122,8 @@ class Dispatcher:
         if self._call.is_async:
             raise InputError("a coroutine function is not profiled: its latency is learned from requests")
         self.bind()
-        plan, most = self.core.plan(one.bucket), self.core.settings.max_batch_size
-        return await asyncio.to_thread(profile, self._call, plan, one, most, calls, self._probe)
+        most = self.core.settings.max_batch_size
+        return await asyncio.to_thread(profile, self._call, self.core.plan(one.bucket), one, most, calls, self._probe)
 
     async def stop(self, drain: bool = True) -> None:
         """Refuse new requests, then answer those that are here (`drain`) or turn away those that wait.
@@ -209,8 +208,8 @@ class Dispatcher:
         # The model is the user's own code: whatever it raises ends these requests, not the loop.
         except Exception as error:  # noqa: BLE001
             self._failed(batch, error)
-            return
-        self.core.complete(batch, outputs, self._loop.time(), perf_counter() - start)
+        else:
+            self.core.complete(batch, outputs, self._loop.time(), perf_counter() - start)
 
     def _failed(self, batch: Batch, error: BaseException) -> None:
         assert self._loop is not None

@@ -69,7 +69,7 @@ class BucketPlan:
         return min(hard, Limit(limit.size + max(1, limit.size // 4), limit.reason), key=lambda bound: bound.size)
 
     def probe_due(self, now: float) -> bool:
-        """Whether no batch was answered and none was a probe for a tenth of a second; where due, counts as one.
+        """Whether for a tenth of a second nothing was answered and nothing probed; counts as a probe where it is due.
 
         Without it one slow call could stand for ever: everything would be refused for it, and nothing learned.
         """
