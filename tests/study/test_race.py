@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.study import race
@@ -25,6 +25,7 @@ def test_leaders_are_near_the_fastest_and_harmless_with_the_floor_beside(make_tr
     assert [t.key for t in leaders(trials[:2])] == ["export", "original"]
 
 
+@settings(deadline=None)
 @given(speeds=st.lists(st.floats(0.1, 50), min_size=1, max_size=12), exact=st.integers(0, 5))
 def test_there_are_few_leaders_and_the_fastest_is_one(make_trial, speeds, exact):
     trials = [make_trial(f"e{i}", 1.0 + i) for i in range(exact)]
