@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from primum.cli import benchmark, demo, doctor, inspect, optimize, validate, verify
+from primum.cli import benchmark, demo, doctor, inspect, optimize, serve, validate, verify
 from primum.errors import PrimumError
 from primum.version import VERSION
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for command in (demo, optimize, validate, benchmark, verify, inspect, doctor):
+for command in (demo, optimize, validate, benchmark, serve, verify, inspect, doctor):
     app.command(name=command.NAME)(command.run)
 
 

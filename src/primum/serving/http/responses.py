@@ -1,0 +1,49 @@
+"""Answers to requests over HTTP: which status an error has, and what its text may say."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from math import ceil
+from typing import NamedTuple
+
+from primum.errors import ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
+from primum.serving.protocol import error_body
+
+JSON = (b"content-type", b"application/json")
+_INVALID = ("invalid", "too_large")
+
+
+class Response(NamedTuple):
+    """Status, headers and body."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class HttpError(Exception):
+    """An answer that is no success, with a text that names nobody."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def failure(error: Exception) -> Response:
+    """The answer to a request that ended in `error`. What the model raised is not told: it might quote a patient."""
+    headers = [JSON]
+    if isinstance(error, HttpError):
+        return Response(error.status, headers, error_body(str(error)))
+    if isinstance(error, RequestRejected):
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", str(max(1, ceil(error.retry_after_s))).encode()))
+        status = HTTPStatus.BAD_REQUEST if error.reason in _INVALID else HTTPStatus.SERVICE_UNAVAILABLE
+        return Response(status, headers, error_body(str(error)))
+    if isinstance(error, RequestExpired):
+        return Response(HTTPStatus.GATEWAY_TIMEOUT, headers, error_body(str(error)))
+    if isinstance(error, InputError):
+        return Response(HTTPStatus.BAD_REQUEST, headers, error_body(str(error)))
+    if isinstance(error, ExecutorHung):
+        return Response(HTTPStatus.SERVICE_UNAVAILABLE, headers, error_body(str(error)))
+    told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
+    return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers, error_body(told))

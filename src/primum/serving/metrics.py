@@ -1,0 +1,86 @@
+"""Metrics in Prometheus' text format, read from the batchers' counters when asked for: requests pay nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import inf, isnan
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from primum.batching.outcome import KIND_OF
+from primum.batching.stats import BatcherStats, Quantiles
+
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class _Collector:
+    def __init__(self, models: Mapping[str, BatcherStats]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, with a sample for each model."""
+        requests = CounterMetricFamily(
+            "primum_inference_requests",
+            "Requests that ended, by outcome and its reason.",
+            labels=["model", "outcome", "reason"],
+        )
+        late = CounterMetricFamily("primum_inference_late", "Answers after their deadline.", labels=["model"])
+        releases = CounterMetricFamily(
+            "primum_batches", "Batches, by why they were released.", labels=["model", "reason"]
+        )
+        failures = CounterMetricFamily(
+            "primum_batch_failures", "Calls that failed, by how.", labels=["model", "failure"]
+        )
+        queued = GaugeMetricFamily(
+            "primum_queue_requests", "Requests that wait, by class.", labels=["model", "priority"]
+        )
+        running = GaugeMetricFamily("primum_inference_running", "Requests in a call.", labels=["model"])
+        leaked = GaugeMetricFamily("primum_leaked_executors", "Executors given up for hung calls.", labels=["model"])
+        sizes = HistogramMetricFamily("primum_batch_size", "Rows a batch.", labels=["model"])
+        for model, stats in self._models.items():
+            for reason, number in stats.reasons.items():
+                requests.add_metric([model, KIND_OF[reason].value, reason.value], number)
+            for release, number in stats.releases.items():
+                releases.add_metric([model, release.value], number)
+            for failure, number in stats.failures.items():
+                failures.add_metric([model, failure.value], number)
+            for priority, number in stats.queued.items():
+                queued.add_metric([model, priority.name.lower()], number)
+            late.add_metric([model], stats.late)
+            running.add_metric([model], stats.running)
+            leaked.add_metric([model], stats.leaked_executors)
+            sizes.add_metric([model], *_histogram(stats.batch_sizes))
+        yield from (requests, late, releases, failures, queued, running, leaked, sizes)
+        yield self._seconds("primum_inference_duration_seconds", "From submission to answer.", "latency")
+        yield self._seconds("primum_inference_compute_seconds", "From release to answer.", "service")
+
+    def _seconds(self, name: str, told: str, which: str) -> Metric:
+        family = GaugeMetricFamily(name, f"{told} Of the latest 1024.", labels=["model", "quantile"])
+        for model, stats in self._models.items():
+            found: Quantiles = getattr(stats, which)
+            for level, value in (("0.5", found.p50), ("0.95", found.p95), ("0.99", found.p99)):
+                if not isnan(value):
+                    family.add_metric([model, level], value)
+        return family
+
+
+def exposition(models: Mapping[str, BatcherStats]) -> bytes:
+    """The text of all metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(models))
+    text: bytes = generate_latest(registry)
+    return text
+
+
+def _histogram(sizes: Mapping[int, int]) -> tuple[list[tuple[str, float]], float]:
+    """Cumulated counts by upper bound, and the sum."""
+    bounds = [(str(bound), sum(n for size, n in sizes.items() if size <= bound)) for bound in (*_SIZES, inf)]
+    return [(("+Inf" if bound == "inf" else bound), float(n)) for bound, n in bounds], float(
+        sum(size * n for size, n in sizes.items())
+    )

@@ -1,0 +1,159 @@
+"""Open Inference Protocol v2 over REST: from a body to named tensors, and from answers to a body.
+
+With its extensions for binary tensor data and for the schedule policy (`priority`, 1 highest and 0 default; `timeout`
+in microseconds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.errors import InputError
+from primum.serving.tensors import checked_shape, datatype_of, from_bytes, from_json, to_bytes
+
+HEADER = "inference-header-content-length"
+"""Names the bytes of JSON at the head of a body with binary data."""
+EXTENSIONS = ("binary_tensor_data", "schedule_policy")
+
+Parameters = dict[str, str | int | float | bool]
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[Any]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: Parameters | None = None
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: Parameters | None = None
+
+
+class _Body(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[_Output] | None = None
+
+
+class Request(msgspec.Struct):
+    """What a client asks of a model."""
+
+    inputs: dict[str, NDArray[Any]]
+    id: str | None
+    outputs: dict[str, bool] | None
+    """Names of wanted outputs, and whether as binary data; None: all."""
+    binary: bool
+    """Whether outputs without a wish of their own go as binary data."""
+    priority: int
+    timeout_s: float | None
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+_ENCODER = msgspec.json.Encoder()
+
+
+def decode(body: bytes, header_length: int | None) -> Request:
+    """The request in `body`, whose first `header_length` bytes are JSON (None: all of it). Raises InputError."""
+    head, raw = body, memoryview(b"")
+    if header_length is not None:
+        if not 0 < header_length <= len(body):
+            raise InputError(f"{HEADER}: {header_length}, but the body has {len(body)} bytes")
+        head, raw = body[:header_length], memoryview(body)[header_length:]
+    try:
+        asked = _DECODER.decode(head)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"the request is not one of the Open Inference Protocol: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError("the request is not valid UTF-8") from error
+    inputs: dict[str, NDArray[Any]] = {}
+    for one in asked.inputs:
+        if one.name in inputs:
+            raise InputError(f"input {one.name!r} is given twice")
+        shape = checked_shape(one.name, one.shape)
+        size = (one.parameters or {}).get("binary_data_size")
+        if size is None:
+            if one.data is None:
+                raise InputError(f"input {one.name!r} has neither data nor binary_data_size")
+            inputs[one.name] = from_json(one.name, one.datatype, shape, one.data)
+            continue
+        part, raw = _part(one.name, size, one.data, raw)
+        inputs[one.name] = from_bytes(one.name, one.datatype, shape, part)
+    if len(raw):
+        raise InputError(f"{len(raw)} bytes after the last binary input belong to none")
+    parameters = asked.parameters or {}
+    binary = _flag(parameters, "binary_data_output", False)
+    return Request(inputs, asked.id, _wanted(asked.outputs, binary), binary, *_schedule(parameters))
+
+
+def encode(
+    model: str, version: str, id: str | None, outputs: Mapping[str, NDArray[Any]], request: Request, extra: Parameters
+) -> tuple[bytes, int | None]:
+    """The body of an answer, and the length of its JSON where binary data follow. Raises InputError."""
+    wanted = request.outputs if request.outputs is not None else dict.fromkeys(outputs, request.binary)
+    listed, raw = [], []
+    for name, binary in wanted.items():
+        if name not in outputs:
+            raise InputError(f"no output {name!r}; the model gives {', '.join(outputs)}")
+        array = outputs[name]
+        one: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype_of(array)}
+        if binary:
+            raw.append(to_bytes(array))
+            one["parameters"] = {"binary_data_size": len(raw[-1])}
+        else:
+            one["data"] = array.ravel().tolist()
+        listed.append(one)
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": listed}
+    if id is not None:
+        answer["id"] = id
+    if extra:
+        answer["parameters"] = extra
+    head = _ENCODER.encode(answer)
+    return (b"".join([head, *raw]), len(head)) if raw else (head, None)
+
+
+def error_body(text: str) -> bytes:
+    """The body of every answer that is no success."""
+    return _ENCODER.encode({"error": text})
+
+
+def _part(name: str, size: Any, data: Any, raw: memoryview) -> tuple[memoryview, memoryview]:
+    if data is not None:
+        raise InputError(f"input {name!r} has both data and binary_data_size")
+    if type(size) is not int or not 0 <= size <= len(raw):
+        raise InputError(f"input {name!r}: binary_data_size {size}, but {len(raw)} bytes are left in the body")
+    return raw[:size], raw[size:]
+
+
+def _wanted(outputs: Sequence[_Output] | None, binary: bool) -> dict[str, bool] | None:
+    if not outputs:
+        return None
+    return {one.name: _flag(one.parameters or {}, "binary_data", binary) for one in outputs}
+
+
+def _schedule(parameters: Parameters) -> tuple[int, float | None]:
+    priority, timeout = parameters.get("priority", 0), parameters.get("timeout", 0)
+    for name, value in (("priority", priority), ("timeout", timeout)):
+        if type(value) is not int or value < 0:
+            raise InputError(f"parameter {name} is a whole number of at least 0, not {value!r}")
+    assert isinstance(priority, int) and isinstance(timeout, int)
+    return priority, timeout / 1e6 if timeout else None
+
+
+def _flag(parameters: Parameters, name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if type(value) is not bool:
+        raise InputError(f"parameter {name} is true or false, not {value!r}")
+    return value
+
+
+def finite(array: NDArray[Any]) -> bool:
+    """Whether every value is a number: JSON has none for the others, and no answer is not an answer."""
+    return bool(np.isfinite(array).all())

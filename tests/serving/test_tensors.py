@@ -1,0 +1,77 @@
+"""Tensors of the protocol, there and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from primum.errors import InputError
+from primum.serving.tensors import DTYPES, checked_shape, datatype_of, from_bytes, from_json, to_bytes
+
+arrays = st.sampled_from(sorted(DTYPES)).flatmap(
+    lambda name: hnp.arrays(
+        DTYPES[name],
+        hnp.array_shapes(max_dims=3, max_side=4),
+        elements={"allow_nan": False, "allow_infinity": False} if DTYPES[name].kind == "f" else None,
+    )
+)
+
+
+@settings(deadline=None)
+@given(arrays)
+def test_raw_bytes_give_the_tensor_back(array):
+    name = datatype_of(array)
+    np.testing.assert_array_equal(from_bytes("x", name, array.shape, to_bytes(array)), array)
+
+
+@settings(deadline=None)
+@given(arrays.filter(lambda a: a.dtype != np.float16), st.booleans())
+def test_json_data_nested_or_flat_are_the_same_tensor(array, flat):
+    data = array.ravel().tolist() if flat else array.tolist()
+    found = from_json("x", datatype_of(array), array.shape, data)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+
+
+def test_bytes_are_little_endian_and_row_major():
+    assert to_bytes(np.array([[1, 2], [3, 4]], ">i2").T) == b"\x01\x00\x03\x00\x02\x00\x04\x00"
+    assert to_bytes(np.array([True, False])) == b"\x01\x00"
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "data", "said"),
+    [
+        ("FP32", (2,), [1.0], "1 values do not fill"),
+        ("FP32", (2, 2), [[1.0], [2.0], [3.0], [4.0]], "nested as"),
+        ("FP32", (2,), [1.0, [2.0]], "ragged"),
+        ("FP32", (1,), ["a"], "text or mixed"),
+        ("FP32", (1,), [None], "text or mixed"),
+        ("FP32", (1,), [True], "bool"),
+        ("FP32", (1,), [1e300], "too large"),
+        ("INT64", (1,), [True], "bool"),
+        ("INT64", (1,), [1.5], "float64"),
+        ("UINT8", (1,), [256], "outside UINT8"),
+        ("UINT8", (1,), [-1], "outside UINT8"),
+        ("INT8", (1,), [10**30], "text or mixed"),
+        ("BOOL", (1,), [1], "int64"),
+        ("FP16", (1,), [1.0], "no form in JSON"),
+        ("FLOAT", (1,), [1.0], "not one of"),
+        ("BYTES", (1,), ["a"], "not one of"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused_by_name(datatype, shape, data, said):
+    with pytest.raises(InputError, match=said):
+        from_json("pixels", datatype, shape, data)
+
+
+@pytest.mark.parametrize("shape", [[], [0], [-1, 3], [2.0], [True], ["2"], [1] * 17])
+def test_odd_shapes_are_refused(shape):
+    with pytest.raises(InputError, match="input 'x'"):
+        checked_shape("x", shape)
+
+
+@pytest.mark.parametrize("size", [0, 3, 5, 8])
+def test_a_wrong_number_of_bytes_is_refused(size):
+    with pytest.raises(InputError, match=f"{size} bytes, but"):
+        from_bytes("x", "FP32", (1,), b"\0" * size)

@@ -1,0 +1,104 @@
+"""A small artifact, and the real server on a real socket."""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from primum.artifact.manifest import Manifest, write_manifest
+from primum.data.preprocessing import Preprocessing
+from primum.models.signature import Signature
+from primum.runtimes.base import BuildSource, Target, get_runtime
+from primum.runtimes.export import export_onnx
+
+FEATURES = 32
+
+
+def risk_model() -> nn.Module:
+    """(N, 32) to one logit."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 1)).eval()
+
+
+def build_artifact(folder: Path, module: nn.Module | None = None, shape: tuple[int, ...] = (FEATURES,)) -> Path:
+    """An ONNX Runtime FP32 artifact."""
+    (folder / "model").mkdir(parents=True)
+    module = module or risk_model()
+    export_onnx(module, shape, folder.parent / "net.onnx")
+    signature = Signature(input_shape=shape, outputs=1, classes=("low", "high"))
+    target = Target(runtime="onnxruntime", threads=1)
+    get_runtime("onnxruntime").build(
+        BuildSource(signature, module, folder.parent / "net.onnx", torch.zeros(4, *shape).numpy()),
+        target,
+        folder / "model",
+    )
+    manifest = Manifest(
+        primum_version="0",
+        created="now",
+        signature=signature,
+        threshold=0.5,
+        target=target.model_dump(mode="json"),
+        runtime_version="",
+        precision_proven="fp32",
+        provider="CPU",
+        recipe=str(target),
+        parent_hash="",
+        preprocessing=Preprocessing(),
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def server(*arguments: object):
+    """`primum serve` in a process of its own; yields its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "primum.cli.main", "serve", *map(str, arguments), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            _await_ready(process, port)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _await_ready(process, port):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise AssertionError(process.stdout.read())
+        try:
+            if call(port, "GET", "/v2/health/ready")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the server did not get ready")
+
+
+def call(port, method, path, body=None, headers=None):
+    """(status, headers, JSON or bytes) of one request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        content = answer.read()
+        kind = answer.headers.get("content-type", "")
+        return answer.status, answer.headers, json.loads(content) if kind == "application/json" else content
+    finally:
+        connection.close()
