@@ -31,7 +31,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not real and not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not real and not slow" -n 2 --dist worksteal
 
 test-real: install
 	$(BIN)/pytest -m "real or slow" -n 1

@@ -2,6 +2,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import blobs
+import inline
 import pytest
 
 
@@ -24,8 +25,10 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timing is a benchmark's matter, not a test's."""
+def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Timing is a benchmark's matter, not a test's; and one study in processes of its own shows that they work."""
+    if request.node.get_closest_marker("processes") is None:
+        inline.patch(monkeypatch)
     monkeypatch.setattr("primum.study.runner.TIMED_ROUNDS", 3)
     monkeypatch.setattr("primum.study.race.ROUNDS", 2)
     monkeypatch.setattr("primum.workflows.optimize.FINAL_ROUNDS", 3)

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import blobs
+import inline
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
@@ -32,6 +33,7 @@ def lesson(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def searched(workshop, lesson, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
+        inline.patch(patch)
         for name in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
+import inline
 import numpy as np
 import pytest
 from studies import config, run
@@ -36,6 +37,7 @@ def speed_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def delivery(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("primum.study.select._GAIN", 0.0)
+        inline.patch(patch)
         for name in ("study.runner.TIMED_ROUNDS", "study.race.ROUNDS", "workflows.optimize.FINAL_ROUNDS"):
             patch.setattr(f"primum.{name}", 3)
         patch.setattr("primum.workflows.optimize.STAGE_IMAGES", 12)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import inline
 import numpy as np
 import pytest
 from shell import command, environ
@@ -24,6 +25,7 @@ from primum.study.recipe import Recipe, write_recipes
 from primum.techniques.registry import make
 
 
+@pytest.mark.processes
 def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tmp_path):
     harmful = Recipe(Target(runtime="onnxruntime"), (make("round_weights", {"bits": 2}),))
     delivery = run(workshop, tmp_path / "out", recipes=(harmful,), config=config(runtimes=RUNTIMES))
@@ -76,6 +78,7 @@ def test_minimal_level_tries_lossless_runtimes_only(workshop, tmp_path):
     assert any("MINIMAL" in item.why for item in result.left_out)
 
 
+@pytest.mark.processes
 def test_a_killed_study_goes_on_and_no_trial_is_lost_or_repeated(workshop, tmp_path):
     out, arguments = tmp_path / "out", optimize_arguments(workshop.many, workshop.weights, tmp_path / "out")
     arguments += ["--target", "onnxruntime,openvino", "--level", "minimal"]
@@ -121,9 +124,9 @@ def test_a_live_module_is_optimized_without_a_factory(workshop, tmp_path):
 
 
 def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop, tmp_path):
-    first = run(workshop, tmp_path / "one", config=config(runtimes=("openvino",)))
+    first = run(workshop, tmp_path / "one")
     assert first.result.confirmations and not first.result.prior_openings
-    second = run(workshop, tmp_path / "two", config=config(runtimes=("onnxruntime",)))
+    second = run(workshop, tmp_path / "two", config=config(runtimes=("openvino",)))
     assert second.result.confirmations and second.result.prior_openings
     assert "100%" in second.result.prior_openings[0]
 
@@ -154,7 +157,7 @@ def optimize_arguments(manifest: Path, weights: Path, out: Path) -> list[object]
 
 
 def primum_optimize(manifest: Path, weights: Path, out: Path, *more: object) -> subprocess.CompletedProcess[str]:
-    return primum_cli(*optimize_arguments(manifest, weights, out), *more)
+    return inline.primum(*optimize_arguments(manifest, weights, out), *more)
 
 
 def test_a_deleted_candidate_is_built_again(workshop, tmp_path):
@@ -166,7 +169,7 @@ def test_a_deleted_candidate_is_built_again(workshop, tmp_path):
 
 
 def test_an_edited_confirmation_record_decides_nothing(workshop, tmp_path):
-    level = config(runtimes=("openvino",))
+    level = config()
     first = run(workshop, tmp_path / "out", config=level)
     record = tmp_path / "out" / "study" / "confirmation.json"
     assert first.result.accepted and "NON_INFERIOR" in record.read_text()
