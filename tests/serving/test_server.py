@@ -1,22 +1,158 @@
-"""What the server refuses to do, and how it ends."""
+"""What the server refuses to do, whom it lets in, what it takes down, and how it ends."""
 
+import http.client
+import json
+import signal
+import ssl
+import threading
+
+import numpy as np
 import pytest
-from served import call, server
+from served import FEATURES, call, server
 from shell import primum
 
+from primum.serving.access import new_key
+from primum.serving.audit import verify_audit
 
-def test_binding_to_others_without_authentication_is_refused(artifact):
-    done = primum("serve", artifact, "--host", "0.0.0.0")
-    assert done.returncode == 2 and "nobody is authenticated" in done.stderr
+INFER = "/v2/models/risk/infer"
+ASKED = {
+    "id": "a1",
+    "inputs": [{"name": "input", "shape": [1, FEATURES], "datatype": "FP32", "data": [0.5] * FEATURES}],
+}
 
 
-@pytest.mark.parametrize("given", [("a={0}", "a={0}"), ("{0}/model",)])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--host", "0.0.0.0"], "nobody is authenticated"),
+        (["--host", "0.0.0.0", "--keys", "{keys}"], "clear text"),
+        (["--tls-cert", "{keys}"], "go together"),
+        (["--client-ca", "{keys}"], "takes --tls-cert"),
+        (["--keys", "{keys}.none"], "cannot read the keys"),
+    ],
+)
+def test_unsafe_options_are_refused(artifact, tmp_path, given, said):
+    (tmp_path / "keys.yaml").write_text(new_key("ward-7")[1])
+    done = primum("serve", artifact, *(text.format(keys=tmp_path / "keys.yaml") for text in given))
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", [("a={0}", "a={0}"), ("{0}/model",), ()])
 def test_unusable_artifacts_end_in_one_line(artifact, given):
     done = primum("serve", *(text.format(artifact) for text in given))
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_callers_are_recognised_and_what_they_ask_is_taken_down(artifact, tmp_path):
+    done = primum("serve", "--new-key", "ward-7")
+    key, entry = done.stdout.splitlines()[0], done.stdout.split("--keys:\n\n")[1]
+    (tmp_path / "keys.yaml").write_text(entry)
+    mine = {"Authorization": f"Bearer {key}"}
+    with server(f"risk={artifact}", "--keys", tmp_path / "keys.yaml", "--audit", tmp_path / "audit.jsonl") as port:
+        status, headers, answer = call(port, "POST", INFER, ASKED)
+        assert status == 401 and headers["www-authenticate"] == "Bearer" and answer["error"]
+        assert call(port, "POST", INFER, ASKED, mine)[0] == 200
+        assert call(port, "POST", INFER, {"inputs": []}, mine)[0] == 400
+        assert call(port, "GET", "/metrics", None, mine)[0] == 403
+        assert call(port, "GET", "/v2/models/risk")[0] == 401
+        assert call(port, "GET", "/v2/health/ready")[0] == 200, "probes show no key"
+    assert verify_audit(tmp_path / "audit.jsonl").records == 3
+    records = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(r["who"], r["status"], r["id"], r["cases"]) for r in records] == [
+        ("", 401, "", 0), ("ward-7", 200, "a1", 1), ("ward-7", 400, "", 0),
+    ]  # fmt: skip
+    assert len(records[1]["sha256"]) == 64 and "0.5" not in json.dumps(records), "no payload"
+
+
+def test_what_cannot_be_taken_down_is_not_answered(artifact, small_disk):
+    with server(f"risk={artifact}", "--audit", small_disk / "audit.jsonl") as port:
+        (small_disk / "filler").write_bytes(b"x" * (256 * 1024 - 24 * 1024))
+        statuses = set()
+        for _ in range(4000):
+            status, _, answer = call(port, "POST", INFER, ASKED)
+            statuses.add(status)
+            if status != 200:
+                break
+        assert statuses == {200, 503} and "audit log" in answer["error"]
+        (small_disk / "filler").unlink()
+        wait_for(lambda: call(port, "POST", INFER, ASKED)[0] == 200)
+    assert verify_audit(small_disk / "audit.jsonl").records >= 2
+
+
+def test_requests_here_are_answered_before_the_end(artifact):
+    connections = [http.client.HTTPConnection("127.0.0.1", 0, timeout=30) for _ in range(8)]
+    answers = []
+
+    def ask(connection):
+        connection.request("POST", INFER, json.dumps(many))
+        answers.append(connection.getresponse().status)
+
+    rows = np.zeros((20_000, FEATURES))
+    many = {
+        "inputs": [{"name": "input", "shape": [20_000, FEATURES], "datatype": "FP32", "data": rows.ravel().tolist()}]
+    }
+    with server(f"risk={artifact}") as port:
+        for connection in connections:
+            connection.port = port
+        threads = [threading.Thread(target=ask, args=(c,)) for c in connections[:2]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert answers == [200, 200]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority, and what it signed for the server and for a client."""
+    trustme = pytest.importorskip("trustme")
+    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    for name, identity in (("server", "127.0.0.1"), ("client", "ris@hospital.example")):
+        made = authority.issue_cert(identity)
+        made.private_key_pem.write_to_path(folder / f"{name}.key")
+        made.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+    return folder
+
+
+def wait_for(there, seconds=10):
+    import time
+
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_with_tls_only_those_with_a_certificate_are_let_in(artifact, certificates):
+    options = ["--tls-cert", certificates / "server.pem", "--tls-key", certificates / "server.key"]
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    with server(f"risk={artifact}", *options, "--client-ca", certificates / "ca.pem", tls=certificates) as port:
+        with pytest.raises(OSError):
+            https(port, context)
+        context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+        assert https(port, context) == 200
+        with pytest.raises((OSError, http.client.HTTPException)):
+            call(port, "GET", "/v2/health/ready")
+
+
+def https(port, context):
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_two_models_side_by_side(artifact):
     with server(f"one={artifact}", f"two={artifact}") as port:
         for name in ("one", "two"):
             assert call(port, "GET", f"/v2/models/{name}")[2]["name"] == name
+
+
+def test_it_ends_well_when_asked_to(artifact):
+    with server(f"risk={artifact}", give_process=True) as (port, process):
+        assert call(port, "POST", INFER, ASKED)[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

@@ -63,30 +63,32 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(*arguments: object):
-    """`primum serve` in a process of its own; yields its port."""
+def server(*arguments: object, tls: Path | None = None, give_process: bool = False):
+    """`primum serve` in a process of its own; yields its port (and the process)."""
     port = free_port()
     command = [sys.executable, "-m", "primum.cli.main", "serve", *map(str, arguments), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            _await_ready(process, port)
-            yield port
+            _await_open(process, port)
+            if tls is None:
+                assert call(port, "GET", "/v2/health/ready")[0] == 200
+            yield (port, process) if give_process else port
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _await_ready(process, port):
+def _await_open(process, port):
+    """The socket opens once every model is loaded and measured."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if process.poll() is not None:
             raise AssertionError(process.stdout.read())
-        try:
-            if call(port, "GET", "/v2/health/ready")[0] == 200:
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("the server did not get ready")
+        time.sleep(0.05)
+    raise AssertionError("the server did not open its socket")
 
 
 def call(port, method, path, body=None, headers=None):

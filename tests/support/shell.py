@@ -20,4 +20,5 @@ def command(*arguments: object) -> list[str]:
 
 
 def environ(**environment: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(SUPPORT), **environment}
+    path = os.pathsep.join(filter(None, (str(SUPPORT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **environment}

@@ -27,7 +27,7 @@ from primum.techniques.registry import make
 
 @pytest.mark.processes
 def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tmp_path):
-    harmful = Recipe(Target(runtime="onnxruntime"), (make("round_weights", {"bits": 2}),))
+    harmful = Recipe(Target(runtime="onnxruntime", threads=1), (make("round_weights", {"bits": 2}),))
     delivery = run(workshop, tmp_path / "out", recipes=(harmful,), config=config(runtimes=RUNTIMES))
     result, summary = delivery.result, delivery.summary()
     assert result.accepted and not result.unproven
@@ -141,12 +141,14 @@ def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):
 
 def test_recipes_come_from_a_file(workshop, tmp_path):
     recipes = tmp_path / "recipes.yaml"
-    recipes.write_text(write_recipes((Recipe(Target(runtime="onnxruntime", precision="fp32", threads=1)),)))
+    plain = Recipe(Target(runtime="onnxruntime"), (make("round_weights", {"bits": 16}),))
+    recipes.write_text(write_recipes((plain,)))
     done = primum_optimize(
         workshop.many, workshop.weights, tmp_path / "out", "--recipes", recipes, "--level", "minimal",
         "--target", "onnxruntime", "--json",
     )  # fmt: skip
-    assert "onnxruntime[fp32, threads=1]" in [t["recipe"] for t in json.loads(done.stdout)["trials"]]
+    ran = [t["recipe"] for t in json.loads(done.stdout)["trials"]]
+    assert "round_weights(bits=16) -> onnxruntime[fp32, threads=1]" in ran, "with the threads that all candidates get"
 
 
 def optimize_arguments(manifest: Path, weights: Path, out: Path) -> list[object]:

@@ -55,6 +55,11 @@ class Request(msgspec.Struct):
     priority: int
     timeout_s: float | None
 
+    @property
+    def cases(self) -> int:
+        """Rows of the first input."""
+        return len(next(iter(self.inputs.values()), ()))
+
 
 _DECODER = msgspec.json.Decoder(_Body)
 _ENCODER = msgspec.json.Encoder()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from primum.config import GuardPolicy, OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
@@ -131,13 +131,19 @@ class Trials:
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
         more, left_out = [], []
-        for recipe in {r.key: r for r in given}.values():
+        for recipe in {r.key: r for r in map(self._threaded, given)}.values():
             why = self._obstacle(recipe)
             if why:
                 left_out.append(LeftOut(str(recipe), why))
             elif recipe.key not in planned:
                 more.append(Proposal(recipe, "given by the user"))
         return Plan((*chosen.proposals, *more), (*chosen.left_out, *left_out))
+
+    def _threaded(self, recipe: Recipe) -> Recipe:
+        """With the threads that every candidate gets, where the recipe names none."""
+        if recipe.target.threads is not None or self.config.threads is None:
+            return recipe
+        return replace(recipe, target=recipe.target.model_copy(update={"threads": self.config.threads}))
 
     @functools.cached_property
     def _graph(self) -> GraphFacts | None:

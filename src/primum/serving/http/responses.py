@@ -7,6 +7,7 @@ from math import ceil
 from typing import NamedTuple
 
 from primum.errors import ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
+from primum.serving.access import AccessDenied
 from primum.serving.protocol import error_body
 
 JSON = (b"content-type", b"application/json")
@@ -32,11 +33,12 @@ class HttpError(Exception):
 def failure(error: Exception) -> Response:
     """The answer to a request that ended in `error`. What the model raised is not told: it might quote a patient."""
     headers = [JSON]
+    if isinstance(error, AccessDenied):
+        return _denied(error)
     if isinstance(error, HttpError):
         return Response(error.status, headers, error_body(str(error)))
     if isinstance(error, RequestRejected):
-        if error.retry_after_s is not None:
-            headers.append((b"retry-after", str(max(1, ceil(error.retry_after_s))).encode()))
+        headers += _retry_after(error.retry_after_s)
         status = HTTPStatus.BAD_REQUEST if error.reason in _INVALID else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(status, headers, error_body(str(error)))
     if isinstance(error, RequestExpired):
@@ -47,3 +49,17 @@ def failure(error: Exception) -> Response:
         return Response(HTTPStatus.SERVICE_UNAVAILABLE, headers, error_body(str(error)))
     told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
     return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers, error_body(told))
+
+
+def _denied(error: AccessDenied) -> Response:
+    if error.retry_after_s is not None:
+        headers = [JSON, *_retry_after(error.retry_after_s)]
+        return Response(HTTPStatus.TOO_MANY_REQUESTS, headers, error_body(str(error)))
+    if error.known:
+        return Response(HTTPStatus.FORBIDDEN, [JSON], error_body(str(error)))
+    return Response(HTTPStatus.UNAUTHORIZED, [JSON, (b"www-authenticate", b"Bearer")], error_body(str(error)))
+
+
+def _retry_after(seconds: float | None) -> list[tuple[bytes, bytes]]:
+    """Whole seconds, as the header has them (RFC 9110)."""
+    return [] if seconds is None else [(b"retry-after", str(max(1, ceil(seconds))).encode())]

@@ -1,0 +1,192 @@
+"""Who asked what of which model, and how it ended: an append-only log, hash-chained, without any payload.
+
+One JSON object a line. `hash` is SHA-256 over the line before's hash and this line's other fields, so a changed,
+removed or inserted line is found; a file beside the log holds the hash of its end. The chain has no key: who can write
+both files can write them anew, so keep copies of the end elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from primum.errors import InputError, IntegrityError, StorageError
+from primum.files import storage, write_bytes
+from primum.locking import Lock
+
+MOST_WAITING = 10_000
+"""Records that may wait for a disk that takes none; beyond it `failing` holds even if the disk is not yet tried."""
+_TAIL = 2**20
+
+
+class Event(NamedTuple):
+    """One request that ended. `when`: seconds since the epoch; `status`: of the protocol that it came by."""
+
+    when: float
+    who: str
+    what: str
+    model: str
+    sha256: str
+    """Of the artifact that answered; empty where none did."""
+    id: str
+    cases: int
+    status: int
+
+
+@dataclass(frozen=True)
+class AuditState:
+    """Of a log that was read whole."""
+
+    records: int
+    end: str
+    """Hash of the last record."""
+
+
+class AuditLog:
+    """Appends events; one process at a time. `add` is cheap, `write` is what takes the disk's time."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError where another process writes this log, IntegrityError where its end was changed."""
+        self.path = path
+        self._lock = Lock(path.with_suffix(".lock"))
+        if not self._lock.take(wait=False):
+            raise InputError(f"{path}: another process writes this audit log; give each server its own")
+        self._waiting: list[Event] = []
+        self._writing = threading.Lock()
+        self.failure = ""
+        """Why the last write failed; empty where it did not."""
+        with storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        self.dropped_bytes = self._cut_torn_line()
+        """Of a last line that a crash cut short."""
+        self._end, self._records = self._read_end()
+
+    @property
+    def head(self) -> Path:
+        """Holds the hash of the last record."""
+        return self.path.with_suffix(".head")
+
+    @property
+    def failing(self) -> bool:
+        """Nothing more should be answered: it could not be recorded."""
+        return bool(self.failure) or len(self._waiting) >= MOST_WAITING
+
+    def add(self, event: Event) -> None:
+        """Take an event down; `write` puts it on the disk."""
+        self._waiting.append(event)
+
+    def write(self) -> int:
+        """Put what waits on the disk, durably; how many records. Where the disk takes none they go on waiting and
+        `failure` says why.
+        """
+        with self._writing:
+            events = self._waiting[:]
+            if not events and not self.failure:
+                return 0
+            end, lines = self._end, []
+            for number, event in enumerate(events, self._records + 1):
+                line, end = _line(number, event, end)
+                lines.append(line)
+            try:
+                self._append(b"".join(lines))
+                write_bytes(self.head, end.encode())
+            except StorageError as error:
+                self.failure = str(error)
+                return 0
+            del self._waiting[: len(events)]
+            self._end, self._records, self.failure = end, self._records + len(events), ""
+            return len(events)
+
+    def close(self) -> None:
+        """Write what waits and let another process have the log. Raises StorageError where that is impossible."""
+        self.write()
+        os.close(self._file)
+        self._lock.release()
+        if self._waiting:
+            raise StorageError(f"{len(self._waiting)} audit records were not written: {self.failure}")
+
+    def _append(self, content: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        try:
+            with storage(self.path):
+                rest, place = memoryview(content), size
+                while rest:
+                    done = os.pwrite(self._file, rest, place)
+                    rest, place = rest[done:], place + done
+                os.fsync(self._file)
+        except StorageError:
+            os.ftruncate(self._file, size)
+            raise
+
+    def _cut_torn_line(self) -> int:
+        size = os.fstat(self._file).st_size
+        start = max(0, size - _TAIL)
+        tail = os.pread(self._file, size - start, start)
+        whole = tail.rfind(b"\n") + 1
+        if start and not whole:
+            raise IntegrityError(f"{self.path}: its last line is longer than any that is written here")
+        os.ftruncate(self._file, start + whole)
+        return len(tail) - whole
+
+    def _read_end(self) -> tuple[str, int]:
+        size = os.fstat(self._file).st_size
+        start = max(0, size - _TAIL)
+        lines = os.pread(self._file, size - start, start).splitlines()
+        last: dict[str, Any] = _parsed(self.path, "the last line", lines[-1]) if lines else {"hash": "", "n": 0}
+        known = self.head.read_text() if self.head.is_file() else ""
+        # A crash may have come between the log and its head, which is then the end of an earlier write.
+        if known and not any(known.encode() in line for line in lines):
+            raise IntegrityError(
+                f"{self.path}: it does not hold the record that was written last, so records were removed or changed; "
+                "restore it, or begin a new log"
+            )
+        return str(last["hash"]), int(last["n"])
+
+
+def verify_audit(path: Path) -> AuditState:
+    """Check every record of a log. Raises InputError where there is none, IntegrityError naming the first bad line."""
+    end, number = "", 0
+    for number, record in enumerate(_records(path), 1):
+        body = {key: value for key, value in record.items() if key != "hash"}
+        if record["n"] != number or record["hash"] != _hash(end, body):
+            raise IntegrityError(f"{path}: line {number} was changed after it was written, or one before it is gone")
+        end = record["hash"]
+    head = path.with_suffix(".head")
+    if head.is_file() and head.read_text() != end:
+        raise IntegrityError(f"{path}: its end is not the one that was written last: records were removed")
+    return AuditState(number, end)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no audit log")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            yield _parsed(path, f"line {number}", line)
+
+
+def _parsed(path: Path, which: str, line: bytes) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(line)
+        return {**record, "hash": str(record["hash"]), "n": int(record["n"])}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError(f"{path}: {which} is no record of an audit log") from error
+
+
+def _line(number: int, event: Event, previous: str) -> tuple[bytes, str]:
+    when = datetime.fromtimestamp(event.when, UTC).isoformat(timespec="milliseconds")
+    body = {"n": number, **event._asdict(), "when": when}
+    digest = _hash(previous, body)
+    return json.dumps({**body, "hash": digest}).encode() + b"\n", digest
+
+
+def _hash(previous: str, body: dict[str, Any]) -> str:
+    return hashlib.sha256((previous + json.dumps(body, sort_keys=True)).encode()).hexdigest()

@@ -1,0 +1,127 @@
+"""Callers: recognised by key or token, held to scope and rate, and nobody else."""
+
+import hashlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primum.errors import InputError
+from primum.serving.access import ANYBODY, Access, AccessDenied, Caller, Scope, Tokens, new_key, read_keys
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """One caller who may infer."""
+    key, entry = new_key("ward-7")
+    (tmp_path / "keys.yaml").write_text(entry)
+    assert key not in entry
+    return key.encode(), read_keys(tmp_path / "keys.yaml")
+
+
+def test_a_key_names_its_holder_in_either_header(keys):
+    key, callers = keys
+    access = Access(callers)
+    assert access.admit(b"Bearer " + key, None, Scope.INFER).name == "ward-7"
+    assert access.admit(None, key, Scope.INFER).name == "ward-7"
+
+
+@given(st.none() | st.binary(max_size=60))
+def test_nothing_else_is_let_in(header):
+    access = Access({hashlib.sha256(b"the key").hexdigest(): Caller("ward-7", frozenset({Scope.INFER}))})
+    for authorization, api_key in ((header, None), (None, header), (b"Bearer " + (header or b""), None)):
+        with pytest.raises(AccessDenied) as denied:
+            access.admit(authorization, api_key, Scope.INFER)
+        assert not denied.value.known
+
+
+def test_the_hash_in_the_file_is_no_key(keys):
+    _, callers = keys
+    (hashed,) = callers
+    with pytest.raises(AccessDenied):
+        Access(callers).admit(None, hashed.encode(), Scope.INFER)
+
+
+def test_a_scope_that_was_not_given_is_refused(keys):
+    key, callers = keys
+    with pytest.raises(AccessDenied, match="'metrics'") as denied:
+        Access(callers).admit(None, key, Scope.METRICS)
+    assert denied.value.known
+
+
+def test_a_rate_lets_a_second_s_worth_through_and_then_fills_again(tmp_path):
+    key, entry = new_key("ward-7")
+    (tmp_path / "keys.yaml").write_text(entry + "  rate_per_s: 5\n")
+    now = [100.0]
+    access = Access(read_keys(tmp_path / "keys.yaml"), clock=lambda: now[0])
+    for _ in range(5):
+        access.admit(None, key.encode(), Scope.INFER)
+    with pytest.raises(AccessDenied, match="too many") as denied:
+        access.admit(None, key.encode(), Scope.INFER)
+    assert denied.value.retry_after_s == pytest.approx(0.2)
+    now[0] += 0.2
+    access.admit(None, key.encode(), Scope.INFER)
+
+
+def test_without_keys_everybody_may_do_everything():
+    assert Access().open and Access().admit(None, None, Scope.ADMIN) is ANYBODY
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not valid YAML"),
+        ("keys: 3", "keys"),
+        ("keys: [{name: a, sha256: abc}]", "sha256"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]", "twice"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}, scopes: [root]}}]", "scopes"),
+    ],
+)
+def test_a_file_of_keys_that_cannot_be_used_says_where(tmp_path, text, said):
+    (tmp_path / "keys.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_keys(tmp_path / "keys.yaml")
+
+
+@pytest.fixture
+def signer(tmp_path):
+    """Signs tokens, and the public key's file."""
+    jwt = pytest.importorskip("jwt")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = tmp_path / "public.pem"
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(private.public_key().public_bytes(serialization.Encoding.PEM, form))
+
+    def sign(**changes):
+        claims = {"sub": "ris", "scope": "infer", "exp": time.time() + 60, "aud": "primum", **changes}
+        return jwt.encode({k: v for k, v in claims.items() if v is not None}, private, algorithm="ES256").encode()
+
+    return sign, public
+
+
+def test_a_token_names_its_subject_and_scopes(signer):
+    sign, public = signer
+    access = Access(tokens=Tokens(public, audience="primum"))
+    assert access.admit(b"Bearer " + sign(scope="infer other"), None, Scope.INFER).name == "ris"
+    with pytest.raises(AccessDenied, match="lacks the scope"):
+        access.admit(b"Bearer " + sign(scope=""), None, Scope.INFER)
+
+
+def test_tokens_that_are_expired_forged_or_for_others_are_refused(signer):
+    import jwt
+
+    sign, public = signer
+    access = Access(tokens=Tokens(public, audience="primum"))
+    good = sign()
+    forged = good[:-6] + (b"AAAAAA" if good[-6:] != b"AAAAAA" else b"BBBBBB")
+    secret = public.read_text().replace("-----BEGIN PUBLIC KEY-----", "")
+    shared = jwt.encode({"sub": "ris", "scope": "infer", "exp": time.time() + 60, "aud": "primum"}, secret, "HS256")
+    nobody = jwt.encode({"sub": "ris", "scope": "infer", "exp": time.time() + 60, "aud": "primum"}, None, "none")
+    for token in (sign(exp=time.time() - 5), sign(aud="other"), sign(exp=None), sign(sub=None), forged, shared, nobody):
+        token = token if isinstance(token, bytes) else token.encode()
+        with pytest.raises(AccessDenied):
+            access.admit(b"Bearer " + token, None, Scope.INFER)
