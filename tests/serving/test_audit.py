@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primum.errors import InputError, IntegrityError
+from primum.errors import InputError, IntegrityError, StorageError
 from primum.serving.audit import MOST_WAITING, AuditLog, Event, verify_audit
 
 
@@ -125,6 +125,23 @@ def test_a_full_disk_is_told_and_nothing_is_lost(small_disk):
     assert log.write() == 500 and not log.failing
     log.close()
     assert verify_audit(path).records == 501
+
+
+def test_a_disk_that_takes_the_log_and_not_its_head_takes_neither(tmp_path, monkeypatch):
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path)
+    log.add(event())
+    with monkeypatch.context() as patch:
+        patch.setattr("primum.serving.audit.write_bytes", full)
+        assert log.write() == 0 and log.failing
+    assert path.read_bytes() == b""
+    assert log.write() == 1
+    log.close()
+    assert verify_audit(path).records == 1
+
+
+def full(path, content):
+    raise StorageError(f"cannot write {path}: the disk is full")
 
 
 def test_too_many_waiting_records_stop_the_server(tmp_path):

@@ -95,10 +95,13 @@ class AuditLog:
             for number, event in enumerate(events, self._records + 1):
                 line, end = _line(number, event, end)
                 lines.append(line)
+            size = os.fstat(self._file).st_size
             try:
-                self._append(b"".join(lines))
+                self._append(b"".join(lines), size)
                 write_bytes(self.head, end.encode())
             except StorageError as error:
+                # Of log and head both are written or neither: what is still waiting will be written once.
+                os.ftruncate(self._file, size)
                 self.failure = str(error)
                 return 0
             del self._waiting[: len(events)]
@@ -113,18 +116,13 @@ class AuditLog:
         if self._waiting:
             raise StorageError(f"{len(self._waiting)} audit records were not written: {self.failure}")
 
-    def _append(self, content: bytes) -> None:
-        size = os.fstat(self._file).st_size
-        try:
-            with storage(self.path):
-                rest, place = memoryview(content), size
-                while rest:
-                    done = os.pwrite(self._file, rest, place)
-                    rest, place = rest[done:], place + done
-                os.fsync(self._file)
-        except StorageError:
-            os.ftruncate(self._file, size)
-            raise
+    def _append(self, content: bytes, place: int) -> None:
+        with storage(self.path):
+            rest = memoryview(content)
+            while rest:
+                done = os.pwrite(self._file, rest, place)
+                rest, place = rest[done:], place + done
+            os.fsync(self._file)
 
     def _cut_torn_line(self) -> int:
         size = os.fstat(self._file).st_size

@@ -75,6 +75,7 @@ def serve(options: ServeOptions) -> None:
 
     from primum.serving.access import Access, Tokens, read_keys
     from primum.serving.audit import AuditLog
+    from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import App
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
@@ -84,7 +85,7 @@ def serve(options: ServeOptions) -> None:
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
-    app = App(Repository(models), access, audit, options.most_bytes)
+    app = App(DataPlane(Repository(models), access, audit), options.most_bytes)
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from primum.serving.access import ANYBODY, Access, Caller, Scope
-from primum.serving.audit import AuditLog, Event
+from primum.serving.access import Caller, Scope
+from primum.serving.dataplane import DataPlane, NotFound
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.model import ServedModel
-from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode, finite
-from primum.serving.repository import Repository
+from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
 from primum.version import VERSION
 
 Connection = dict[str, Any]
@@ -27,24 +23,14 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _HEADER = HEADER.encode()
 _LOG = logging.getLogger("primum.serving")
-_WRITE_S = 0.1
-"""Between writes of the audit log: what a power cut may take."""
 _BINARY = (b"content-type", b"application/octet-stream")
 
 
 class App:
-    """Routes requests to the models of a repository. `most_bytes`: the largest body taken."""
+    """Routes requests to the data plane. `most_bytes`: the largest body taken."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        access: Access | None = None,
-        audit: AuditLog | None = None,
-        most_bytes: int = 64 * 2**20,
-    ) -> None:
-        self.repository, self._most_bytes = repository, most_bytes
-        self._access, self._audit = access or Access(), audit
-        self._writer: asyncio.Task[None] | None = None
+    def __init__(self, plane: DataPlane, most_bytes: int = 64 * 2**20) -> None:
+        self.plane, self._most_bytes = plane, most_bytes
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -58,8 +44,8 @@ class App:
         # Whatever goes wrong is this request's alone, and is answered.
         except Exception as error:  # noqa: BLE001
             response = failure(error)
-            if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                _LOG.error("a request failed: %s", type(error).__name__)
+        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            _LOG.error("a request failed: %s", response.body.decode())
         length = (b"content-length", str(len(response.body)).encode())
         await send(
             {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
@@ -75,71 +61,61 @@ class App:
         if parts == ["metrics"]:
             _only(method, "GET")
             self._admit(scope, Scope.METRICS)
-            return Response(HTTPStatus.OK, [(b"content-type", b"text/plain; version=0.0.4")], self.repository.metrics())
+            text = self.plane.repository.metrics()
+            return Response(HTTPStatus.OK, [(b"content-type", b"text/plain; version=0.0.4")], text)
         if parts[0] != "v2":
-            raise HttpError(HTTPStatus.NOT_FOUND, "no such path; the protocol begins at /v2")
+            raise NotFound("no such path; the protocol begins at /v2")
         _only(method, "GET")
         if parts[1:2] != ["health"]:
             self._admit(scope, Scope.INFER)
         return _json(*self._described(parts[1:]))
 
     def _admit(self, scope: Connection, wanted: Scope) -> Caller:
-        """Who asks. Raises AccessDenied."""
-        if self._access.open:
-            return ANYBODY
-        headers = dict(scope["headers"])
-        return self._access.admit(headers.get(b"authorization"), headers.get(b"x-api-key"), wanted)
-
-    async def _answer(self, name: list[str], scope: Connection, receive: Receive) -> Response:
-        """Infer, and take down who asked and how it ended."""
-        if self._audit is None:
-            self._admit(scope, Scope.INFER)
-            return (await self._infer(self._model(name), scope, receive))[0]
-        if self._audit.failing:
-            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "the audit log cannot be written, so nothing is answered")
-        who, model, asked = "", None, None
-        try:
-            who = self._admit(scope, Scope.INFER).name
-            model = self._model(name)
-            response, asked = await self._infer(model, scope, receive)
-        # Taken down like an answer, then answered as it would have been.
-        except Exception as error:  # noqa: BLE001
-            response = failure(error)
-        known = ("", "") if model is None else (model.name, model.digest)
-        told = ("", 0) if asked is None else (asked.id or "", asked.cases)
-        self._audit.add(Event(time.time(), who, "infer", *known, *told, int(response.status)))
-        return response
+        headers = {} if self.plane.access.open else dict(scope["headers"])
+        return self.plane.admit(headers.get(b"authorization"), headers.get(b"x-api-key"), wanted)
 
     def _described(self, parts: list[str]) -> tuple[dict[str, Any], bool]:
         """What a path below /v2 tells, and whether that is good."""
+        ready = self.plane.repository.ready
         if not parts:
             return {"name": "primum", "version": VERSION, "extensions": list(EXTENSIONS)}, True
         if parts == ["health", "live"]:
             return {"live": True}, True
         if parts == ["health", "ready"]:
-            ready = self.repository.ready
             return {"live": True, "ready": ready}, ready
         if parts[0] == "models" and len(parts) >= 2:
             asks_ready = parts[-1] == "ready" and len(parts) > 2
             model = self._model(parts[1:-1] if asks_ready else parts[1:])
-            if asks_ready:
-                return {"name": model.name, "ready": self.repository.ready}, self.repository.ready
-            return model.metadata(), True
-        raise HttpError(HTTPStatus.NOT_FOUND, "no such path")
+            return ({"name": model.name, "ready": ready}, ready) if asks_ready else (model.metadata(), True)
+        raise NotFound("no such path")
 
     def _model(self, parts: list[str]) -> ServedModel:
         """The model of [name] or [name, "versions", version]."""
-        if len(parts) not in (1, 3) or (len(parts) == 3 and parts[1] != "versions"):
-            raise HttpError(HTTPStatus.NOT_FOUND, "no such path")
-        model = self.repository.get(parts[0])
-        if model is None:
-            known = ", ".join(self.repository.names)
-            raise HttpError(HTTPStatus.NOT_FOUND, f"no model of that name; there are: {known}")
-        if len(parts) == 3 and parts[2] != model.version:
-            raise HttpError(HTTPStatus.NOT_FOUND, f"model {model.name!r} is here in version {model.version}")
-        return model
+        if len(parts) == 1:
+            return self.plane.model(parts[0])
+        if len(parts) == 3 and parts[1] == "versions" and parts[2]:
+            return self.plane.model(parts[0], parts[2])
+        raise NotFound("no such path")
 
-    async def _infer(self, model: ServedModel, scope: Connection, receive: Receive) -> tuple[Response, Request]:
+    async def _answer(self, name: list[str], scope: Connection, receive: Receive) -> Response:
+        """Infer, and take down who asked and how it ended."""
+        self.plane.check_log()
+        who, model, request = "", None, None
+        try:
+            who = self._admit(scope, Scope.INFER).name
+            model = self._model(name)
+            request = await self._request(scope, receive)
+            outputs = await self.plane.infer(model, request)
+            body, head = encode(model.name, model.version, request.id, outputs, request, {})
+            extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]
+            response = Response(HTTPStatus.OK, extra, body)
+        # Taken down like an answer, then answered as it would have been.
+        except Exception as error:  # noqa: BLE001
+            response = failure(error)
+        self.plane.take_down(who, model, request, int(response.status))
+        return response
+
+    async def _request(self, scope: Connection, receive: Receive) -> Request:
         length, header = None, None
         for key, value in scope["headers"]:
             if key == _HEADER:
@@ -148,14 +124,7 @@ class App:
                 length = _number("content-length", value)
         if length is not None and length > self._most_bytes:
             raise self._too_large()
-        request = decode(await self._body(receive), header)
-        outputs = await model.infer(request.inputs, request.priority, request.timeout_s)
-        if not all(finite(array) for array in outputs.values()):
-            raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gave no finite answer")
-        body, head = encode(model.name, model.version, request.id, outputs, request, {})
-        if head is None:
-            return Response(HTTPStatus.OK, [JSON], body), request
-        return Response(HTTPStatus.OK, [_BINARY, (_HEADER, str(head).encode())], body), request
+        return decode(await self._body(receive), header)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -179,34 +148,15 @@ class App:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    await self.repository.start()
+                    await self.plane.start()
                 except Exception as error:  # noqa: BLE001  the server reports it and ends
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
-                if self._audit is not None:
-                    self._writer = asyncio.create_task(self._write(self._audit))
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await self.repository.stop()
-                await self._close_audit()
+                await self.plane.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-    async def _write(self, audit: AuditLog) -> None:
-        while True:
-            await asyncio.sleep(_WRITE_S)
-            was = audit.failure
-            await asyncio.to_thread(audit.write)
-            if audit.failure != was:
-                _LOG.error("audit log: %s", audit.failure or "written again")
-
-    async def _close_audit(self) -> None:
-        if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
-        if self._audit is not None:
-            await asyncio.to_thread(self._audit.close)
 
 
 def _only(method: str, allowed: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from primum.errors import ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied
+from primum.serving.dataplane import NotFound, Unavailable
 from primum.serving.protocol import error_body
 
 JSON = (b"content-type", b"application/json")
@@ -37,6 +38,8 @@ def failure(error: Exception) -> Response:
         return _denied(error)
     if isinstance(error, HttpError):
         return Response(error.status, headers, error_body(str(error)))
+    if isinstance(error, NotFound):
+        return Response(HTTPStatus.NOT_FOUND, headers, error_body(str(error)))
     if isinstance(error, RequestRejected):
         headers += _retry_after(error.retry_after_s)
         status = HTTPStatus.BAD_REQUEST if error.reason in _INVALID else HTTPStatus.SERVICE_UNAVAILABLE
@@ -45,7 +48,7 @@ def failure(error: Exception) -> Response:
         return Response(HTTPStatus.GATEWAY_TIMEOUT, headers, error_body(str(error)))
     if isinstance(error, InputError):
         return Response(HTTPStatus.BAD_REQUEST, headers, error_body(str(error)))
-    if isinstance(error, ExecutorHung):
+    if isinstance(error, ExecutorHung | Unavailable):
         return Response(HTTPStatus.SERVICE_UNAVAILABLE, headers, error_body(str(error)))
     told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
     return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers, error_body(told))

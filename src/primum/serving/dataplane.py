@@ -1,0 +1,94 @@
+"""What every protocol face does with a request: who asks, which model, the answer, and the note of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+from numpy.typing import NDArray
+
+from primum.errors import PrimumError
+from primum.serving.access import ANYBODY, Access, Caller, Scope
+from primum.serving.audit import AuditLog, Event
+from primum.serving.model import ServedModel
+from primum.serving.protocol import Request, finite
+from primum.serving.repository import Repository
+
+_WRITE_S = 0.1
+"""Between writes of the audit log: what a power cut may take."""
+_LOG = logging.getLogger("primum.serving")
+
+
+class NotFound(PrimumError):
+    """There is no such model, version or path."""
+
+
+class Unavailable(PrimumError):
+    """Nothing is answered for now."""
+
+
+class DataPlane:
+    """The models, who may ask them, and the log of who did."""
+
+    def __init__(self, repository: Repository, access: Access | None = None, audit: AuditLog | None = None) -> None:
+        self.repository, self.access, self.audit = repository, access or Access(), audit
+        self._writer: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load and measure the models."""
+        await self.repository.start()
+        if self.audit is not None:
+            self._writer = asyncio.create_task(self._write(self.audit))
+
+    async def stop(self) -> None:
+        """Answer what is here, refuse what comes, write the log."""
+        await self.repository.stop()
+        if self._writer is not None:
+            self._writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writer
+        if self.audit is not None:
+            await asyncio.to_thread(self.audit.close)
+
+    def admit(self, authorization: bytes | None, api_key: bytes | None, wanted: Scope) -> Caller:
+        """Who asks. Raises AccessDenied."""
+        return ANYBODY if self.access.open else self.access.admit(authorization, api_key, wanted)
+
+    def model(self, name: str, version: str = "") -> ServedModel:
+        """The model, in that version where one is named. Raises NotFound."""
+        model = self.repository.get(name)
+        if model is None:
+            raise NotFound(f"no model of that name; there are: {', '.join(self.repository.names)}")
+        if version and version != model.version:
+            raise NotFound(f"model {model.name!r} is here in version {model.version}")
+        return model
+
+    def check_log(self) -> None:
+        """Raises Unavailable where a request could not be taken down."""
+        if self.audit is not None and self.audit.failing:
+            raise Unavailable("the audit log cannot be written, so nothing is answered")
+
+    async def infer(self, model: ServedModel, request: Request) -> dict[str, NDArray[Any]]:
+        """Named outputs. Raises as ServedModel.infer, and PrimumError where an answer is not finite."""
+        outputs = await model.infer(request.inputs, request.priority, request.timeout_s)
+        if not all(finite(array) for array in outputs.values()):
+            raise PrimumError("the model gave no finite answer")
+        return outputs
+
+    def take_down(self, who: str, model: ServedModel | None, request: Request | None, status: int) -> None:
+        """Note in the log how a request ended."""
+        if self.audit is not None:
+            known = ("", "") if model is None else (model.name, model.digest)
+            told = ("", 0) if request is None else (request.id or "", request.cases)
+            self.audit.add(Event(time.time(), who, "infer", *known, *told, status))
+
+    async def _write(self, audit: AuditLog) -> None:
+        while True:
+            await asyncio.sleep(_WRITE_S)
+            was = audit.failure
+            await asyncio.to_thread(audit.write)
+            if audit.failure != was:
+                _LOG.error("audit log: %s", audit.failure or "written again")
