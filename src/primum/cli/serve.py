@@ -16,6 +16,7 @@ def run(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind to.", min=0, max=65535)] = 8000,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC; default: none.", min=0, max=65535)] = None,
     max_batch_size: Annotated[int, typer.Option(help="Largest batch, in cases.", min=1)] = 32,
     timeout_ms: Annotated[float | None, typer.Option(help="Deadline of requests that name none.", min=0.001)] = None,
     max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 64,
@@ -33,7 +34,7 @@ def run(
         bool, typer.Option("--insecure", help="Bind to other than loopback though anybody may ask, or in clear text.")
     ] = False,
 ) -> None:
-    """Serve artifacts by the Open Inference Protocol v2 (REST), with dynamic batching."""
+    """Serve artifacts by the Open Inference Protocol v2 (REST, and gRPC with --grpc-port), with dynamic batching."""
     from primum.config import BatchConfig
     from primum.errors import InputError
     from primum.serving.access import new_key as made_key
@@ -50,6 +51,7 @@ def run(
             models=tuple(_named(given) for given in artifacts),
             host=host,
             port=port,
+            grpc_port=grpc_port,
             batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms),
             most_bytes=int(max_body_mb * 2**20),
             keys=keys,

@@ -95,7 +95,7 @@ def decode(body: bytes, header_length: int | None) -> Request:
         raise InputError(f"{len(raw)} bytes after the last binary input belong to none")
     parameters = asked.parameters or {}
     binary = _flag(parameters, "binary_data_output", False)
-    return Request(inputs, asked.id, _wanted(asked.outputs, binary), binary, *_schedule(parameters))
+    return Request(inputs, asked.id, _wanted(asked.outputs, binary), binary, *schedule(parameters))
 
 
 def encode(
@@ -143,7 +143,8 @@ def _wanted(outputs: Sequence[_Output] | None, binary: bool) -> dict[str, bool] 
     return {one.name: _flag(one.parameters or {}, "binary_data", binary) for one in outputs}
 
 
-def _schedule(parameters: Parameters) -> tuple[int, float | None]:
+def schedule(parameters: Parameters) -> tuple[int, float | None]:
+    """Priority (0: default) and timeout in seconds of the schedule policy. Raises InputError."""
     priority, timeout = parameters.get("priority", 0), parameters.get("timeout", 0)
     for name, value in (("priority", priority), ("timeout", timeout)):
         if type(value) is not int or value < 0:

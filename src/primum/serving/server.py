@@ -8,9 +8,14 @@ import signal
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from primum.config import BatchConfig
 from primum.errors import InputError
+
+if TYPE_CHECKING:
+    from primum.serving.dataplane import DataPlane
+    from primum.serving.http.app import Companion
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class ServeOptions:
     models: tuple[tuple[str, Path], ...]
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
+    """None: no gRPC."""
     batching: BatchConfig | None = None
     most_bytes: int = 64 * 2**20
     keys: Path | None = None
@@ -44,7 +51,9 @@ class ServeOptions:
 def check(options: ServeOptions) -> None:
     """Raises InputError where the options are unsafe or the libraries are missing."""
     if missing := [
-        name for name in ("uvicorn", "msgspec", "prometheus_client", "jwt") if not importlib.util.find_spec(name)
+        name
+        for name in ("uvicorn", "msgspec", "prometheus_client", "jwt", "grpc")
+        if not importlib.util.find_spec(name)
     ]:
         raise InputError(f"serving needs {', '.join(missing)}: pip install 'primum[serve]'")
     if (options.tls_cert is None) != (options.tls_key is None):
@@ -85,7 +94,8 @@ def serve(options: ServeOptions) -> None:
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
-    app = App(DataPlane(Repository(models), access, audit), options.most_bytes)
+    plane = DataPlane(Repository(models), access, audit)
+    app = App(plane, options.most_bytes, _companions(options, plane))
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -105,6 +115,16 @@ def serve(options: ServeOptions) -> None:
         ssl_ca_certs=str(options.client_ca) if options.client_ca is not None else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if options.client_ca is not None else ssl.CERT_NONE,
     )
+
+
+def _companions(options: ServeOptions, plane: DataPlane) -> tuple[Companion, ...]:
+    if options.grpc_port is None:
+        return ()
+    from primum.serving.grpc.server import GrpcServer
+
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    files = (options.tls_cert, options.tls_key, options.client_ca)
+    return (GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files),)
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -26,11 +26,21 @@ _LOG = logging.getLogger("primum.serving")
 _BINARY = (b"content-type", b"application/octet-stream")
 
 
+class Companion(Protocol):
+    """What lives as long as the server."""
+
+    async def start(self) -> None:
+        """When the models are ready."""
+
+    async def stop(self) -> None:
+        """Before the models are released."""
+
+
 class App:
     """Routes requests to the data plane. `most_bytes`: the largest body taken."""
 
-    def __init__(self, plane: DataPlane, most_bytes: int = 64 * 2**20) -> None:
-        self.plane, self._most_bytes = plane, most_bytes
+    def __init__(self, plane: DataPlane, most_bytes: int = 64 * 2**20, companions: Sequence[Companion] = ()) -> None:
+        self.plane, self._most_bytes, self._companions = plane, most_bytes, companions
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -149,11 +159,15 @@ class App:
             if message["type"] == "lifespan.startup":
                 try:
                     await self.plane.start()
+                    for companion in self._companions:
+                        await companion.start()
                 except Exception as error:  # noqa: BLE001  the server reports it and ends
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 await send({"type": "lifespan.startup.complete"})
             else:
+                for companion in self._companions:
+                    await companion.stop()
                 await self.plane.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -1,0 +1,61 @@
+"""The gRPC server, beside the HTTP one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+
+from primum.errors import InputError
+from primum.serving.dataplane import DataPlane
+from primum.serving.grpc.service import Service, handlers
+
+_GRACE_S = 30.0
+
+
+class GrpcServer:
+    """Serves a data plane on an address of its own; started and stopped in its event loop."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        address: str,
+        most_bytes: int,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        client_ca: Path | None = None,
+    ) -> None:
+        self._plane, self.address, self._most_bytes = plane, address, most_bytes
+        self._files = (certificate, key, client_ca)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Open the port. Raises InputError where it is taken."""
+        options = [
+            ("grpc.max_receive_message_length", self._most_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((handlers(Service(self._plane)),))
+        try:
+            credentials = self._credentials()
+            if credentials is None:
+                server.add_insecure_port(self.address)
+            else:
+                server.add_secure_port(self.address, credentials)
+        except RuntimeError as error:
+            raise InputError(f"gRPC cannot bind to {self.address}: is the port taken?") from error
+        await server.start()
+        self._server = server
+
+    async def stop(self) -> None:
+        """Take no new calls, let those that run end."""
+        if self._server is not None:
+            await self._server.stop(_GRACE_S)
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        certificate, key, client_ca = (path.read_bytes() if path is not None else None for path in self._files)
+        if certificate is None:
+            return None
+        return grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)

@@ -1,0 +1,175 @@
+"""`inference.GRPCInferenceService` in the server's own event loop, on the same data plane as HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.errors import InputError, PrimumError, RequestExpired, RequestRejected
+from primum.serving.access import AccessDenied, Scope
+from primum.serving.dataplane import DataPlane, NotFound, Unavailable
+from primum.serving.grpc.messages import SERVICE, message
+from primum.serving.model import ServedModel
+from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule
+from primum.serving.tensors import checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
+from primum.version import VERSION
+
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+_METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
+
+
+class Service:
+    """The methods; each takes a request message and returns a response message."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    async def ServerLive(self, request: Any, context: Any) -> Any:
+        """Whether the server runs."""
+        return message("ServerLiveResponse")(live=True)
+
+    async def ServerReady(self, request: Any, context: Any) -> Any:
+        """Whether every model takes requests."""
+        return message("ServerReadyResponse")(ready=self._plane.repository.ready)
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:
+        """Whether a model takes requests."""
+        self._admit(context)
+        self._plane.model(request.name, request.version)
+        return message("ModelReadyResponse")(ready=self._plane.repository.ready)
+
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:
+        """Name, version and extensions."""
+        self._admit(context)
+        return message("ServerMetadataResponse")(name="primum", version=VERSION, extensions=EXTENSIONS)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        """A model's tensors and what is known of it."""
+        self._admit(context)
+        return message("ModelMetadataResponse")(**self._plane.model(request.name, request.version).metadata())
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        """Answers for named tensors."""
+        self._plane.check_log()
+        who, model, asked, status = "", None, None, grpc.StatusCode.OK
+        try:
+            who = self._admit(context).name
+            model = self._plane.model(request.model_name, request.model_version)
+            asked = _asked(request, context.time_remaining())
+            return _answer(model, asked, await self._plane.infer(model, asked))
+        except Exception as error:
+            status = status_of(error)
+            raise
+        finally:
+            self._plane.take_down(who, model, asked, int(status.value[0]))
+
+    def _admit(self, context: Any) -> Any:
+        sent = {key: value.encode() for key, value in context.invocation_metadata() if isinstance(value, str)}
+        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), Scope.INFER)
+
+
+def handlers(service: Service) -> Any:
+    """What a gRPC server is given to serve the methods."""
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            name: grpc.unary_unary_rpc_method_handler(
+                _told(getattr(service, name)),
+                request_deserializer=message(f"{name}Request").FromString,
+                response_serializer=message(f"{name}Response").SerializeToString,
+            )
+            for name in _METHODS
+        },
+    )
+
+
+def status_of(error: Exception) -> grpc.StatusCode:
+    """The status that an error has over gRPC."""
+    codes = grpc.StatusCode
+    if isinstance(error, AccessDenied):
+        if error.retry_after_s is not None:
+            return codes.RESOURCE_EXHAUSTED
+        return codes.PERMISSION_DENIED if error.known else codes.UNAUTHENTICATED
+    if isinstance(error, RequestRejected):
+        return codes.INVALID_ARGUMENT if error.reason in ("invalid", "too_large") else codes.UNAVAILABLE
+    kinds: Sequence[tuple[type[Exception], grpc.StatusCode]] = (
+        (RequestExpired, codes.DEADLINE_EXCEEDED),
+        (NotFound, codes.NOT_FOUND),
+        (Unavailable, codes.UNAVAILABLE),
+        (InputError, codes.INVALID_ARGUMENT),
+    )
+    return next((code for kind, code in kinds if isinstance(error, kind)), codes.INTERNAL)
+
+
+def _told(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """The method, with its errors as statuses; what a model raised is not quoted."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        try:
+            return await method(request, context)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this call's alone
+            told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
+            await context.abort(status_of(error), told)
+
+    return answer
+
+
+def _asked(sent: Any, remaining: float | None) -> Request:
+    raw = list(sent.raw_input_contents)
+    if raw and len(raw) != len(sent.inputs):
+        raise InputError(f"{len(raw)} raw_input_contents for {len(sent.inputs)} inputs: give one for each, or none")
+    inputs: dict[str, NDArray[Any]] = {}
+    for number, one in enumerate(sent.inputs):
+        if one.name in inputs:
+            raise InputError(f"input {one.name!r} is given twice")
+        shape = checked_shape(one.name, list(one.shape))
+        if raw and one.HasField("contents"):
+            raise InputError(f"input {one.name!r} has contents beside raw_input_contents")
+        inputs[one.name] = from_bytes(one.name, one.datatype, shape, raw[number]) if raw else _contents(one, shape)
+    priority, timeout = schedule(_plain(sent.parameters))
+    limits = [limit for limit in (timeout, remaining) if limit is not None]
+    wanted = dict.fromkeys((one.name for one in sent.outputs), True) or None
+    return Request(inputs, sent.id or None, wanted, True, priority, min(limits, default=None))
+
+
+def _contents(one: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    dtype = dtype_of(one.name, one.datatype)
+    if one.datatype not in _CONTENTS:
+        raise InputError(f"input {one.name!r}: {one.datatype} goes as raw_input_contents")
+    array = np.asarray(getattr(one.contents, _CONTENTS[one.datatype]))
+    if array.size != prod(shape):
+        raise InputError(f"input {one.name!r}: {array.size} values do not fill shape {list(shape)}")
+    if dtype.kind in "iu" and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
+        raise InputError(f"input {one.name!r}: a value is outside {one.datatype}")
+    return array.astype(dtype).reshape(shape)
+
+
+def _plain(parameters: Mapping[str, Any]) -> Parameters:
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+        for name, value in parameters.items()
+    }
+
+
+def _answer(model: ServedModel, asked: Request, outputs: Mapping[str, NDArray[Any]]) -> Any:
+    response = message("ModelInferResponse")(model_name=model.name, model_version=model.version, id=asked.id or "")
+    for name in asked.outputs or outputs:
+        if name not in outputs:
+            raise InputError(f"no output {name!r}; the model gives {', '.join(outputs)}")
+        array = outputs[name]
+        response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        response.raw_output_contents.append(to_bytes(array))
+    return response

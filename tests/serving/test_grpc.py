@@ -1,0 +1,110 @@
+"""The protocol over gRPC: a client that others wrote, the messages' fields against its own, statuses of errors."""
+
+import numpy as np
+import pytest
+from served import FEATURES, free_port, server
+
+import primum
+from primum.serving.access import new_key
+from primum.serving.grpc.messages import message
+
+triton = pytest.importorskip("tritonclient.grpc")
+ROWS = np.random.default_rng(1).normal(0, 1, (5, FEATURES)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def client(artifact):
+    port = free_port()
+    with server(f"risk={artifact}", "--grpc-port", port), triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        yield client
+
+
+def given(rows=ROWS, name="input", datatype="FP32"):
+    tensor = triton.InferInput(name, list(rows.shape), datatype)
+    tensor.set_data_from_numpy(rows)
+    return tensor
+
+
+def test_every_field_has_the_number_and_type_that_the_client_has():
+    from tritonclient.grpc import service_pb2
+
+    for name in ("ModelInferRequest", "ModelInferResponse", "ModelMetadataResponse", "ServerMetadataResponse"):
+        compare(message(name).DESCRIPTOR, getattr(service_pb2, name).DESCRIPTOR)
+
+
+def compare(ours, theirs, seen=()):
+    for field in ours.fields:
+        if field.name == "properties":
+            continue  # in the protocol, and not in this client's copy of it
+        other = theirs.fields_by_name[field.name]
+        same = ("number", "type", "is_repeated") if hasattr(field, "is_repeated") else ("number", "type", "label")
+        assert [getattr(field, s) for s in same] == [getattr(other, s) for s in same], field.full_name
+        if field.message_type is not None and field.message_type.full_name not in seen:
+            compare(field.message_type, other.message_type, (*seen, field.message_type.full_name))
+
+
+def test_answers_are_the_artifacts_own(client, artifact):
+    with primum.load(artifact) as predictor:
+        expected = predictor.predict_tensor(ROWS)
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("risk")
+    assert client.get_server_metadata().name == "primum"
+    described = client.get_model_metadata("risk")
+    assert list(described.inputs[0].shape) == [-1, FEATURES]
+    answer = client.infer("risk", [given()], request_id="r1", priority=1, timeout=5_000_000)
+    assert answer.get_response().id == "r1"
+    np.testing.assert_array_equal(answer.as_numpy("probabilities"), expected)
+    np.testing.assert_array_equal(answer.as_numpy("decision"), expected[:, 1] >= 0.5)
+    one = client.infer("risk", [given(ROWS[:1])], outputs=[triton.InferRequestedOutput("decision")])
+    assert one.as_numpy("probabilities") is None and one.as_numpy("decision").shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "tensors", "outputs", "status"),
+    [
+        ("other", "", [given()], None, "NOT_FOUND"),
+        ("risk", "9", [given()], None, "NOT_FOUND"),
+        ("risk", "", [given(ROWS[:, :3])], None, "INVALID_ARGUMENT"),
+        ("risk", "", [given(name="pixels")], None, "INVALID_ARGUMENT"),
+        ("risk", "", [given(ROWS.astype(np.float64), datatype="FP64")], None, "INVALID_ARGUMENT"),
+        ("risk", "", [given(), given()], None, "INVALID_ARGUMENT"),
+        ("risk", "", [given()], [triton.InferRequestedOutput("logits")], "INVALID_ARGUMENT"),
+    ],
+)
+def test_errors_have_the_right_status(client, model, version, tensors, outputs, status):
+    with pytest.raises(triton.InferenceServerException) as found:
+        client.infer(model, tensors, model_version=version, outputs=outputs)
+    assert status in found.value.status()
+
+
+def test_values_in_the_message_are_the_same_tensor(client):
+    request = message("ModelInferRequest")(model_name="risk")
+    one = request.inputs.add(name="input", datatype="FP32", shape=[1, FEATURES])
+    one.contents.fp32_contents.extend(ROWS[0].tolist())
+    import grpc
+
+    channel = grpc.insecure_channel(client._channel._channel.target().decode().removeprefix("dns:///"))
+    call = channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        request_serializer=message("ModelInferRequest").SerializeToString,
+        response_deserializer=message("ModelInferResponse").FromString,
+    )
+    raw = call(request).raw_output_contents[0]
+    np.testing.assert_array_equal(
+        np.frombuffer(raw), client.infer("risk", [given(ROWS[:1])]).as_numpy("probabilities").ravel()
+    )
+
+
+def test_callers_without_a_key_are_not_answered(artifact, tmp_path):
+    key, entry = new_key("ward-7")
+    (tmp_path / "keys.yaml").write_text(entry)
+    port = free_port()
+    with (
+        server(f"risk={artifact}", "--grpc-port", port, "--keys", tmp_path / "keys.yaml"),
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+    ):
+        with pytest.raises(triton.InferenceServerException) as found:
+            client.infer("risk", [given()])
+        assert "UNAUTHENTICATED" in found.value.status()
+        assert (
+            client.infer("risk", [given()], headers={"authorization": f"Bearer {key}"}).as_numpy("decision").size == 5
+        )
