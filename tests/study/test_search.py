@@ -37,7 +37,7 @@ class World:
     def run(self):
         proposals = []
         while (proposal := self.search.next(self.trials)) is not None:
-            again = Search(self.search.space, lambda t: 1.0).next(list(self.trials))
+            again = Search(self.search.space, self.search.promise).next(list(self.trials))
             assert again == proposal, "the same trials, the same proposal"
             proposals.append(proposal.recipe)
             self.trials.append(self.trial(proposal.recipe))
@@ -61,6 +61,21 @@ def test_the_largest_share_that_holds_is_found(make_trial, floats, integers):
     trained = {ratio_of(r) for r in proposals if r.trains and not r.seed}
     assert len(trained) <= 3, "bisection of seven shares"
     assert all(ratio_of(r) <= floats for r in proposals if r.target == INT8), "INT8 follows a stage that held"
+
+
+def test_labels_weigh_more_where_following_the_original_is_not_enough(make_trial):
+    world = World(make_trial, floats=0.5, integers=0.5)
+
+    def promise(trial):
+        weights = [settings.get("alpha") for step in trial.recipe_data["techniques"] for settings in step.values()]
+        return 0.1 if 0.9 in weights else 1.0
+
+    world.search.promise = promise
+    proposals = world.run()
+    taught = [r for r in proposals if r.target == FLOAT and ratio_of(r) == 0.5 and r.trains and not r.seed]
+    assert [r.techniques[1].alpha for r in taught] == [0.9, 0.5]
+    assert all(r.techniques[1].alpha == 0.5 for r in proposals if r.target == INT8)
+    assert max(ratio_of(r) for r in proposals if r.target == INT8) == 0.5
 
 
 def test_training_for_int8_is_tried_where_rounding_alone_harms(make_trial):

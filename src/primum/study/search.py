@@ -24,6 +24,9 @@ RATIOS = (0.1, 0.2, 0.3, 0.5, 0.65, 0.75, 0.85)
 """Shares of channels of each layer, from conservative to aggressive."""
 SEEDS = (1, 2)
 """Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
+_HALF = 0.5
+"""Weight of the teacher where following it closely was not enough: what it gets wrong, labels teach better."""
+_TAUGHT = ("taught by the original", "taught by the original and the labels alike")
 _WORTH = 1.05
 """The next share must have promised this much more merit, or it is the end of the search."""
 
@@ -129,21 +132,35 @@ class Search:
         self, known: Mapping[str, Trial], ratio: float, lossless: Target, fast: Target | None
     ) -> Proposal | bool:
         """The stage of `ratio` that is to be tried next, or whether the last one may be delivered."""
-        floats = Recipe(lossless, self._recovered(ratio))
-        if floats.key not in known:
-            return Proposal(floats, f"{ratio:.0%} of channels removed, then taught by the original")
-        if not self._good(known[floats.key]):
+        taught = self._taught(known, ratio, lossless)
+        if isinstance(taught, Proposal):
+            return taught
+        if taught is None:
             self._skip(f"INT8 after {ratio:.0%} of channels removed", "the stage before it was not good enough")
             return False
         if fast is None:
             return True
         for extra, why in (((), "the recovered network in INT8"), (self._aware(), "INT8 learned in training")):
-            recipe = Recipe(fast, (*floats.techniques, *extra))
+            recipe = Recipe(fast, (*taught, *extra))
             if recipe.key not in known:
                 return Proposal(recipe, f"{ratio:.0%} of channels removed: {why}")
             if self._good(known[recipe.key]):
                 return True
         return False
+
+    def _taught(
+        self, known: Mapping[str, Trial], ratio: float, lossless: Target
+    ) -> Proposal | tuple[TechniqueConfig, ...] | None:
+        """The training of `ratio` to be tried next, the one that is good enough, or None where none is."""
+        for techniques, why in zip(self._trainings(ratio), _TAUGHT):
+            recipe = Recipe(lossless, techniques)
+            if recipe.key not in known:
+                return Proposal(recipe, f"{ratio:.0%} of channels removed, then {why}")
+            if self._good(known[recipe.key]):
+                return techniques
+            if not known[recipe.key].ok or known[recipe.key].outcome is Outcome.INFERIOR:
+                return None
+        return None
 
     def _repeat(self, trials: Sequence[Trial]) -> Proposal | None:
         """The best trained candidate that may be delivered, with other seeds."""
@@ -158,8 +175,12 @@ class Search:
                 return Proposal(again, "the same training with another seed: reported, not delivered")
         return None
 
-    def _recovered(self, ratio: float) -> tuple[TechniqueConfig, ...]:
-        return (make("prune_channels", {"ratio": ratio}), make("distill", {"max_minutes": self.space.minutes}))
+    def _trainings(self, ratio: float) -> tuple[tuple[TechniqueConfig, ...], ...]:
+        """Ways to recover from pruning, as _TAUGHT tells them."""
+        prune, minutes = make("prune_channels", {"ratio": ratio}), self.space.minutes
+        return tuple(
+            (prune, make("distill", {"max_minutes": minutes, **settings})) for settings in ({}, {"alpha": _HALF})
+        )
 
     def _aware(self) -> tuple[TechniqueConfig, ...]:
         return (make("qat", {"max_minutes": self.space.minutes / 2}),)
@@ -170,8 +191,12 @@ class Search:
         return self.promise(trial) >= LIKELY
 
     def _better(self, known: Mapping[str, Trial], less: float, more: float, target: Target) -> bool:
-        tried = [known[k] for r in (less, more) if (k := Recipe(target, self._recovered(r)).key) in known]
-        merits = [self.space.objective.merit(t) for t in tried]
+        merits = []
+        for ratio in (less, more):
+            keys = (Recipe(target, techniques).key for techniques in self._trainings(ratio))
+            tried = [known[key] for key in keys if key in known]
+            if tried:
+                merits.append(max(self.space.objective.merit(t) for t in tried))
         return len(merits) < 2 or merits[1] > merits[0] * _WORTH
 
     def _skip(self, what: str, why: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from primum.serving.access import Caller, Scope
 from primum.serving.dataplane import DataPlane, NotFound
+from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
@@ -73,6 +74,9 @@ class App:
             self._admit(scope, Scope.METRICS)
             text = self.plane.repository.metrics()
             return Response(HTTPStatus.OK, [(b"content-type", b"text/plain; version=0.0.4")], text)
+        if parts == ["openapi.json"]:
+            _only(method, "GET")
+            return _json(document(self.plane.repository.names, not self.plane.access.open), True)
         if parts[0] != "v2":
             raise NotFound("no such path; the protocol begins at /v2")
         _only(method, "GET")

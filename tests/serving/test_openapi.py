@@ -1,0 +1,31 @@
+"""The description of the paths: valid, and what the server does is what it says."""
+
+import pytest
+from served import call
+
+from primum.serving.http.openapi import document
+
+
+def test_the_server_gives_its_description(port):
+    status, _, found = call(port, "GET", "/openapi.json")
+    assert status == 200 and found == document(("risk",), authenticated=False)
+    assert found["paths"]["/v2/models/{model}/infer"]["post"]["responses"]["503"]
+
+
+def test_no_request_made_from_it_is_answered_by_a_failure_of_the_server(port):
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == 10
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def every_answer_is_described(data):
+        operation = data.draw(st.sampled_from(operations))
+        case = data.draw(operation.as_strategy())
+        case.call_and_validate(base_url=f"http://127.0.0.1:{port}")
+
+    every_answer_is_described()
