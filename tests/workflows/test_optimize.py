@@ -141,14 +141,14 @@ def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):
 
 def test_recipes_come_from_a_file(workshop, tmp_path):
     recipes = tmp_path / "recipes.yaml"
-    plain = Recipe(Target(runtime="onnxruntime"), (make("round_weights", {"bits": 16}),))
+    plain = Recipe(Target(runtime="onnxruntime"), (make("round_weights", {"bits": 8}),))
     recipes.write_text(write_recipes((plain,)))
     done = primum_optimize(
         workshop.many, workshop.weights, tmp_path / "out", "--recipes", recipes, "--level", "minimal",
         "--target", "onnxruntime", "--json",
     )  # fmt: skip
     ran = [t["recipe"] for t in json.loads(done.stdout)["trials"]]
-    assert "round_weights(bits=16) -> onnxruntime[fp32, threads=1]" in ran, "with the threads that all candidates get"
+    assert "round_weights(bits=8) -> onnxruntime[fp32, threads=1]" in ran, "with the threads that all candidates get"
 
 
 def optimize_arguments(manifest: Path, weights: Path, out: Path) -> list[object]:
