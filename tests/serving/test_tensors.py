@@ -34,6 +34,15 @@ def test_json_data_nested_or_flat_are_the_same_tensor(array, flat):
     np.testing.assert_array_equal(found, array)
 
 
+def test_large_and_small_integers_stay_exact_beside_one_another():
+    data = [0, 2**63, 2**64 - 1]
+    assert from_json("x", "UINT64", (3,), data).tolist() == data
+    assert from_json("x", "UINT64", (1, 3), [data]).tolist() == [data]
+    for odd in ([0.5, 2**63], [-1, 2**63], [0, 2**64]):
+        with pytest.raises(InputError):
+            from_json("x", "UINT64", (2,), odd)
+
+
 def test_bytes_are_little_endian_and_row_major():
     assert to_bytes(np.array([[1, 2], [3, 4]], ">i2").T) == b"\x01\x00\x03\x00\x02\x00\x04\x00"
     assert to_bytes(np.array([True, False])) == b"\x01\x00"

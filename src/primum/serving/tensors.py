@@ -57,6 +57,8 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Sequence[A
         array = np.asarray(data)
     except ValueError as error:
         raise InputError(f"input {name!r}: data is ragged") from error
+    if dtype == np.uint64 and array.dtype.kind == "f":
+        array = _whole(data, array)
     _check_kind(name, datatype, dtype, array)
     if array.size != prod(shape):
         raise InputError(f"input {name!r}: {array.size} values do not fill shape {list(shape)}")
@@ -82,6 +84,13 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 def datatype_of(array: NDArray[Any]) -> str:
     """The protocol's name of an array's dtype."""
     return next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
+
+
+def _whole(data: Sequence[Any], array: NDArray[Any]) -> NDArray[Any]:
+    """Integers of which some need 64 bits without a sign: numpy makes floats of them beside smaller ones."""
+    exact = np.asarray(data, dtype=object)
+    fits = all(type(value) is int and 0 <= value < 2**64 for value in exact.ravel())
+    return exact.astype(np.uint64) if fits else array
 
 
 def _check_kind(name: str, datatype: str, dtype: np.dtype[Any], array: NDArray[Any]) -> None:
