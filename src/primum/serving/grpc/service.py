@@ -149,7 +149,9 @@ def _contents(one: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     dtype = dtype_of(one.name, one.datatype)
     if one.datatype not in _CONTENTS:
         raise InputError(f"input {one.name!r}: {one.datatype} goes as raw_input_contents")
-    array = np.asarray(getattr(one.contents, _CONTENTS[one.datatype]))
+    # Of large integers beside small ones numpy would make floats.
+    wide = np.uint64 if one.datatype == "UINT64" else None
+    array = np.asarray(getattr(one.contents, _CONTENTS[one.datatype]), dtype=wide)
     if array.size != prod(shape):
         raise InputError(f"input {one.name!r}: {array.size} values do not fill shape {list(shape)}")
     if dtype.kind in "iu" and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
