@@ -25,7 +25,7 @@ from primum.study.hypervolume import hypervolume
 from primum.study.leases import Leases
 from primum.study.merits import Bounds, Merits
 from primum.study.planner import Proposal
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.space import Choice, Space
 from primum.study.trial import Status, Trial
 
@@ -143,7 +143,7 @@ class Explorer:
     def _values(self, trial: Trial) -> dict[str, Any] | None:
         if trial.status is Status.SKIPPED or trial.guard is not None:
             return None
-        return self.space.values_of(Recipe.from_dict(trial.recipe_data))
+        return self.space.values_of(recipe_of(trial))
 
     def _add(self, trial: Trial, values: dict[str, Any]) -> None:
         import optuna

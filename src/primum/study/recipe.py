@@ -15,6 +15,7 @@ from primum.config import explain
 from primum.errors import InputError
 from primum.hardware.machine import Machine
 from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
+from primum.study.trial import Trial
 from primum.techniques.registry import TechniqueConfig, in_order, make, name_of, obstacle, own_code, technique_of
 
 
@@ -91,6 +92,11 @@ class Recipe:
         techniques = tuple(make(name, settings) for t in listed for name, settings in t.items())
         in_order(techniques)
         return cls(target, techniques, seed)
+
+
+def recipe_of(trial: Trial) -> Recipe:
+    """The recipe that a trial's record holds."""
+    return Recipe.from_dict(trial.recipe_data)
 
 
 def read_recipes(path: Path) -> tuple[Recipe, ...]:

@@ -23,7 +23,7 @@ from primum.study.judging import Judging
 from primum.study.leases import Leases
 from primum.study.original import Original
 from primum.study.planner import Proposal
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.stages import TrainingFiles, Workshop
 from primum.study.store import Store
 from primum.study.trial import Parity, Status, Trial
@@ -313,7 +313,7 @@ class Runner:
 
 
 def _exact(trial: Trial) -> bool:
-    return trial.guard is None and Recipe.from_dict(trial.recipe_data).exact
+    return trial.guard is None and recipe_of(trial).exact
 
 
 def _parity(raw: NDArray[np.float32], reference: NDArray[np.float32], tolerance: float) -> Parity:

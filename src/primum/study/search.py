@@ -14,7 +14,7 @@ from primum.config import MEDICAL_PRUNE_RATIO, OptimizationConfig, OptimizationL
 from primum.runtimes.base import Target
 from primum.study.objective import Objective, objective_of
 from primum.study.planner import LeftOut, Proposal
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Trial
 from primum.techniques.registry import TechniqueConfig, make, technique_of
@@ -164,11 +164,11 @@ class Search:
 
     def _repeat(self, trials: Sequence[Trial]) -> Proposal | None:
         """The best trained candidate that may be delivered, with other seeds."""
-        trained = [t for t in trials if t.ok and _recipe(t).trains and not _recipe(t).seed and self._good(t)]
+        trained = [t for t in trials if t.ok and recipe_of(t).trains and not recipe_of(t).seed and self._good(t)]
         if not trained:
             return None
         known = {t.key for t in trials}
-        best = _recipe(self.space.objective.best(trained) or trained[0])
+        best = recipe_of(self.space.objective.best(trained) or trained[0])
         for seed in SEEDS:
             again = Recipe(best.target, best.techniques, seed)
             if again.key not in known:
@@ -207,19 +207,15 @@ class Search:
 
 def _targets(trials: Sequence[Trial], objective: Objective) -> tuple[Target | None, Target | None]:
     """The best lossless target and the best INT8 one that build from an ONNX export."""
-    plain = [t for t in trials if t.ok and t.self_contained and not _recipe(t).techniques]
-    graphs = [t for t in plain if _recipe(t).target.runtime in ("onnxruntime", "openvino")]
+    plain = [t for t in trials if t.ok and t.self_contained and not recipe_of(t).techniques]
+    graphs = [t for t in plain if recipe_of(t).target.runtime in ("onnxruntime", "openvino")]
     lossless = best_lossless(graphs, objective)
-    integer = [t for t in graphs if _recipe(t).target.precision == "int8"]
+    integer = [t for t in graphs if recipe_of(t).target.precision == "int8"]
     fast = objective.best(integer)
-    return (_recipe(lossless).target if lossless else None), (_recipe(fast).target if fast else None)
-
-
-def _recipe(trial: Trial) -> Recipe:
-    return Recipe.from_dict(trial.recipe_data)
+    return (recipe_of(lossless).target if lossless else None), (recipe_of(fast).target if fast else None)
 
 
 def repeats(trial: Trial) -> bool:
     """Whether the trial only repeats a training with another seed."""
-    recipe = _recipe(trial)
+    recipe = recipe_of(trial)
     return bool(recipe.seed) and any(technique_of(t).trains for t in recipe.techniques)

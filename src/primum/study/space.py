@@ -9,7 +9,7 @@ from typing import Any
 from primum.errors import InputError
 from primum.runtimes.base import RANGES, Target
 from primum.study.planner import LeftOut
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.trial import Trial
 from primum.techniques.registry import TechniqueConfig, make
 
@@ -169,7 +169,7 @@ def space_of(
     trials: Sequence[Trial], threads: int | None, trains: bool, most: float, minutes: float
 ) -> Space | LeftOut:
     """The space that these trials leave open: graph runtimes in which the original ran, and INT8 where it did."""
-    plain = [(t, _recipe(t).target) for t in trials if t.ok and t.self_contained and not _recipe(t).techniques]
+    plain = [(t, recipe_of(t).target) for t in trials if t.ok and t.self_contained and not recipe_of(t).techniques]
     graph = [(t, target) for t, target in plain if target.runtime in RANGES]
     runtimes = tuple(sorted({target.runtime for t, target in graph if t.lossless}))
     integers = tuple(sorted({target.runtime for _, target in graph if target.precision == "int8"} & {*runtimes}))
@@ -193,10 +193,6 @@ class _NotHereError(Exception):
 
 def _rounded(value: float) -> float:
     return round(float(value), 2)
-
-
-def _recipe(trial: Trial) -> Recipe:
-    return Recipe.from_dict(trial.recipe_data)
 
 
 def _described(recipe: Recipe, minutes: float) -> dict[str, Value | None]:

@@ -8,7 +8,7 @@ from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.runtimes.base import Target
 from primum.study.planner import Proposal
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.trial import Trial
 from primum.validation.verdict import Outcome
 
@@ -43,4 +43,4 @@ def _fixed(target: Target) -> Target:
 
 
 def _target(trial: Trial) -> Target:
-    return Recipe.from_dict(trial.recipe_data).target
+    return recipe_of(trial).target

@@ -15,7 +15,7 @@ from primum.study.mixed import WORST_CASES, Harm, rank_and_revert, worst_cases
 from primum.study.mixing import Mixing
 from primum.study.objective import LATENCY, Objective
 from primum.study.planner import LeftOut, Proposal
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.runner import Runner
 from primum.study.select import best_lossless, gains
 from primum.study.trial import Status, Trial
@@ -131,4 +131,4 @@ def _changes(trial: Trial) -> bool:
 
 
 def _target(trial: Trial) -> Target:
-    return Recipe.from_dict(trial.recipe_data).target
+    return recipe_of(trial).target
