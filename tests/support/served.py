@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from primum.artifact.manifest import Manifest, write_manifest
+from primum.artifact.manifest import Guard, Manifest, write_manifest
 from primum.data.preprocessing import Preprocessing
 from primum.models.signature import Signature
 from primum.runtimes.base import BuildSource, Target, get_runtime
@@ -27,18 +27,47 @@ def risk_model() -> nn.Module:
     return nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 1)).eval()
 
 
-def build_artifact(folder: Path, module: nn.Module | None = None, shape: tuple[int, ...] = (FEATURES,)) -> Path:
-    """An ONNX Runtime FP32 artifact."""
-    (folder / "model").mkdir(parents=True)
-    module = module or risk_model()
-    export_onnx(module, shape, folder.parent / "net.onnx")
+def coarse_model() -> nn.Module:
+    """The risk model with its weights rounded: it decides some cases otherwise."""
+    module = risk_model()
+    for weight in module.parameters():
+        weight.data = torch.round(weight.data * 8) / 8
+    return module
+
+
+def build_artifact(
+    folder: Path,
+    module: nn.Module | None = None,
+    shape: tuple[int, ...] = (FEATURES,),
+    *,
+    reference: nn.Module | None = None,
+    band: float = 0.05,
+    parent_hash: str = "",
+    **changes: object,
+) -> Path:
+    """An ONNX Runtime FP32 artifact; guarded by `reference`, where there is one, within `band`."""
     signature = Signature(input_shape=shape, outputs=1, classes=("low", "high"))
     target = Target(runtime="onnxruntime", threads=1)
-    get_runtime("onnxruntime").build(
-        BuildSource(signature, module, folder.parent / "net.onnx", torch.zeros(4, *shape).numpy()),
-        target,
-        folder / "model",
-    )
+    given = {"model": module or risk_model()} | ({} if reference is None else {"reference": reference})
+    for part, network in given.items():
+        (folder / part).mkdir(parents=True)
+        source = folder.parent / f"{folder.name}-{part}.onnx"
+        export_onnx(network, shape, source)
+        get_runtime("onnxruntime").build(
+            BuildSource(signature, network, source, torch.zeros(4, *shape).numpy()), target, folder / part
+        )
+    guard = None
+    if reference is not None:
+        guard = Guard(
+            band=band,
+            epsilon=0.005,
+            delta=None,
+            by_class=False,
+            strict=False,
+            patients=1000,
+            deferred=0.1,
+            reference=target.model_dump(mode="json"),
+        )
     manifest = Manifest(
         primum_version="0",
         created="now",
@@ -49,8 +78,10 @@ def build_artifact(folder: Path, module: nn.Module | None = None, shape: tuple[i
         precision_proven="fp32",
         provider="CPU",
         recipe=str(target),
-        parent_hash="",
+        parent_hash=parent_hash,
         preprocessing=Preprocessing(),
+        guard=guard,
+        **changes,
     )
     write_manifest(folder, manifest)
     return folder

@@ -13,7 +13,7 @@ from typing import Any
 from primum.batching.answer import deadline, exception_of
 from primum.batching.core import Batcher
 from primum.batching.latency import LatencyTables
-from primum.batching.model_call import ArrayCall, ListCall, Prepared, Validate, invalid
+from primum.batching.model_call import ModelCall, Prepared, Validate, invalid
 from primum.batching.outcome import Reason
 from primum.batching.priority import Priority
 from primum.batching.profiling import MemoryProbe, profile
@@ -36,7 +36,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        call: ListCall | ArrayCall,
+        call: ModelCall,
         config: BatchConfig,
         *,
         validate: Validate | None = None,

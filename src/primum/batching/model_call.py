@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,33 @@ class Prepared(NamedTuple):
     bucket: Hashable
     cost: int
     """Rows."""
+
+
+@runtime_checkable
+class ModelCall(Protocol):
+    """What a driver of the batcher asks of whoever calls the model."""
+
+    is_async: bool
+    """`call` is a coroutine function."""
+
+    @property
+    def call(self) -> Callable[[Any], Any]:
+        """The model, for what `gather` gives."""
+
+    def prepare(self, value: Any) -> Prepared:
+        """One input; InputError where it is none."""
+
+    def split(self, values: Any, rows: int) -> list[Prepared]:
+        """Many inputs, in order, in pieces of at most `rows` rows."""
+
+    def gather(self, items: Sequence[Item]) -> Any:
+        """The inputs of a batch, in order."""
+
+    def share(self, items: Sequence[Item], outputs: Any) -> Sequence[Any]:
+        """Each item's output; OutputCountError where they are not as many as the inputs."""
+
+    def join(self, outputs: Sequence[Any]) -> Any:
+        """Outputs of the pieces of many, in order, as one."""
 
 
 class ListCall:
@@ -105,12 +132,15 @@ class _Piece(NamedTuple):
     """A single case: its answer is a row, not an array of rows."""
 
 
-def call_of(model: Any, stacked: bool = False) -> ListCall | ArrayCall:
-    """How to call `model`: `predict_tensor` with an array, `predict_batch` or itself with a list.
+def call_of(model: Any, stacked: bool = False) -> ModelCall:
+    """How to call `model`: by itself if it is a ModelCall, `predict_tensor` with an array, else `predict_batch` or
+    itself with a list.
 
     `stacked`: itself (or `predict_batch`) with an array (N, *shape) instead of a list. Raises InputError for an object
     that has none of these.
     """
+    if isinstance(model, ModelCall):
+        return model
     whole = getattr(model, "predict_tensor", None)
     if callable(whole):
         return ArrayCall(whole, getattr(model, "checked", None))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
-from primum.batching.model_call import ArrayCall, ListCall, Prepared
+from primum.batching.model_call import ModelCall, Prepared
 from primum.batching.policy import BucketPlan
 from primum.batching.recovery import ran_out_of_memory
 from primum.batching.request import Item
@@ -27,7 +27,7 @@ def sizes_up_to(most: int) -> Iterator[int]:
 
 
 def profile(
-    call: ListCall | ArrayCall,
+    call: ModelCall,
     plan: BucketPlan,
     one: Prepared,
     most: int,
@@ -41,7 +41,7 @@ def profile(
     """
     measured = []
     for size in sizes_up_to(most):
-        items = [Item(k, one.payload) for k in range(size)]
+        items = [Item(k, one.payload, bucket=one.bucket) for k in range(size)]
         try:
             times = _time(call, items, calls)
         except Exception as error:
@@ -57,7 +57,7 @@ def profile(
     return tuple(measured)
 
 
-def _time(call: ListCall | ArrayCall, items: Sequence[Item], calls: int) -> list[float]:
+def _time(call: ModelCall, items: Sequence[Item], calls: int) -> list[float]:
     times = []
     for _ in range(calls + 1):
         start = perf_counter()

@@ -12,7 +12,7 @@ from typing import Any
 
 from primum.batching.answer import deadline, exception_of
 from primum.batching.core import Batcher
-from primum.batching.model_call import ArrayCall, ListCall, Prepared
+from primum.batching.model_call import ModelCall, Prepared
 from primum.batching.outcome import OutcomeKind, Reason
 from primum.batching.priority import Priority
 from primum.batching.profiling import MemoryProbe
@@ -38,7 +38,7 @@ class ThreadDispatcher:
 
     def __init__(
         self,
-        call: ListCall | ArrayCall,
+        call: ModelCall,
         config: BatchConfig,
         told: Callable[[Item], None],
         memory_probe: MemoryProbe | None = None,

@@ -66,6 +66,8 @@ def run(
     )
 
 
-def _named(given: str) -> tuple[str, Path]:
-    name, found, folder = given.partition("=")
-    return (name, Path(folder)) if found else ("model", Path(given))
+def _named(given: str) -> tuple[str, tuple[Path, ...]]:
+    name, found, folders = given.partition("=")
+    if not found:
+        name, folders = "model", given
+    return name, tuple(Path(folder) for folder in folders.split(","))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from primum.artifact.guard import GuardedPredictor, GuardedSession, guarded
 from primum.artifact.manifest import Manifest, read_manifest
 from primum.artifact.predictor import Predictor, Session
-from primum.errors import InputError
+from primum.errors import InputError, IntegrityError
 from primum.runtimes.base import Target, get_runtime
 
 if TYPE_CHECKING:
@@ -32,10 +32,22 @@ def load(path: str | Path, factory: Callable[[], torch.nn.Module] | None = None)
 
 def open_session(folder: Path, manifest: Manifest, factory: Callable[[], torch.nn.Module] | None = None) -> Session:
     """The session of an artifact whose manifest is already read and checked; of a guarded one, both models."""
-    fast = _open(folder / MODEL, manifest.target, factory)
+    fast = open_network(folder, manifest, False, factory)
+    return fast if manifest.guard is None else guarded(manifest, fast, open_network(folder, manifest, True, factory))
+
+
+def open_network(
+    folder: Path, manifest: Manifest, reference: bool = False, factory: Callable[[], torch.nn.Module] | None = None
+) -> Session:
+    """One network of an artifact whose manifest is already read and checked.
+
+    `reference`: the original of a guarded one, in place of its fast network; IntegrityError where it has none.
+    """
+    if not reference:
+        return _open(folder / MODEL, manifest.target, factory)
     if manifest.guard is None:
-        return fast
-    return guarded(manifest, fast, _open(folder / REFERENCE, manifest.guard.reference, factory))
+        raise IntegrityError(f"{folder}: the artifact is not guarded: it holds no reference")
+    return _open(folder / REFERENCE, manifest.guard.reference, factory)
 
 
 def _open(folder: Path, data: dict[str, Any], factory: Callable[[], torch.nn.Module] | None) -> Session:

@@ -6,16 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Any
-
-from numpy.typing import NDArray
 
 from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
 from primum.serving.audit import AuditLog, Event
 from primum.serving.model import ServedModel
-from primum.serving.protocol import Request, finite
+from primum.serving.protocol import Request
 from primum.serving.repository import Repository
+from primum.serving.rung import Rung
 
 _WRITE_S = 0.1
 """Between writes of the audit log: what a power cut may take."""
@@ -62,8 +60,8 @@ class DataPlane:
         model = self.repository.get(name)
         if model is None:
             raise NotFound(f"no model of that name; there are: {', '.join(self.repository.names)}")
-        if version and version != model.version:
-            raise NotFound(f"model {model.name!r} is here in version {model.version}")
+        if version and version != model.rung.version:
+            raise NotFound(f"model {model.name!r} is here in version {model.rung.version}")
         return model
 
     def check_log(self) -> None:
@@ -71,17 +69,12 @@ class DataPlane:
         if self.audit is not None and self.audit.failing:
             raise Unavailable("the audit log cannot be written, so nothing is answered")
 
-    async def infer(self, model: ServedModel, request: Request) -> dict[str, NDArray[Any]]:
-        """Named outputs. Raises as ServedModel.infer, and PrimumError where an answer is not finite."""
-        outputs = await model.infer(request.inputs, request.priority, request.timeout_s)
-        if not all(finite(array) for array in outputs.values()):
-            raise PrimumError("the model gave no finite answer")
-        return outputs
-
-    def take_down(self, who: str, model: ServedModel | None, request: Request | None, status: int) -> None:
-        """Note in the log how a request ended."""
+    def take_down(
+        self, who: str, model: ServedModel | None, rung: Rung | None, request: Request | None, status: int
+    ) -> None:
+        """Note in the log how a request ended; `rung`: the artifact that answered it."""
         if self.audit is not None:
-            known = ("", "") if model is None else (model.name, model.digest)
+            known = ("" if model is None else model.name, "" if rung is None else rung.digest)
             told = ("", 0) if request is None else (request.id or "", request.cases)
             self.audit.add(Event(time.time(), who, "infer", *known, *told, status))
 

@@ -1,23 +1,23 @@
-"""A served model: an artifact under a name, its tensors by the protocol, its requests through the batcher."""
+"""A served model: artifacts under a name, its tensors by the protocol, its requests through one batcher."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.artifact.manifest import artifact_digest
-from primum.artifact.predictor import Predictor
 from primum.batching import DynamicBatcher
 from primum.batching.stats import BatcherStats
 from primum.config import BatchConfig
-from primum.errors import InputError
-from primum.runtimes.load import load
+from primum.errors import InputError, PrimumError
+from primum.serving.program import Asked, Executor, InProcess, Program, ProgramCall
+from primum.serving.rung import Rung, check_ladder, open_rung
 from primum.serving.tensors import datatype_of
-from primum.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -26,42 +26,96 @@ INPUT = "input"
 _FLOAT = np.dtype("<f4")
 
 
+class Answered(NamedTuple):
+    """Named outputs, and the artifact that gave them."""
+
+    outputs: dict[str, NDArray[Any]]
+    rung: Rung
+
+
+class Line:
+    """The rungs that answer together, from the one preferred to the fastest, until others take their place."""
+
+    def __init__(self, rungs: Sequence[Rung]) -> None:
+        self.rungs, self.place = tuple(rungs), 0
+        self.users = 0
+        """Requests that are being answered by these rungs."""
+
+    @property
+    def rung(self) -> Rung:
+        """The one that answers now."""
+        return self.rungs[self.place]
+
+
 class ServedModel:
-    """Answers requests for one artifact; belongs to one event loop."""
+    """Answers requests for one model; belongs to one event loop."""
 
     def __init__(
-        self, name: str, folder: Path, config: BatchConfig, factory: Callable[[], torch.nn.Module] | None = None
+        self,
+        name: str,
+        folders: Sequence[Path],
+        config: BatchConfig,
+        executor: Executor | None = None,
+        factory: Callable[[], torch.nn.Module] | None = None,
     ) -> None:
-        """Verify and load the artifact; raises as `primum.load`."""
-        self.name, self.predictor = name, load(folder, factory)
-        self.digest = artifact_digest(folder)
-        """SHA-256 of the manifest, and through it of every file."""
-        self.version = self.digest[:12]
-        self._answers = _Answers(self.predictor)
-        self.batcher = DynamicBatcher(self._answers, config=config, name=name)
+        """`folders`: artifacts, the preferred first, each after it faster. Verifies and loads them; raises as
+        `primum.load`, and InputError where they are not all proven forms of one model.
+        """
+        self.name, self._folders, self._factory = name, tuple(folders), factory
+        self._executor = executor or InProcess()
+        self._line = self._open()
+        self._retired: list[Line] = []
+        self.batcher = DynamicBatcher(ProgramCall(self._executor), config=config, name=name)
+
+    @property
+    def rung(self) -> Rung:
+        """The artifact that answers now."""
+        return self._line.rung
 
     async def start(self) -> None:
         """Measure the model by synthetic cases, so that no patient's request teaches it how long it takes."""
         await self.batcher.start()
-        shape = self.predictor.manifest.signature.input_shape
-        await self.batcher.warm_up(np.zeros(shape, _FLOAT))
+        await self._warm(self._line)
 
     async def stop(self) -> None:
         """Answer what is here, refuse what comes, release the model."""
         await self.batcher.stop()
-        self.predictor.close()
+        self._executor.stop()
 
-    async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], priority: int, timeout_s: float | None
-    ) -> dict[str, NDArray[Any]]:
-        """Named outputs for named inputs. Raises InputError for inputs that the model does not take, else as
-        DynamicBatcher.
+    async def reload(self) -> bool:
+        """Read the artifacts anew; False where they are those that answer. Requests go on: those that came before are
+        answered by the artifacts that they came to. Raises as the constructor, and then nothing changed.
         """
-        rows = self._rows(inputs)
-        if len(rows) == 1:
-            answer = await self.batcher.predict(rows[0], priority=priority, timeout_s=timeout_s)
-            return self._answers.named(answer[None])
-        return self._answers.named(await self.batcher.predict_many(rows, priority=priority, timeout_s=timeout_s))
+        line = await asyncio.to_thread(self._open)
+        if [rung.digest for rung in line.rungs] == [rung.digest for rung in self._line.rungs]:
+            self._close(line)
+            return False
+        await self._warm(line)
+        self._line, old = line, self._line
+        self._retired.append(old)
+        self._release(old)
+        return True
+
+    async def infer(self, inputs: Mapping[str, NDArray[Any]], priority: int, timeout_s: float | None) -> Answered:
+        """Named outputs for named inputs. Raises InputError for inputs that the model does not take, PrimumError
+        where the model gives no finite answer, else as DynamicBatcher.
+        """
+        line = self._line
+        rung = line.rung
+        rows = self._rows(inputs, rung)
+        line.users += 1
+        try:
+            if rung.reference is None:
+                answers = await self._ask(rung.program, rows, priority, timeout_s)
+            else:
+                answers = await self._guarded(rung, rung.reference, rows, priority, timeout_s)
+        finally:
+            line.users -= 1
+            if line is not self._line:
+                self._release(line)
+        if np.isnan(answers[:, 0]).any():
+            raise PrimumError("the model gave no finite answer")
+        return Answered(rung.answers.named(answers), rung)
 
     def stats(self) -> BatcherStats:
         """What happened so far."""
@@ -69,11 +123,12 @@ class ServedModel:
 
     def metadata(self) -> dict[str, Any]:
         """Name, versions, platform and tensors, as the protocol lists them; the rest under properties."""
-        manifest = self.predictor.manifest
-        outputs = self._answers.named(np.zeros((1, self._answers.width)))
+        rung = self.rung
+        manifest = rung.manifest
+        outputs = rung.answers.named(np.zeros((1, rung.answers.width)))
         return {
             "name": self.name,
-            "versions": [self.version],
+            "versions": [rung.version],
             "platform": f"primum_{manifest.target['runtime']}",
             "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *manifest.signature.input_shape]}],
             "outputs": [
@@ -85,62 +140,74 @@ class ServedModel:
                 "classes": ", ".join(manifest.signature.classes),
                 "recipe": manifest.recipe,
                 "verdict": manifest.verdict,
-                "sha256": self.digest,
+                "sha256": rung.digest,
             },
         }
 
-    def _rows(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    async def _ask(
+        self, program: Program, rows: NDArray[np.float32], priority: int, timeout_s: float | None
+    ) -> NDArray[np.float64]:
+        asked = Asked(program, rows)
+        if len(rows) == 1:
+            answer: NDArray[np.float64] = await self.batcher.predict(asked, priority=priority, timeout_s=timeout_s)
+            return answer
+        answers: NDArray[np.float64] = await self.batcher.predict_many(asked, priority=priority, timeout_s=timeout_s)
+        return answers
+
+    async def _guarded(
+        self, rung: Rung, reference: Program, rows: NDArray[np.float32], priority: int, timeout_s: float | None
+    ) -> NDArray[np.float64]:
+        """The fast network's answers, with the original's in place of those that are too narrow; one deadline."""
+        default = self.batcher.config.request_timeout_ms
+        timeout_s = default / 1e3 if timeout_s is None and default is not None else timeout_s
+        start = monotonic()
+        answers = await self._ask(rung.program, rows, priority, timeout_s)
+        deferred = rung.answers.deferred(answers)
+        if not deferred.any():
+            return answers
+        left = None if timeout_s is None else timeout_s - (monotonic() - start)
+        given = await self._ask(reference, rows[deferred], priority, left)
+        # A copy: the rows of a whole batch lie in one array.
+        answers = answers.copy()
+        answers[deferred, :-1] = given[:, :-1]
+        return answers
+
+    def _rows(self, inputs: Mapping[str, NDArray[Any]], rung: Rung) -> NDArray[np.float32]:
         rows = inputs.get(INPUT)
         if rows is None or len(inputs) != 1:
             given = ", ".join(map(repr, inputs)) or "none"
             raise InputError(f"model {self.name!r} takes one input, {INPUT!r}; given: {given}")
         if rows.dtype != _FLOAT:
             raise InputError(f"input {INPUT!r} is FP32, not {datatype_of(rows)}")
-        shape = self.predictor.manifest.signature.input_shape
+        shape = rung.manifest.signature.input_shape
         if rows.shape[1:] != shape:
             raise InputError(f"input {INPUT!r} has shape [-1, {', '.join(map(str, shape))}], not {list(rows.shape)}")
         return rows
 
+    def _open(self) -> Line:
+        rungs: list[Rung] = []
+        try:
+            for folder in self._folders:
+                rungs.append(open_rung(folder, self._executor, self._factory))
+            check_ladder(self.name, [rung.manifest for rung in rungs])
+        except BaseException:
+            self._close(Line(rungs))
+            raise
+        return Line(rungs)
 
-class _Answers:
-    """The artifact as the batcher calls it: each row of its result holds all that a case is answered."""
+    async def _warm(self, line: Line) -> None:
+        for rung in line.rungs:
+            shape = rung.manifest.signature.input_shape
+            for program in rung.programs:
+                await self.batcher.warm_up(Asked(program, np.zeros((1, *shape), np.float32)))
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        signature = predictor.manifest.signature
-        columns = signature.outputs if signature.task is Task.SEGMENTATION else len(signature.classes)
-        self._shape = (columns, *signature.spatial)
-        self._values = signature.task is Task.REGRESSION
-        self._decided = () if self._values else self._decision_shape(signature.task)
-        self._columns = int(np.prod(self._shape))
-        self._guarded = predictor.manifest.guard is not None
-        self.width = self._columns + (0 if self._values else int(np.prod(self._decided))) + self._guarded
+    def _release(self, line: Line) -> None:
+        """Close a line that others replaced, once nobody is being answered by it."""
+        if line in self._retired and not line.users:
+            self._retired.remove(line)
+            self._close(line)
 
-    def _decision_shape(self, task: Task) -> tuple[int, ...]:
-        if task is Task.SEGMENTATION:
-            return self._shape[1:]
-        return self._shape if task is Task.MULTILABEL else ()
-
-    def predict_tensor(self, batch: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, *input_shape) to (N, width): probabilities, decisions, and whether the original answered."""
-        answered = self._predictor.predict_tensor_guarded(batch)
-        count = len(batch)
-        parts: list[NDArray[Any]] = [answered.probabilities.reshape(count, -1)]
-        if not self._values:
-            parts.append(self._predictor.decide(answered.probabilities).reshape(count, -1))
-        if self._guarded:
-            parts.append(answered.deferred.reshape(count, 1))
-        return np.concatenate(parts, axis=1, dtype=np.float64)
-
-    def named(self, rows: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """Outputs by name of (N, width)."""
-        count = len(rows)
-        first = rows[:, : self._columns].reshape(count, *self._shape)
-        if self._values:
-            return {"values": first}
-        named: dict[str, NDArray[Any]] = {"probabilities": first}
-        last = self.width - self._guarded
-        named["decision"] = rows[:, self._columns : last].astype(np.int64).reshape(count, *self._decided)
-        if self._guarded:
-            named["deferred"] = rows[:, -1].astype(np.bool_)
-        return named
+    def _close(self, line: Line) -> None:
+        for rung in line.rungs:
+            for program in rung.programs:
+                self._executor.close(program)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from primum.errors import InputError
@@ -158,8 +157,3 @@ def _flag(parameters: Parameters, name: str, default: bool) -> bool:
     if type(value) is not bool:
         raise InputError(f"parameter {name} is true or false, not {value!r}")
     return value
-
-
-def finite(array: NDArray[Any]) -> bool:
-    """Whether every value is a number: JSON has none for the others, and no answer is not an answer."""
-    return bool(np.isfinite(array).all())

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where and how to serve. `models`: (name, artifact folder)."""
+    """Where and how to serve. `models`: (name, artifact folders, the preferred first)."""
 
-    models: tuple[tuple[str, Path], ...]
+    models: tuple[tuple[str, tuple[Path, ...]], ...]
     host: str = "127.0.0.1"
     port: int = 8000
     grpc_port: int | None = None
@@ -90,7 +90,7 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.repository import Repository
 
     config = options.batching or BatchConfig()
-    models = [ServedModel(name, folder, config.model_copy()) for name, folder in options.models]
+    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None

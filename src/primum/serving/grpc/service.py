@@ -16,6 +16,7 @@ from primum.serving.dataplane import DataPlane, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule
+from primum.serving.rung import Rung
 from primum.serving.tensors import checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
 from primum.version import VERSION
 
@@ -64,17 +65,18 @@ class Service:
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Answers for named tensors."""
         self._plane.check_log()
-        who, model, asked, status = "", None, None, grpc.StatusCode.OK
+        who, model, asked, rung, status = "", None, None, None, grpc.StatusCode.OK
         try:
             who = self._admit(context).name
             model = self._plane.model(request.model_name, request.model_version)
             asked = _asked(request, context.time_remaining())
-            return _answer(model, asked, await self._plane.infer(model, asked))
+            outputs, rung = await model.infer(asked.inputs, asked.priority, asked.timeout_s)
+            return _answer(model, rung, asked, outputs)
         except Exception as error:
             status = status_of(error)
             raise
         finally:
-            self._plane.take_down(who, model, asked, int(status.value[0]))
+            self._plane.take_down(who, model, rung, asked, int(status.value[0]))
 
     def _admit(self, context: Any) -> Any:
         sent = {key: value.encode() for key, value in context.invocation_metadata() if isinstance(value, str)}
@@ -166,8 +168,8 @@ def _plain(parameters: Mapping[str, Any]) -> Parameters:
     }
 
 
-def _answer(model: ServedModel, asked: Request, outputs: Mapping[str, NDArray[Any]]) -> Any:
-    response = message("ModelInferResponse")(model_name=model.name, model_version=model.version, id=asked.id or "")
+def _answer(model: ServedModel, rung: Rung, asked: Request, outputs: Mapping[str, NDArray[Any]]) -> Any:
+    response = message("ModelInferResponse")(model_name=model.name, model_version=rung.version, id=asked.id or "")
     for name in asked.outputs or outputs:
         if name not in outputs:
             raise InputError(f"no output {name!r}; the model gives {', '.join(outputs)}")

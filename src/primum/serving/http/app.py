@@ -114,19 +114,19 @@ class App:
     async def _answer(self, name: list[str], scope: Connection, receive: Receive) -> Response:
         """Infer, and take down who asked and how it ended."""
         self.plane.check_log()
-        who, model, request = "", None, None
+        who, model, request, rung = "", None, None, None
         try:
             who = self._admit(scope, Scope.INFER).name
             model = self._model(name)
             request = await self._request(scope, receive)
-            outputs = await self.plane.infer(model, request)
-            body, head = encode(model.name, model.version, request.id, outputs, request, {})
+            outputs, rung = await model.infer(request.inputs, request.priority, request.timeout_s)
+            body, head = encode(model.name, rung.version, request.id, outputs, request, {})
             extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]
             response = Response(HTTPStatus.OK, extra, body)
         # Taken down like an answer, then answered as it would have been.
         except Exception as error:  # noqa: BLE001
             response = failure(error)
-        self.plane.take_down(who, model, request, int(response.status))
+        self.plane.take_down(who, model, rung, request, int(response.status))
         return response
 
     async def _request(self, scope: Connection, receive: Receive) -> Request:

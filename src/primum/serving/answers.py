@@ -1,0 +1,77 @@
+"""What a served case is answered, as one row of numbers: so that a batch comes back as one array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.artifact.manifest import Manifest
+from primum.task import Task
+from primum.validation.leads import defers
+
+
+class Answers:
+    """Rows of float64: probabilities (or values), decisions, and of a guarded artifact whether the original is asked.
+
+    A case without a finite answer is a row of NaN.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        signature = manifest.signature
+        task = signature.task
+        self._signature, self._rule = signature, manifest.rule
+        self._shape = (len(signature.classes), *signature.spatial)
+        self._columns = int(np.prod(self._shape))
+        self._decided: tuple[int, ...] | None = None
+        if task is Task.SEGMENTATION:
+            self._decided = signature.spatial
+        elif task is not Task.REGRESSION:
+            self._decided = self._shape if task is Task.MULTILABEL else ()
+        decisions = 0 if self._decided is None else int(np.prod(self._decided))
+        self._last = self._columns + decisions
+        self._band = None if manifest.guard is None else manifest.guard.band
+        self.guarded = self._band is not None
+        self.width = self._last + self.guarded
+        self._binary = task is Task.BINARY
+        self._positive = signature.positive
+
+    def rows(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Raw outputs (N, ...) of a network to answers (N, width)."""
+        count = len(raw)
+        given = self._signature.probabilities(raw)
+        rows = np.empty((count, self.width))
+        rows[:, : self._columns] = given if given.ndim == 2 else given.reshape(count, -1)
+        scores = given[:, self._positive] if self._binary else given
+        if self._rule is not None:
+            decided = self._rule.decisions(scores)
+            rows[:, self._columns : self._last] = decided if decided.ndim == 2 else decided[:, None]
+        elif self._decided is not None:
+            rows[:, self._columns : self._last] = given.argmax(axis=1).reshape(count, -1)
+        if self._band is not None and self._rule is not None:
+            rows[:, -1] = defers(self._rule, scores, self._band)
+        finite = np.isfinite(rows[:, : self._columns])
+        if not finite.all():
+            rows[~finite.all(axis=1), : self._last] = np.nan
+        return rows
+
+    def decisions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The columns of decisions (N, D); D is 0 where nothing is decided."""
+        return rows[:, self._columns : self._last]
+
+    def deferred(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(N,) whether the original is asked."""
+        return rows[:, -1] == 1.0 if self.guarded else np.zeros(len(rows), np.bool_)
+
+    def named(self, rows: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """Outputs by name of (N, width)."""
+        count = len(rows)
+        first = rows[:, : self._columns].reshape(count, *self._shape)
+        if self._decided is None:
+            return {"values": first}
+        decided = rows[:, self._columns : self._last].astype(np.int64).reshape(count, *self._decided)
+        named: dict[str, NDArray[Any]] = {"probabilities": first, "decision": decided}
+        if self.guarded:
+            named["deferred"] = rows[:, -1] == 1.0
+        return named
