@@ -31,7 +31,8 @@ class Dispatcher:
     """Drives a batcher in one event loop, the one in which it is first used.
 
     Requests of one tick of the loop are batched together. A call learned to be shorter than the threshold runs in the
-    loop itself, others in a thread for each executor; a coroutine function is awaited.
+    loop itself, and at once where the last tick brought one request alone; others run in a thread for each executor; a
+    coroutine function is awaited.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Dispatcher:
         self._call, self._validate, self._probe, self._name = call, validate, memory_probe, name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing = False
+        self._came, self._lonely = 0, False
         self._timer: asyncio.TimerHandle | None = None
         self._watches: dict[int, asyncio.TimerHandle] = {}
         self._workers: list[Worker] = []
@@ -95,9 +97,13 @@ class Dispatcher:
             self.core.refuse(item, error, now)
         else:
             self.core.submit(item, now)
-        if not self._flushing:
-            self._flushing = True
-            loop.call_soon(self._flush)
+        self._came += 1
+        if self._came == 1:
+            loop.call_soon(self._tick)
+            if self._lonely and not self._flushing and self._is_quick(item.bucket, item.cost):
+                self._flush()
+        if not self._flushing and not waiter.done():
+            self._soon()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -149,13 +155,17 @@ class Dispatcher:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    def _tick(self) -> None:
+        """A tick of the loop that brought requests ended."""
+        self._lonely, self._came = self._came == 1, 0
+
     def _flush(self) -> None:
         self._flushing = False
         core, loop = self.core, self._loop
         assert loop is not None
         batch = core.next_batch(loop.time())
         while batch is not None:
-            if self._is_short(batch):
+            if self._is_quick(batch.bucket, batch.size):
                 # One such call a tick: what arrives meanwhile, an emergency perhaps, goes into the next choice.
                 self._run_inline(batch)
                 break
@@ -194,11 +204,12 @@ class Dispatcher:
         assert self._stopped is not None
         self._stopped.set()
 
-    def _is_short(self, batch: Batch) -> bool:
+    def _is_quick(self, bucket: Hashable, size: int) -> bool:
+        """Whether a call is shorter than the way to a thread and back."""
         if self._call.is_async:
             return False
-        table = self.core.plan(batch.bucket).table
-        return table.calls > 0 and table.unhindered(batch.size) < self._inline_below
+        table = self.core.plan(bucket).table
+        return table.calls > 0 and table.unhindered(size) < self._inline_below
 
     def _run_inline(self, batch: Batch) -> None:
         assert self._loop is not None

@@ -20,49 +20,43 @@ class Answers:
 
     def __init__(self, manifest: Manifest) -> None:
         signature = manifest.signature
-        task = signature.task
-        self._signature, self._rule = signature, manifest.rule
+        self._signature, self._rule, self._task = signature, manifest.rule, signature.task
+        self._thresholds = np.asarray(() if manifest.rule is None else manifest.rule.thresholds)
         self._shape = (len(signature.classes), *signature.spatial)
         self._columns = int(np.prod(self._shape))
-        self._decided: tuple[int, ...] | None = None
-        if task is Task.SEGMENTATION:
-            self._decided = signature.spatial
-        elif task is not Task.REGRESSION:
-            self._decided = self._shape if task is Task.MULTILABEL else ()
-        decisions = 0 if self._decided is None else int(np.prod(self._decided))
-        self._last = self._columns + decisions
+        self._decided: tuple[int, ...] | None = {
+            Task.REGRESSION: None,
+            Task.SEGMENTATION: signature.spatial,
+            Task.MULTILABEL: self._shape,
+        }.get(signature.task, ())
+        self._last = self._columns + (0 if self._decided is None else int(np.prod(self._decided)))
         self._band = None if manifest.guard is None else manifest.guard.band
         self.guarded = self._band is not None
         self.width = self._last + self.guarded
-        self._binary = task is Task.BINARY
-        self._positive = signature.positive
 
     def rows(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw outputs (N, ...) of a network to answers (N, width)."""
         count = len(raw)
         given = self._signature.probabilities(raw)
         rows = np.empty((count, self.width))
-        rows[:, : self._columns] = given if given.ndim == 2 else given.reshape(count, -1)
-        scores = given[:, self._positive] if self._binary else given
-        if self._rule is not None:
-            decided = self._rule.decisions(scores)
-            rows[:, self._columns : self._last] = decided if decided.ndim == 2 else decided[:, None]
-        elif self._decided is not None:
-            rows[:, self._columns : self._last] = given.argmax(axis=1).reshape(count, -1)
+        flat = given if given.ndim == 2 else given.reshape(count, -1)
+        rows[:, : self._columns] = flat
+        self._decide(given, rows[:, self._columns : self._last])
         if self._band is not None and self._rule is not None:
+            scores = given[:, self._signature.positive] if self._task is Task.BINARY else given
             rows[:, -1] = defers(self._rule, scores, self._band)
-        finite = np.isfinite(rows[:, : self._columns])
+        finite = np.isfinite(flat)
         if not finite.all():
             rows[~finite.all(axis=1), : self._last] = np.nan
         return rows
 
-    def decisions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The columns of decisions (N, D); D is 0 where nothing is decided."""
-        return rows[:, self._columns : self._last]
-
     def deferred(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(N,) whether the original is asked."""
         return rows[:, -1] == 1.0 if self.guarded else np.zeros(len(rows), np.bool_)
+
+    def decisions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The columns of decisions (N, D); D is 0 where nothing is decided."""
+        return rows[:, self._columns : self._last]
 
     def named(self, rows: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         """Outputs by name of (N, width)."""
@@ -75,3 +69,15 @@ class Answers:
         if self.guarded:
             named["deferred"] = rows[:, -1] == 1.0
         return named
+
+    def _decide(self, given: NDArray[np.float64], into: NDArray[np.float64]) -> None:
+        """As the manifest's rule decides, for cases with a finite answer; in fewer steps, since each request pays."""
+        task = self._task
+        if task is Task.BINARY:
+            into[:, 0] = given[:, self._signature.positive] >= self._thresholds[0]
+        elif task is Task.MULTILABEL:
+            into[:] = given >= self._thresholds
+        elif task is Task.SEGMENTATION:
+            into[:] = given.argmax(axis=1).reshape(len(given), -1)
+        elif task is not Task.REGRESSION:
+            into[:, 0] = given.argmax(axis=1)

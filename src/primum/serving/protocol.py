@@ -101,7 +101,9 @@ def encode(
     model: str, version: str, id: str | None, outputs: Mapping[str, NDArray[Any]], request: Request, extra: Parameters
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where binary data follow. Raises InputError."""
-    wanted = request.outputs if request.outputs is not None else dict.fromkeys(outputs, request.binary)
+    wanted = request.outputs
+    if wanted is None:
+        wanted = dict.fromkeys(outputs, request.binary)
     listed, raw = [], []
     for name, binary in wanted.items():
         if name not in outputs:

@@ -27,6 +27,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 """Data types of fixed size. FP16 has no form in JSON; BYTES is told apart."""
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_KINDS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
+_WIDE = np.dtype(np.float64)
+_SURELY = float(np.finfo(np.float32).max) ** 2 / 2
+"""Of squares: below it each value has a place in FP32."""
 BYTES = "BYTES"
 _MOST_AXES = 16
 
@@ -57,9 +62,10 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Sequence[A
         array = np.asarray(data)
     except ValueError as error:
         raise InputError(f"input {name!r}: data is ragged") from error
-    if dtype == np.uint64 and array.dtype.kind == "f":
-        array = _whole(data, array)
-    _check_kind(name, datatype, dtype, array)
+    if array.dtype is not _WIDE or dtype.kind != "f":
+        if dtype == np.uint64 and array.dtype.kind == "f":
+            array = _whole(data, array)
+        _check_kind(name, datatype, dtype, array)
     if array.size != prod(shape):
         raise InputError(f"input {name!r}: {array.size} values do not fill shape {list(shape)}")
     if array.ndim > 1 and array.shape != shape:
@@ -83,7 +89,7 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 
 def datatype_of(array: NDArray[Any]) -> str:
     """The protocol's name of an array's dtype."""
-    return next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
+    return _NAMES[array.dtype]
 
 
 def _whole(data: Sequence[Any], array: NDArray[Any]) -> NDArray[Any]:
@@ -94,8 +100,7 @@ def _whole(data: Sequence[Any], array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_kind(name: str, datatype: str, dtype: np.dtype[Any], array: NDArray[Any]) -> None:
-    kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
-    if array.size and array.dtype.kind not in kinds:
+    if array.size and array.dtype.kind not in _KINDS[dtype.kind]:
         found = "text or mixed values" if array.dtype.kind in "OUS" else str(array.dtype)
         raise InputError(f"input {name!r}: data holds {found}, not {datatype}")
 
@@ -105,8 +110,12 @@ def _cast(name: str, datatype: str, dtype: np.dtype[Any], array: NDArray[Any]) -
         info = np.iinfo(dtype)
         if int(array.min()) < info.min or int(array.max()) > info.max:
             raise InputError(f"input {name!r}: a value is outside {datatype}")
+    if dtype.kind != "f":
+        return array.astype(dtype)
     with np.errstate(over="ignore"):
         cast = array.astype(dtype)
-    if dtype.kind == "f" and not np.isfinite(cast).all():
+        # The sum of squares tells almost every time, and cheaply, that all are finite and small enough.
+        surely = array.dtype is _WIDE and array.ndim == 1 and array.dot(array) < _SURELY
+    if not surely and not np.isfinite(cast).all():
         raise InputError(f"input {name!r}: a value is too large for {datatype}, or not finite")
     return cast
