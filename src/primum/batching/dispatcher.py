@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from primum.batching.answer import deadline, exception_of
@@ -22,6 +22,7 @@ from primum.batching.release import Failure
 from primum.batching.request import Batch, Item
 from primum.batching.settings import Settings
 from primum.batching.stats import BatcherStats
+from primum.batching.watching import WATCHED
 from primum.batching.workers import Worker
 from primum.config.batching import BatchConfig
 from primum.errors import ExecutorHung, InputError
@@ -83,7 +84,7 @@ class Dispatcher:
     ) -> Any:
         """The model's output for an input prepared from `cases`; raises what `exception_of` gives instead."""
         loop = self._loop if self._loop is asyncio.get_running_loop() else self.bind()
-        now = loop.time()
+        now = monotonic()
         item = Item(
             next(self._ids) if id is None else id,
             prepared.payload,
@@ -93,6 +94,8 @@ class Dispatcher:
             deadline=deadline(now, timeout_s, self.config.request_timeout_ms),
         )
         waiter = item.ticket = loop.create_future()
+        if (watched := WATCHED.get()) is not None:
+            watched.append(item)
         if self._validate is not None and (error := invalid(self._validate, cases)) is not None:
             self.core.refuse(item, error, now)
         else:
@@ -107,7 +110,7 @@ class Dispatcher:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if self.core.cancel(item, loop.time()):
+            if self.core.cancel(item, monotonic()):
                 self._after()
             raise
 
@@ -136,11 +139,11 @@ class Dispatcher:
 
         Calls that run are waited for, at most the executor timeout.
         """
-        loop = self.bind()
+        self.bind()
         if drain:
             self.core.drain()
         else:
-            self.core.abandon(loop.time())
+            self.core.abandon(monotonic())
         self._soon()
         await self.stopped()
 
@@ -163,14 +166,14 @@ class Dispatcher:
         self._flushing = False
         core, loop = self.core, self._loop
         assert loop is not None
-        batch = core.next_batch(loop.time())
+        batch = core.next_batch(monotonic())
         while batch is not None:
             if self._is_quick(batch.bucket, batch.size):
                 # One such call a tick: what arrives meanwhile, an emergency perhaps, goes into the next choice.
                 self._run_inline(batch)
                 break
             self._hand_over(batch)
-            batch = core.next_batch(loop.time())
+            batch = core.next_batch(monotonic())
         self._after()
         if batch is not None and core.waiting:
             self._soon()
@@ -191,9 +194,9 @@ class Dispatcher:
             self._timer.cancel()
             self._timer = None
         if core.waiting:
-            wake = core.next_wakeup(loop.time())
+            wake = core.next_wakeup(monotonic())
             if wake is not None:
-                self._timer = loop.call_at(wake, self._flush)
+                self._timer = loop.call_later(max(0.0, wake - monotonic()), self._flush)
         elif core.draining and core.idle:
             self._close()
 
@@ -220,11 +223,10 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001
             self._failed(batch, error)
         else:
-            self.core.complete(batch, outputs, self._loop.time(), perf_counter() - start)
+            self.core.complete(batch, outputs, monotonic(), perf_counter() - start)
 
     def _failed(self, batch: Batch, error: BaseException) -> None:
-        assert self._loop is not None
-        self.core.fail(batch, error, self._loop.time(), failure_of(error))
+        self.core.fail(batch, error, monotonic(), failure_of(error))
 
     def _hand_over(self, batch: Batch) -> None:
         assert self._loop is not None
@@ -267,7 +269,6 @@ class Dispatcher:
         seconds: float,
         taken: float | None,
     ) -> None:
-        assert self._loop is not None
         watch = self._watches.pop(batch.id, None)
         if watch is None:
             self._leaked -= 1
@@ -280,14 +281,13 @@ class Dispatcher:
         else:
             if taken is not None:
                 self.core.plan(batch.bucket).took_memory(batch.size, taken)
-            self.core.complete(batch, outputs, self._loop.time(), seconds)
+            self.core.complete(batch, outputs, monotonic(), seconds)
         self._flush()
 
     def _hung(self, batch: Batch) -> None:
-        assert self._loop is not None
         del self._watches[batch.id]
         self._leaked += 1
-        self.core.fail(batch, ExecutorHung(self.config.executor_timeout_s), self._loop.time(), Failure.HUNG)
+        self.core.fail(batch, ExecutorHung(self.config.executor_timeout_s), monotonic(), Failure.HUNG)
         self._flush()
 
     async def _await(self, batch: Batch) -> None:
@@ -300,12 +300,12 @@ class Dispatcher:
         except TimeoutError as error:
             if limit.expired():
                 hung = ExecutorHung(self.config.executor_timeout_s)
-                self.core.fail(batch, hung, self._loop.time(), Failure.HUNG)
+                self.core.fail(batch, hung, monotonic(), Failure.HUNG)
             else:
                 self._failed(batch, error)
         # As above; a cancelled call ends its requests too.
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             self._failed(batch, error)
         else:
-            self.core.complete(batch, shares, self._loop.time(), perf_counter() - start)
+            self.core.complete(batch, shares, monotonic(), perf_counter() - start)
         self._loop.call_soon(self._flush)

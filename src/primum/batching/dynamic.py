@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -89,8 +90,8 @@ class DynamicBatcher:
         """
         if not len(cases):
             raise InputError("predict_many was given no inputs")
-        loop = self._dispatcher.bind()
-        due = None if timeout_s is None else loop.time() + timeout_s
+        self._dispatcher.bind()
+        due = None if timeout_s is None else monotonic() + timeout_s
         bucket = self._call.prepare(cases[0]).bucket
         done: list[Any] = []
         start = 0
@@ -143,7 +144,7 @@ class DynamicBatcher:
     async def _part(self, part: Any, priority: Priority | int | str, due: float | None) -> list[Any]:
         """Answers for as many inputs as one batch takes; in halves where a chunk of an array runs out of memory."""
         pieces = self._call.split(part, len(part))
-        left = None if due is None else due - self._dispatcher.bind().time()
+        left = None if due is None else due - monotonic()
         whole = len(pieces) == 1
         tasks = [
             asyncio.ensure_future(self._dispatcher.answer(piece, part if whole else (case,), priority, left, None))

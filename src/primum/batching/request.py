@@ -29,7 +29,7 @@ class Item:
     """One request. Times are seconds of the injected clock; `cost` is in units of batch size (rows), at least 1.
 
     `payload` and `ticket` are opaque: what the model is given, and how the face finds who waits for the answer.
-    A `probe` runs against the learned latency, to find whether it still holds.
+    A `probe` runs against the learned latency, to find whether it still holds. `together`: size of its last batch.
     """
 
     __slots__ = (
@@ -46,6 +46,7 @@ class Item:
         "started",
         "state",
         "ticket",
+        "together",
     )
 
     def __init__(
@@ -70,6 +71,7 @@ class Item:
         self.state = ItemState.NEW
         self.outcome: Outcome | None = None
         self.enqueued = self.started = self.finished = inf
+        self.together = 0
 
     @property
     def priority(self) -> Priority:

@@ -132,8 +132,10 @@ class Recorder:
         """A batch goes to an executor."""
         self.releases[batch.reason] += 1
         self.sizes[batch.size] += 1
-        if batch.reason is not Release.RETRY:
-            for item in batch.items:
+        again = batch.reason is Release.RETRY
+        for item in batch.items:
+            item.together = batch.size
+            if not again:
                 self._waits[item.level].append(now - item.enqueued)
 
     def finished(self, item: Item, reason: Reason, now: float) -> None:

@@ -30,6 +30,12 @@ def run(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="Authorities (PEM) of certificates clients must show.")] = None,
+    log_format: Annotated[str, typer.Option(help="Of the log on standard error: text or json.")] = "text",
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="Log each request: path, status, time.")] = False,
+    otlp: Annotated[
+        str | None, typer.Option(help="Send OpenTelemetry traces there, as http://127.0.0.1:4318/v1/traces.")
+    ] = None,
+    trace_share: Annotated[float, typer.Option(help="Share of requests to trace.")] = 1.0,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Bind to other than loopback though anybody may ask, or in clear text.")
     ] = False,
@@ -44,6 +50,8 @@ def run(
         key, entry = made_key(new_key)
         typer.echo(f"{key}\n\nIt is not kept anywhere; give it to its holder. For the file of --keys:\n\n{entry}")
         return
+    if log_format not in ("text", "json"):
+        raise InputError(f"--log-format {log_format}: text or json")
     if not artifacts:
         raise InputError("name at least one artifact to serve")
     serve(
@@ -61,6 +69,10 @@ def run(
             tls_cert=tls_cert,
             tls_key=tls_key,
             client_ca=client_ca,
+            log_json=log_format == "json",
+            log_requests=log_requests,
+            otlp=otlp,
+            trace_share=trace_share,
             insecure=insecure,
         )
     )

@@ -16,6 +16,7 @@ from primum.errors import InputError
 if TYPE_CHECKING:
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import Companion
+    from primum.serving.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class ServeOptions:
     tls_key: Path | None = None
     client_ca: Path | None = None
     """Clients must show a certificate that one of these authorities signed."""
+    log_json: bool = False
+    log_requests: bool = False
+    otlp: str | None = None
+    """Where traces go: a collector that takes OTLP over HTTP."""
+    trace_share: float = 1.0
     insecure: bool = False
     """Bind to other than loopback although nobody is authenticated, or in clear text."""
 
@@ -86,16 +92,24 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.audit import AuditLog
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import App
+    from primum.serving.http.watch import Watch
+    from primum.serving.logs import configure, note
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
+    from primum.serving.tracing import tracing_to
 
+    configure(options.log_json)
     config = options.batching or BatchConfig()
-    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
+    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
     plane = DataPlane(Repository(models), access, audit)
-    app = App(plane, options.most_bytes, _companions(options, plane))
+    for model in models:
+        note("model loaded", model=model.name, version=model.rung.version, recipe=model.rung.manifest.recipe)
+    tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
+    watch = Watch(tracing, options.log_requests) if tracing is not None or options.log_requests else None
+    app = App(plane, options.most_bytes, _companions(options, plane, tracing), watch)
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -108,23 +122,26 @@ def serve(options: ServeOptions) -> None:
         lifespan="on",
         access_log=False,
         server_header=False,
-        log_level="warning",
+        log_config=None,
         timeout_graceful_shutdown=30,
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
         ssl_ca_certs=str(options.client_ca) if options.client_ca is not None else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if options.client_ca is not None else ssl.CERT_NONE,
     )
+    if tracing is not None:
+        tracing.stop()
+    note("stopped")
 
 
-def _companions(options: ServeOptions, plane: DataPlane) -> tuple[Companion, ...]:
+def _companions(options: ServeOptions, plane: DataPlane, tracing: Tracing | None) -> tuple[Companion, ...]:
     if options.grpc_port is None:
         return ()
     from primum.serving.grpc.server import GrpcServer
 
     host = f"[{options.host}]" if ":" in options.host else options.host
     files = (options.tls_cert, options.tls_key, options.client_ca)
-    return (GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files),)
+    return (GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files, tracing=tracing),)
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ import grpc
 from primum.errors import InputError
 from primum.serving.dataplane import DataPlane
 from primum.serving.grpc.service import Service, handlers
+from primum.serving.tracing import Tracing
 
 _GRACE_S = 30.0
 
@@ -24,7 +25,9 @@ class GrpcServer:
         certificate: Path | None = None,
         key: Path | None = None,
         client_ca: Path | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._plane, self.address, self._most_bytes = plane, address, most_bytes
         self._files = (certificate, key, client_ca)
         self._server: grpc.aio.Server | None = None
@@ -37,7 +40,7 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),
         ]
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((handlers(Service(self._plane)),))
+        server.add_generic_rpc_handlers((handlers(Service(self._plane), self._tracing),))
         try:
             credentials = self._credentials()
             if credentials is None:

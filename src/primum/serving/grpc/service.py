@@ -18,6 +18,7 @@ from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule
 from primum.serving.rung import Rung
 from primum.serving.tensors import checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
+from primum.serving.tracing import Tracing
 from primum.version import VERSION
 
 _CONTENTS = {
@@ -83,13 +84,13 @@ class Service:
         return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), Scope.INFER)
 
 
-def handlers(service: Service) -> Any:
+def handlers(service: Service, tracing: Tracing | None = None) -> Any:
     """What a gRPC server is given to serve the methods."""
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
             name: grpc.unary_unary_rpc_method_handler(
-                _told(getattr(service, name)),
+                _told(_traced(name, getattr(service, name), tracing)),
                 request_deserializer=message(f"{name}Request").FromString,
                 response_serializer=message(f"{name}Response").SerializeToString,
             )
@@ -114,6 +115,30 @@ def status_of(error: Exception) -> grpc.StatusCode:
         (InputError, codes.INVALID_ARGUMENT),
     )
     return next((code for kind, code in kinds if isinstance(error, kind)), codes.INTERNAL)
+
+
+def _traced(
+    name: str, method: Callable[[Any, Any], Awaitable[Any]], tracing: Tracing | None
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    """The method, with a trace of each call."""
+    if tracing is None:
+        return method
+    called = {"rpc__system": "grpc", "rpc__service": SERVICE, "rpc__method": name}
+
+    async def answer(request: Any, context: Any) -> Any:
+        carrier = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        with tracing.request(f"{SERVICE}/{name}", carrier, **called) as traced:
+            try:
+                response = await method(request, context)
+            except Exception as error:
+                traced.tell(rpc__grpc__status_code=int(status_of(error).value[0]))
+                if status_of(error) in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE):
+                    traced.fail()
+                raise
+            traced.tell(rpc__grpc__status_code=0)
+            return response
+
+    return answer
 
 
 def _told(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:

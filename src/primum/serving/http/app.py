@@ -13,6 +13,7 @@ from primum.serving.access import Caller, Scope
 from primum.serving.dataplane import DataPlane, NotFound
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
+from primum.serving.http.watch import Watch
 from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
 from primum.version import VERSION
@@ -38,10 +39,16 @@ class Companion(Protocol):
 
 
 class App:
-    """Routes requests to the data plane. `most_bytes`: the largest body taken."""
+    """Routes requests to the data plane. `most_bytes`: the largest body taken; `watch`: who notes each request."""
 
-    def __init__(self, plane: DataPlane, most_bytes: int = 64 * 2**20, companions: Sequence[Companion] = ()) -> None:
-        self.plane, self._most_bytes, self._companions = plane, most_bytes, companions
+    def __init__(
+        self,
+        plane: DataPlane,
+        most_bytes: int = 64 * 2**20,
+        companions: Sequence[Companion] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self.plane, self._most_bytes, self._companions, self._watch = plane, most_bytes, companions, watch
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -50,6 +57,17 @@ class App:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"a {scope['type']} connection is not served")
+        if self._watch is None:
+            response = await self._handle(scope, receive)
+        else:
+            response = await self._watch.handled(scope, lambda: self._handle(scope, receive))
+        length = (b"content-length", str(len(response.body)).encode())
+        await send(
+            {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _handle(self, scope: Connection, receive: Receive) -> Response:
         try:
             response = await self._respond(scope, receive)
         # Whatever goes wrong is this request's alone, and is answered.
@@ -57,11 +75,7 @@ class App:
             response = failure(error)
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _LOG.error("a request failed: %s", response.body.decode())
-        length = (b"content-length", str(len(response.body)).encode())
-        await send(
-            {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
-        )
-        await send({"type": "http.response.body", "body": response.body})
+        return response
 
     async def _respond(self, scope: Connection, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]

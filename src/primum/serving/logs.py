@@ -1,0 +1,66 @@
+"""Structured logs: one JSON object a line, of names, numbers and types. No word of a model, no payload, no id."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from datetime import UTC, datetime
+from typing import TextIO
+
+LOGGER = logging.getLogger("primum.serving")
+_OWN = "primum"
+
+
+def note(event: str, level: int = logging.INFO, **fields: str | float | bool | None) -> None:
+    """Log that something happened. `fields`: what the operator named or primum measured, never what a caller sent."""
+    LOGGER.log(level, event, extra={"fields": fields})
+
+
+class JsonLines(logging.Formatter):
+    """`time`, `level`, `logger`, `event` and fields. An exception is its type and where it was raised: its text may
+    quote a patient.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": when, "level": record.levelname.lower(), "logger": record.name, "event": _text(record)}
+        line |= getattr(record, "fields", {})
+        return json.dumps(line | _failure(record), default=str)
+
+
+class Lines(logging.Formatter):
+    """The same for people: time, level, event and name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        when = datetime.fromtimestamp(record.created).astimezone().isoformat(sep=" ", timespec="milliseconds")
+        fields = getattr(record, "fields", {}) | _failure(record)
+        told = "".join(f" {name}={value}" for name, value in fields.items())
+        return f"{when} {record.levelname.lower()} {_text(record)}{told}"
+
+
+def configure(as_json: bool, stream: TextIO | None = None) -> None:
+    """Send primum's log, and what is serious of the libraries', to `stream` (default: standard error)."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if as_json else Lines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_OWN).setLevel(logging.INFO)
+
+
+def _text(record: logging.LogRecord) -> str:
+    """What is logged; of a library only the text that it wrote beforehand, without what it put in."""
+    return record.getMessage() if record.name.startswith(_OWN) else str(record.msg)
+
+
+def _failure(record: logging.LogRecord) -> dict[str, str]:
+    if not record.exc_info or record.exc_info[0] is None:
+        return {}
+    kind, _, trace = record.exc_info
+    if trace is None:
+        return {"error": kind.__name__}
+    last = traceback.extract_tb(trace)[-1]
+    return {"error": kind.__name__, "at": f"{last.filename}:{last.lineno}"}
