@@ -20,6 +20,8 @@ def run(
     max_batch_size: Annotated[int, typer.Option(help="Largest batch, in cases.", min=1)] = 32,
     timeout_ms: Annotated[float | None, typer.Option(help="Deadline of requests that name none.", min=0.001)] = None,
     max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 64,
+    arrival_s: Annotated[float, typer.Option(help="Seconds in which a request arrives whole.", min=0.1)] = 30,
+    max_connections: Annotated[int, typer.Option(help="Connections at a time.", min=1)] = 4096,
     keys: Annotated[Path | None, typer.Option(help="YAML file of API keys (their hashes); see --new-key.")] = None,
     new_key: Annotated[
         str | None, typer.Option(help="Print a new API key for this name, and its entry for --keys; serve nothing.")
@@ -62,6 +64,8 @@ def run(
             grpc_port=grpc_port,
             batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms),
             most_bytes=int(max_body_mb * 2**20),
+            arrival_s=arrival_s,
+            most_connections=max_connections,
             keys=keys,
             jwt_key=jwt_key,
             jwt_audience=jwt_audience,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from primum.serving.tracing import Tracing
 
 
+_KEEP_ALIVE_S = 75
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """Where and how to serve. `models`: (name, artifact folders, the preferred first)."""
@@ -30,6 +33,9 @@ class ServeOptions:
     """None: no gRPC."""
     batching: BatchConfig | None = None
     most_bytes: int = 64 * 2**20
+    arrival_s: float = 30.0
+    """In which a request arrives whole."""
+    most_connections: int = 4096
     keys: Path | None = None
     """File of API keys."""
     jwt_key: Path | None = None
@@ -58,7 +64,7 @@ def check(options: ServeOptions) -> None:
     """Raises InputError where the options are unsafe or the libraries are missing."""
     if missing := [
         name
-        for name in ("uvicorn", "msgspec", "prometheus_client", "jwt", "grpc")
+        for name in ("uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client", "jwt", "grpc")
         if not importlib.util.find_spec(name)
     ]:
         raise InputError(f"serving needs {', '.join(missing)}: pip install 'primum[serve]'")
@@ -92,6 +98,7 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.audit import AuditLog
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import App
+    from primum.serving.http.connection import Limits, connection_class
     from primum.serving.http.watch import Watch
     from primum.serving.logs import configure, note
     from primum.serving.model import ServedModel
@@ -117,8 +124,9 @@ def serve(options: ServeOptions) -> None:
         app,
         host=options.host,
         port=options.port,
-        loop="uvloop" if importlib.util.find_spec("uvloop") else "auto",
-        http="httptools" if importlib.util.find_spec("httptools") else "auto",
+        loop="uvloop",
+        http=connection_class(Limits(options.arrival_s, options.most_connections)),
+        timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         access_log=False,
         server_header=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
@@ -11,6 +12,7 @@ import msgspec
 
 from primum.serving.access import Caller, Scope
 from primum.serving.dataplane import DataPlane, NotFound
+from primum.serving.http.connection import TASK
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.watch import Watch
@@ -23,6 +25,8 @@ Connection = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+CLIENT_LEFT = 499
+"""In the audit log: whoever asked was gone before the answer. nginx's number; HTTP has none."""
 _HEADER = HEADER.encode()
 _LOG = logging.getLogger("primum.serving")
 _BINARY = (b"content-type", b"application/octet-stream")
@@ -57,10 +61,15 @@ class App:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"a {scope['type']} connection is not served")
-        if self._watch is None:
-            response = await self._handle(scope, receive)
-        else:
-            response = await self._watch.handled(scope, lambda: self._handle(scope, receive))
+        scope[TASK] = asyncio.current_task()
+        try:
+            if self._watch is None:
+                response = await self._handle(scope, receive)
+            else:
+                response = await self._watch.handled(scope, lambda: self._handle(scope, receive))
+        except asyncio.CancelledError:
+            # The client has left, or the server's patience at its end has: nobody reads an answer.
+            return
         length = (b"content-length", str(len(response.body)).encode())
         await send(
             {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
@@ -140,6 +149,9 @@ class App:
         # Taken down like an answer, then answered as it would have been.
         except Exception as error:  # noqa: BLE001
             response = failure(error)
+        except asyncio.CancelledError:
+            self.plane.take_down(who, model, None, request, CLIENT_LEFT)
+            raise
         self.plane.take_down(who, model, rung, request, int(response.status))
         return response
 

@@ -1,0 +1,86 @@
+"""A client's connection: how long it may take over a request, how many there may be, and what becomes of a request
+whose client has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from primum.serving.protocol import error_body
+
+TASK = "primum.task"
+"""Under this name the application leaves the task that handles a request in its scope."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of connections. `arrival_s`: between the first byte of a request, or of a connection, and the last byte."""
+
+    arrival_s: float = 30.0
+    most: int = 4096
+
+
+def connection_class(limits: Limits) -> type[HttpToolsProtocol]:
+    """The protocol that uvicorn makes for each connection."""
+
+    class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser has no types
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self._arriving: float | None = None
+            self._look: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > limits.most:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"more than {limits.most} connections")
+                return
+            self._arriving = monotonic()
+            self._look = self.loop.call_later(limits.arrival_s, self._check)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._look is not None:
+                self._look.cancel()
+            super().connection_lost(exc)
+            for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+                task = None if cycle is None or cycle.response_complete else cycle.scope.get(TASK)
+                if task is not None:
+                    task.cancel()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._arriving = monotonic()
+
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            self._arriving = None
+
+        def send_400_response(self, msg: str) -> None:
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
+
+        def _check(self) -> None:
+            """Whether what began to arrive has arrived; looks again in time."""
+            since, wait = self._arriving, limits.arrival_s
+            if since is not None:
+                wait = since + limits.arrival_s - monotonic()
+                if wait <= 0:
+                    self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request took over {limits.arrival_s:g} s to arrive")
+                    return
+            self._look = self.loop.call_later(wait, self._check)
+
+        def _refuse(self, status: HTTPStatus, text: str) -> None:
+            """Answer what is no request that can be handled, and hang up."""
+            begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+            if not begun:
+                body = error_body(text)
+                head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+                head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+                self.transport.write(head.encode() + body)
+            self.transport.close()
+
+    return Connection
