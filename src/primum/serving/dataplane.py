@@ -10,10 +10,12 @@ import time
 from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
 from primum.serving.audit import AuditLog, Event
+from primum.serving.metrics import server_exposition
 from primum.serving.model import ServedModel
 from primum.serving.protocol import Request
 from primum.serving.repository import Repository
 from primum.serving.rung import Rung
+from primum.serving.shedding import Shedding
 
 _WRITE_S = 0.1
 """Between writes of the audit log: what a power cut may take."""
@@ -33,7 +35,12 @@ class DataPlane:
 
     def __init__(self, repository: Repository, access: Access | None = None, audit: AuditLog | None = None) -> None:
         self.repository, self.access, self.audit = repository, access or Access(), audit
+        self.shedding = Shedding()
         self._writer: asyncio.Task[None] | None = None
+
+    def metrics(self) -> bytes:
+        """All counters and gauges in Prometheus' text format."""
+        return self.repository.metrics() + server_exposition(self.shedding)
 
     async def start(self) -> None:
         """Load and measure the models."""

@@ -15,11 +15,12 @@ from prometheus_client.core import (
 
 from primum.batching.outcome import KIND_OF
 from primum.batching.stats import BatcherStats, Quantiles
+from primum.serving.shedding import Shedding
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-class _Collector:
+class _Models:
     def __init__(self, models: Mapping[str, BatcherStats]) -> None:
         self._models = models
 
@@ -70,10 +71,31 @@ class _Collector:
         return family
 
 
+class _Server:
+    def __init__(self, shedding: Shedding) -> None:
+        self._shedding = shedding
+
+    def collect(self) -> Iterator[Metric]:
+        """What is counted before a request is read."""
+        shed = "Requests turned away unread, because more came than the event loop can read."
+        yield CounterMetricFamily("primum_http_shed_requests", shed, value=self._shedding.count)
+        standing = "Whether requests are being turned away unread."
+        yield GaugeMetricFamily("primum_http_shedding", standing, value=self._shedding.standing)
+
+
+def server_exposition(shedding: Shedding) -> bytes:
+    """The text of the metrics that are of no model."""
+    return _text(_Server(shedding))
+
+
 def exposition(models: Mapping[str, BatcherStats]) -> bytes:
     """The text of all metrics."""
+    return _text(_Models(models))
+
+
+def _text(collector: _Models | _Server) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(models))
+    registry.register(collector)
     text: bytes = generate_latest(registry)
     return text
 

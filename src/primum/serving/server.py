@@ -125,7 +125,7 @@ def serve(options: ServeOptions) -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http=connection_class(Limits(options.arrival_s, options.most_connections)),
+        http=connection_class(Limits(options.arrival_s, options.most_connections), plane.shedding),
         timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         access_log=False,

@@ -95,7 +95,7 @@ class App:
         if parts == ["metrics"]:
             _only(method, "GET")
             self._admit(scope, Scope.METRICS)
-            text = self.plane.repository.metrics()
+            text = self.plane.metrics()
             return Response(HTTPStatus.OK, [(b"content-type", b"text/plain; version=0.0.4")], text)
         if parts == ["openapi.json"]:
             _only(method, "GET")

@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from primum.serving.protocol import error_body
+from primum.serving.shedding import Shedding
 
 TASK = "primum.task"
 """Under this name the application leaves the task that handles a request in its scope."""
@@ -26,13 +27,34 @@ class Limits:
     most: int = 4096
 
 
-def connection_class(limits: Limits) -> type[HttpToolsProtocol]:
+_SHED_BODY = error_body("the server has more requests than it can read; this one was not read")
+_SHED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\ncontent-length: "
+    + str(len(_SHED_BODY)).encode()
+    + b"\r\n\r\n"
+    + _SHED_BODY
+)
+
+
+def may_be_shed(data: bytes) -> bool:
+    """Whether these bytes are one whole request that asks for no urgency; unsure is no."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or not data.startswith(b"POST ") or b'"priority"' in data:
+        return False
+    head = data[:end].lower()
+    start = head.find(b"\r\ncontent-length:")
+    length = head[start + 17 :].split(b"\r\n", 1)[0].strip()
+    return start >= 0 and length.isdigit() and len(data) == end + 4 + int(length)
+
+
+def connection_class(limits: Limits, shedding: Shedding) -> type[HttpToolsProtocol]:
     """The protocol that uvicorn makes for each connection."""
 
     class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser has no types
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__(*given, **named)
             self._arriving: float | None = None
+            self._between = True
             self._look: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
@@ -52,16 +74,28 @@ def connection_class(limits: Limits) -> type[HttpToolsProtocol]:
                 if task is not None:
                     task.cancel()
 
+        def data_received(self, data: bytes) -> None:
+            if not shedding.take(self.loop) and self._idle() and may_be_shed(data):
+                shedding.refused()
+                self._arriving = None
+                self.transport.write(_SHED)
+            else:
+                super().data_received(data)
+
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._arriving = monotonic()
+            self._arriving, self._between = monotonic(), False
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
-            self._arriving = None
+            self._arriving, self._between = None, True
 
         def send_400_response(self, msg: str) -> None:
             self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
+
+        def _idle(self) -> bool:
+            """No request is arriving, none is being answered."""
+            return self._between and (self.cycle is None or self.cycle.response_complete)
 
         def _check(self) -> None:
             """Whether what began to arrive has arrived; looks again in time."""

@@ -30,9 +30,9 @@ function remember(model, now) {
   const past = histories.get(model.name) || [];
   const last = past[past.length - 1];
   const seconds = last ? (now - last.now) / 1000 : 0;
-  const answered = model.stats.reasons.answered || 0;
+  const answered = model.batching.reasons.answered || 0;
   const rate = last && seconds > 0 && answered >= last.answered ? (answered - last.answered) / seconds : null;
-  past.push({ now, answered, rate, latency: model.stats.latency_ms, queued: model.stats.queued });
+  past.push({ now, answered, rate, latency: model.batching.latency_ms, queued: model.batching.queued });
   if (past.length > KEPT) past.shift();
   histories.set(model.name, past);
   return past;
@@ -114,11 +114,10 @@ function rungs(list, ladder) {
 }
 
 function draw(model, now) {
-  const past = remember(model, now), stats = model.stats, part = section(model.name);
+  const past = remember(model, now), stats = model.batching, part = section(model.name);
   const put = (name, text) => { part.querySelector(`[data-put=${name}]`).textContent = text; };
   const lost = Object.fromEntries(Object.entries(stats.reasons).filter(([reason]) => reason !== "answered"));
-  const batches = sum(stats.batch_sizes), queued = sum(stats.queued);
-  const rows = Object.entries(stats.batch_sizes).reduce((total, [size, n]) => total + size * n, 0);
+  const queued = sum(stats.queued);
   put("name", model.name);
   put("verdict", words(model.verdict).toLowerCase());
   part.querySelector("[data-put=verdict]").classList.toggle("good", model.verdict === "NON_INFERIOR");
@@ -129,7 +128,7 @@ function draw(model, now) {
   put("tail", `p95 ${number(stats.latency_ms.p95)}, p99 ${number(stats.latency_ms.p99)} ms`);
   put("waiting", number(queued));
   put("classes", listed(stats.queued) || `${number(stats.running)} in a call`);
-  put("batch", batches ? number(rows / batches) : "–");
+  put("batch", number(stats.mean_batch_size));
   put("batches", listed(stats.releases) || "no batch yet");
   put("deferred", model.deferrals ? share(model.deferrals.deferred, model.deferrals.cases) : "no guard");
   put("shadow", model.shadow ? `shadow: ${number(model.shadow.flips)} of ${number(model.shadow.cases)} changed` : "");
@@ -157,7 +156,8 @@ function drawJobs(jobs) {
     const result = job.result || {};
     const told = result.verdict
       ? `${words(result.verdict)}${result.speedup ? `, ${number(result.speedup)}× faster` : ""}` : job.error || "";
-    for (const text of [job.model_name, words(job.state), job.began || "–", job.took || "–", told]) {
+    const took = job.started && job.ended ? `${number((new Date(job.ended) - new Date(job.started)) / 60000)} min` : "–";
+    for (const text of [job.model_name, words(job.state), job.started || job.created, took, told]) {
       const cell = document.createElement("td");
       cell.textContent = text;
       row.append(cell);
@@ -177,11 +177,11 @@ async function look() {
     const status = await ask();
     document.getElementById("key").hidden = true;
     document.getElementById("server").textContent =
-      `${status.version} · up ${number(status.uptime_s / 60, 3)} min · ${number(status.memory_bytes / 1e6)} MB`;
+      `${status.version} · up ${number(status.uptime_s / 60)} min · ${number(status.memory.resident_bytes / 1e6)} MB`;
     say(status.ready ? "ready" : "not ready", status.ready ? "good" : "warn");
     const now = performance.now();
-    status.models.forEach((model) => draw(model, now));
-    drawJobs(status.jobs || []);
+    status.models.filter((model) => model.batching).forEach((model) => draw(model, now));
+    drawJobs([...status.optimization.running, ...status.optimization.history]);
   } catch (error) {
     if (error instanceof Denied) {
       document.getElementById("key").hidden = false;
