@@ -15,6 +15,7 @@ from prometheus_client.core import (
 
 from primum.batching.outcome import KIND_OF
 from primum.batching.stats import BatcherStats, Quantiles
+from primum.serving.program import ExecutorStats, Restart
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -70,10 +71,31 @@ class _Collector:
         return family
 
 
-def exposition(models: Mapping[str, BatcherStats]) -> bytes:
+class _Executors:
+    def __init__(self, models: Mapping[str, ExecutorStats]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Those of models that run in processes of their own."""
+        wanted = GaugeMetricFamily("primum_executors_wanted", "Processes there should be.", labels=["model"])
+        alive = GaugeMetricFamily("primum_executors", "Processes that can run every network.", labels=["model"])
+        restarts = CounterMetricFamily(
+            "primum_executor_restarts", "Processes replaced, by why.", labels=["model", "reason"]
+        )
+        for model, stats in self._models.items():
+            if stats.wanted:
+                wanted.add_metric([model], stats.wanted)
+                alive.add_metric([model], stats.alive)
+                for reason in Restart:
+                    restarts.add_metric([model, reason.value], stats.restarts.get(reason, 0))
+        yield from (wanted, alive, restarts)
+
+
+def exposition(models: Mapping[str, BatcherStats], executors: Mapping[str, ExecutorStats] | None = None) -> bytes:
     """The text of all metrics."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(models))
+    registry.register(_Executors(executors or {}))
     text: bytes = generate_latest(registry)
     return text
 

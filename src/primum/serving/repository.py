@@ -45,4 +45,5 @@ class Repository:
 
     def metrics(self) -> bytes:
         """All models' counters and gauges in Prometheus' text format."""
-        return exposition({name: model.stats() for name, model in self._models.items()})
+        executors = {name: model.executor_stats() for name, model in self._models.items()}
+        return exposition({name: model.stats() for name, model in self._models.items()}, executors)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from primum.config import BatchConfig
 from primum.errors import InputError
+from primum.serving.isolation import Isolation
 
 if TYPE_CHECKING:
     from primum.serving.dataplane import DataPlane
@@ -39,6 +40,10 @@ class ServeOptions:
     tls_key: Path | None = None
     client_ca: Path | None = None
     """Clients must show a certificate that one of these authorities signed."""
+    isolation: Isolation = Isolation.AUTO
+    """Whether models run in processes of their own; `batching.executors` says in how many."""
+    executor_memory_mb: float | None = None
+    """Private memory of each such process, in megabytes (1e6 bytes)."""
     insecure: bool = False
     """Bind to other than loopback although nobody is authenticated, or in clear text."""
 
@@ -85,12 +90,14 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.access import Access, Tokens, read_keys
     from primum.serving.audit import AuditLog
     from primum.serving.dataplane import DataPlane
+    from primum.serving.executor.placement import Hosting
     from primum.serving.http.app import App
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
 
     config = options.batching or BatchConfig()
-    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
+    hosting = Hosting(options.isolation, options.executor_memory_mb)
+    models = [ServedModel(name, folders, config.model_copy(), hosting=hosting) for name, folders in options.models]
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
