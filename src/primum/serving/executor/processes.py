@@ -48,7 +48,8 @@ class Processes:
         self._widths: dict[int, int] = {}
         self._keys = 0
         self._stopped = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: dict[asyncio.Future[Process], int] = {}
+        """Who waits for a process, first come first, and for which network."""
         self._slots = [
             Slot(lambda: Process(opener, limit), lambda: self._wanted, self._changed, self._tell) for _ in range(count)
         ]
@@ -89,9 +90,10 @@ class Processes:
         """
         self._bind(asyncio.get_running_loop())
         key = asked.program.key
+        width = self._widths.get(key, 0)
         process = await self._free(key)
         try:
-            return await process.call(key, asked.parts, self._widths[key])
+            return await process.call(key, asked.parts, width)
         finally:
             process.busy = False
             self._wake()
@@ -122,17 +124,29 @@ class Processes:
 
     async def _free(self, key: int) -> Process:
         """A process that has the network open and nothing to do; it is busy from now on."""
-        while True:
-            if self._stopped or key not in self._wanted:
-                raise PrimumError("the model was closed")
-            for slot in self._slots:
-                process = slot.process
-                if process is not None and key in slot.opened and process.usable and not process.busy:
-                    process.busy = True
-                    return process
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+        if (process := self._taken(key)) is not None:
+            return process
+        waiter: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = key
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not self._waiters.pop(waiter, 0) and not waiter.cancelled() and waiter.exception() is None:
+                # It was given one in the moment in which it was cancelled.
+                waiter.result().busy = False
+                self._wake()
+            raise
+
+    def _taken(self, key: int) -> Process | None:
+        """As `_free`; None where there is none now. Raises PrimumError where there never will be."""
+        if self._stopped or key not in self._wanted:
+            raise PrimumError("the model was closed")
+        for slot in self._slots:
+            process = slot.process
+            if process is not None and key in slot.opened and process.usable and not process.busy:
+                process.busy = True
+                return process
+        return None
 
     def _forget(self, key: int) -> None:
         with self._state:
@@ -168,11 +182,19 @@ class Processes:
             call()
 
     def _wake(self) -> None:
-        """Who waits for a process may look again."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        """Give processes that are free to who waits for them."""
+        for waiter, key in list(self._waiters.items()):
+            if waiter.done():
+                continue
+            try:
+                process = self._taken(key)
+            except PrimumError as error:
+                waiter.set_exception(error)
+            else:
+                if process is None:
+                    continue
+                waiter.set_result(process)
+            del self._waiters[waiter]
 
 
 def _order(network: Network) -> dict[str, Any]:
