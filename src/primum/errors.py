@@ -81,3 +81,14 @@ class ExecutorHung(PrimumError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the model did not answer within {seconds:g} s; its executor was replaced")
         self.seconds = seconds
+
+
+class ExecutorDied(PrimumError):
+    """The process that ran a model call died; it is replaced. `how`: by which signal, or with which exit status.
+
+    `out_of_memory`: the machine had no memory left and ended it.
+    """
+
+    def __init__(self, how: str, out_of_memory: bool = False) -> None:
+        super().__init__(f"the process that ran the model died ({how}); another takes its place")
+        self.how, self.out_of_memory = how, out_of_memory

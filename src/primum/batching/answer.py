@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 from math import inf
 
 from primum.batching.outcome import Outcome, OutcomeKind, Reason
-from primum.errors import ExecutorHung, OutputCountError, RequestExpired, RequestRejected
+from primum.errors import ExecutorDied, ExecutorHung, OutputCountError, RequestExpired, RequestRejected
 
 _DETAILS = {
     Reason.TOO_LARGE: "it has more rows than the largest batch: send it in chunks (predict_many, process_many)",
@@ -24,6 +24,8 @@ def exception_of(outcome: Outcome) -> BaseException:
     if outcome.kind is OutcomeKind.ERROR and error is not None:
         if isinstance(error, OutputCountError):
             return OutputCountError(error.inputs, error.outputs)
+        if isinstance(error, ExecutorDied):
+            return ExecutorDied(error.how, error.out_of_memory)
         return ExecutorHung(error.seconds) if isinstance(error, ExecutorHung) else error
     if outcome.kind is OutcomeKind.EXPIRED:
         return RequestExpired(outcome.reason.value)

@@ -16,7 +16,7 @@ from primum.batching.request import Batch, Item, ItemState
 from primum.batching.schedule import Schedule
 from primum.batching.settings import Settings
 from primum.batching.stats import BatcherStats, BucketFacts, Quantiles, Recorder
-from primum.errors import InputError, OutputCountError
+from primum.errors import ExecutorDied, InputError, OutputCountError
 
 
 class Batcher:
@@ -155,10 +155,13 @@ class Batcher:
         self._recorder.failures[failure] += 1
         left = [item for item in batch.items if item.state is ItemState.RUNNING]
         self._in_flight -= len(left)
-        if failure is Failure.OUT_OF_MEMORY:
+        if failure is Failure.OUT_OF_MEMORY or (isinstance(error, ExecutorDied) and error.out_of_memory):
             self.plan(batch.bucket).ran_out_of_memory(batch.size)
         alone = len(batch.items) == 1
-        if alone or failure in _AS_ONE:
+        if failure is Failure.DIED and alone and left and not left[0].bereft:
+            left[0].bereft = True
+            self._retries.first_of_all([left])
+        elif alone or failure in _AS_ONE:
             for item in left:
                 self._finish(item, Outcome(_REASON_OF[failure], error=error), now)
         elif len(left) > 1:
@@ -261,6 +264,7 @@ _REASON_OF = {
     Failure.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY,
     Failure.OUTPUT_COUNT: Reason.OUTPUT_COUNT,
     Failure.HUNG: Reason.EXECUTOR_HUNG,
+    Failure.DIED: Reason.EXECUTOR_DIED,
 }
 
 

@@ -16,7 +16,7 @@ from primum.batching.latency import LatencyTables
 from primum.batching.model_call import ModelCall, Prepared, Validate, invalid
 from primum.batching.outcome import Reason
 from primum.batching.priority import Priority
-from primum.batching.profiling import MemoryProbe, profile
+from primum.batching.profiling import MemoryProbe, profile, profile_awaited
 from primum.batching.recovery import failure_of
 from primum.batching.release import Failure
 from primum.batching.request import Batch, Item
@@ -127,12 +127,12 @@ class Dispatcher:
                 self._soon()
 
     async def profile(self, one: Prepared, calls: int) -> tuple[int, ...]:
-        """Measure sizes 1, 2, 4 … in a thread, before requests come; the sizes measured."""
-        if self._call.is_async:
-            raise InputError("a coroutine function is not profiled: its latency is learned from requests")
+        """Measure sizes 1, 2, 4 … before requests come, in a thread, of a coroutine function in the loop; the sizes."""
         self.bind()
-        most = self.core.settings.max_batch_size
-        return await asyncio.to_thread(profile, self._call, self.core.plan(one.bucket), one, most, calls, self._probe)
+        most, plan = self.core.settings.max_batch_size, self.core.plan(one.bucket)
+        if self._call.is_async:
+            return await profile_awaited(self._call, plan, one, most, calls, self.config.executor_timeout_s)
+        return await asyncio.to_thread(profile, self._call, plan, one, most, calls, self._probe)
 
     async def stop(self, drain: bool = True) -> None:
         """Refuse new requests, then answer those that are here (`drain`) or turn away those that wait.

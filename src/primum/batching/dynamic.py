@@ -75,8 +75,9 @@ class DynamicBatcher:
     ) -> Any:
         """The model's output for one input, due within `timeout_s` (default: the configuration's).
 
-        Raises RequestRejected, RequestExpired, OutputCountError, ExecutorHung, InputError for an input that cannot be
-        given to the model, or what the model raised for this input. Cancelling the awaiting task cancels the request.
+        Raises RequestRejected, RequestExpired, OutputCountError, ExecutorHung, ExecutorDied, InputError for an input
+        that cannot be given to the model, or what the model raised for this input. Cancelling the awaiting task cancels
+        the request.
         """
         return await self._dispatcher.answer(self._call.prepare(features), (features,), priority, timeout_s, request_id)
 
@@ -104,7 +105,7 @@ class DynamicBatcher:
     async def warm_up(self, features: Any, calls: int = 5) -> tuple[int, ...]:
         """Time batches of 1, 2, 4 … copies of an input before requests come; the sizes measured.
 
-        Raises what the model raises, and InputError for a coroutine function.
+        Raises what the model raises, and ExecutorHung where a coroutine function outlasts the executor timeout.
         """
         return await self._dispatcher.profile(self._call.prepare(features), calls)
 

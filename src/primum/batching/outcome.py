@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """The model returned another number of outputs than it was given inputs."""
     EXECUTOR_HUNG = "executor_hung"
     """The call took longer than the executor timeout."""
+    EXECUTOR_DIED = "executor_died"
+    """The process that ran this request alone died, twice."""
     INVALID = "invalid"
     """Refused by validation before it joined a batch."""
     TOO_LARGE = "too_large"
@@ -48,7 +50,13 @@ class Reason(StrEnum):
 
 _KINDS = {
     OutcomeKind.RESULT: (Reason.ANSWERED,),
-    OutcomeKind.ERROR: (Reason.MODEL_ERROR, Reason.OUT_OF_MEMORY, Reason.OUTPUT_COUNT, Reason.EXECUTOR_HUNG),
+    OutcomeKind.ERROR: (
+        Reason.MODEL_ERROR,
+        Reason.OUT_OF_MEMORY,
+        Reason.OUTPUT_COUNT,
+        Reason.EXECUTOR_HUNG,
+        Reason.EXECUTOR_DIED,
+    ),
     OutcomeKind.REJECTED: (
         Reason.INVALID,
         Reason.TOO_LARGE,

@@ -7,6 +7,7 @@ from math import inf
 
 from primum.batching.latency import LatencyTable
 from primum.batching.memory import MemoryModel
+from primum.batching.memory_cap import MemoryCap
 from primum.batching.release import Release
 from primum.batching.settings import Settings
 from primum.config.batching import BatchStrategy
@@ -32,19 +33,23 @@ class Limit:
 class BucketPlan:
     """What is known of one bucket of one model."""
 
-    __slots__ = ("_last", "_limit", "_limited", "_settings", "_version", "memory", "memory_cap", "overhead", "table")
+    __slots__ = ("_cap", "_last", "_limit", "_limited", "_settings", "_version", "memory", "overhead", "table")
 
     def __init__(self, settings: Settings, table: LatencyTable) -> None:
         self._settings, self.table = settings, table
         self.memory = MemoryModel()
-        self.memory_cap: int | None = None
-        """Learned from a call that ran out of memory."""
+        self._cap = MemoryCap()
         self.overhead = 0.0
         """Upper estimate of what passes between release and answer besides the call, in seconds."""
         self._limit = Limit(1, Release.FULL)
         self._limited = 0
         self._version = -1
         self._last = -inf
+
+    @property
+    def memory_cap(self) -> int | None:
+        """Learned from calls that ran out of memory; None while none did."""
+        return self._cap.size
 
     def seconds(self, size: int) -> float:
         """From release to answer of a batch of `size`: upper quantile; 0 while nothing was measured."""
@@ -85,6 +90,8 @@ class BucketPlan:
         """
         self._last = now
         self.table.observe(size, call)
+        if self._cap.answered(size, now):
+            self._version = -1
         miss = elapsed - call - self.overhead
         if miss:
             self.overhead = max(0.0, self.overhead + miss * (0.25 if miss > 0 else 0.0125))
@@ -97,8 +104,8 @@ class BucketPlan:
         self.overhead = 0.0
 
     def ran_out_of_memory(self, size: int) -> None:
-        """A call of `size` ran out of memory: half of it from now on."""
-        self.memory_cap = min(self.memory_cap or size, max(1, size // 2))
+        """A call of `size` ran out of memory: half of it from now on, until MemoryCap tries more again."""
+        self._cap.ran_out(size)
         self._version = -1
 
     def took_memory(self, size: int, taken: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from primum.batching.priority import CLASSES
 from primum.batching.release import Failure
 from primum.batching.request import Item, ItemState
-from primum.errors import OutputCountError
+from primum.errors import ExecutorDied, OutputCountError
 
 
 class Retries:
@@ -91,4 +91,6 @@ def failure_of(error: BaseException) -> Failure:
     """What kind of failure an exception of a model call is."""
     if isinstance(error, OutputCountError):
         return Failure.OUTPUT_COUNT
+    if isinstance(error, ExecutorDied):
+        return Failure.DIED
     return Failure.OUT_OF_MEMORY if ran_out_of_memory(error) else Failure.ERROR

@@ -45,3 +45,5 @@ class Failure(StrEnum):
     """It returned another number of outputs than it was given inputs: all its items end in that error."""
     HUNG = "hung"
     """No answer within the executor timeout: running the items again would hang again."""
+    DIED = "died"
+    """The process that ran it died: the batch is bisected, and an item alone is tried once more."""

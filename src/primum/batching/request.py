@@ -29,10 +29,12 @@ class Item:
     """One request. Times are seconds of the injected clock; `cost` is in units of batch size (rows), at least 1.
 
     `payload` and `ticket` are opaque: what the model is given, and how the face finds who waits for the answer.
-    A `probe` runs against the learned latency, to find whether it still holds. `together`: size of its last batch.
+    A `probe` runs against the learned latency, to find whether it still holds. `bereft`: its executor died while it
+    ran alone, perhaps for no fault of its own; it is tried once more, and no more. `together`: size of its last batch.
     """
 
     __slots__ = (
+        "bereft",
         "bucket",
         "cost",
         "deadline",
@@ -67,7 +69,7 @@ class Item:
         self.level = priority - 1
         self.deadline = deadline
         self.ticket = ticket
-        self.probe = False
+        self.probe = self.bereft = False
         self.state = ItemState.NEW
         self.outcome: Outcome | None = None
         self.enqueued = self.started = self.finished = inf

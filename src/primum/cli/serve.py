@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from primum.serving.isolation import Isolation
+
 NAME = "serve"
 
 
@@ -18,6 +20,14 @@ def run(
     port: Annotated[int, typer.Option(help="Port to bind to.", min=0, max=65535)] = 8000,
     grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC; default: none.", min=0, max=65535)] = None,
     max_batch_size: Annotated[int, typer.Option(help="Largest batch, in cases.", min=1)] = 32,
+    executors: Annotated[int, typer.Option(help="Batches of a model that run at the same time.", min=1)] = 1,
+    isolation: Annotated[
+        Isolation,
+        typer.Option(help="Run models in processes of their own; auto: all but those faster than the way to one."),
+    ] = Isolation.AUTO,
+    executor_memory_mb: Annotated[
+        float | None, typer.Option(help="Memory of each such process, libraries included.", min=1)
+    ] = None,
     timeout_ms: Annotated[float | None, typer.Option(help="Deadline of requests that name none.", min=0.001)] = None,
     max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 64,
     arrival_s: Annotated[float, typer.Option(help="Seconds in which a request arrives whole.", min=0.1)] = 30,
@@ -62,7 +72,9 @@ def run(
             host=host,
             port=port,
             grpc_port=grpc_port,
-            batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms),
+            batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms, executors=executors),
+            isolation=isolation,
+            executor_memory_mb=executor_memory_mb,
             most_bytes=int(max_body_mb * 2**20),
             arrival_s=arrival_s,
             most_connections=max_connections,

@@ -10,7 +10,6 @@ import time
 from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
 from primum.serving.audit import AuditLog, Event
-from primum.serving.metrics import server_exposition
 from primum.serving.model import ServedModel
 from primum.serving.protocol import Request
 from primum.serving.repository import Repository
@@ -40,7 +39,7 @@ class DataPlane:
 
     def metrics(self) -> bytes:
         """All counters and gauges in Prometheus' text format."""
-        return self.repository.metrics() + server_exposition(self.shedding)
+        return self.repository.metrics(self.shedding)
 
     async def start(self) -> None:
         """Load and measure the models."""

@@ -15,6 +15,7 @@ from prometheus_client.core import (
 
 from primum.batching.outcome import KIND_OF
 from primum.batching.stats import BatcherStats, Quantiles
+from primum.serving.program import ExecutorStats, Restart
 from primum.serving.shedding import Shedding
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -71,6 +72,26 @@ class _Models:
         return family
 
 
+class _Executors:
+    def __init__(self, models: Mapping[str, ExecutorStats]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Those of models that run in processes of their own."""
+        wanted = GaugeMetricFamily("primum_executors_wanted", "Processes there should be.", labels=["model"])
+        alive = GaugeMetricFamily("primum_executors", "Processes that can run every network.", labels=["model"])
+        restarts = CounterMetricFamily(
+            "primum_executor_restarts", "Processes replaced, by why.", labels=["model", "reason"]
+        )
+        for model, stats in self._models.items():
+            if stats.wanted:
+                wanted.add_metric([model], stats.wanted)
+                alive.add_metric([model], stats.alive)
+                for reason in Restart:
+                    restarts.add_metric([model, reason.value], stats.restarts.get(reason, 0))
+        yield from (wanted, alive, restarts)
+
+
 class _Server:
     def __init__(self, shedding: Shedding) -> None:
         self._shedding = shedding
@@ -83,19 +104,15 @@ class _Server:
         yield GaugeMetricFamily("primum_http_shedding", standing, value=self._shedding.standing)
 
 
-def server_exposition(shedding: Shedding) -> bytes:
-    """The text of the metrics that are of no model."""
-    return _text(_Server(shedding))
-
-
-def exposition(models: Mapping[str, BatcherStats]) -> bytes:
+def exposition(
+    models: Mapping[str, BatcherStats], executors: Mapping[str, ExecutorStats], shedding: Shedding | None = None
+) -> bytes:
     """The text of all metrics."""
-    return _text(_Models(models))
-
-
-def _text(collector: _Models | _Server) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
+    registry.register(_Models(models))
+    registry.register(_Executors(executors))
+    if shedding is not None:
+        registry.register(_Server(shedding))
     text: bytes = generate_latest(registry)
     return text
 

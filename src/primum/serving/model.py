@@ -15,7 +15,8 @@ from primum.batching import DynamicBatcher
 from primum.batching.stats import BatcherStats
 from primum.config import BatchConfig
 from primum.errors import InputError, PrimumError
-from primum.serving.program import Asked, Executor, InProcess, Program, ProgramCall
+from primum.serving.executor.placement import Hosting, Placement, place
+from primum.serving.program import Asked, Executor, ExecutorStats, Program, ProgramCall
 from primum.serving.rung import Rung, check_ladder, open_rung
 from primum.serving.tensors import datatype_of
 
@@ -57,13 +58,17 @@ class ServedModel:
         config: BatchConfig,
         executor: Executor | None = None,
         factory: Callable[[], torch.nn.Module] | None = None,
+        hosting: Hosting | None = None,
     ) -> None:
         """`folders`: artifacts, the preferred first, each after it faster. Verifies and loads them; raises as
-        `primum.load`, and InputError where they are not all proven forms of one model.
+        `primum.load`, and InputError where they are not all proven forms of one model. They run in `executor`, or where
+        `hosting` says (default: in this process).
         """
         self.name, self._folders, self._factory = name, tuple(folders), factory
-        self._executor = executor or InProcess()
-        self._line = self._open()
+        if executor is None:
+            self._placement, self._line = place(hosting or Hosting(), config, self._open_in)
+        else:
+            self._placement, self._line = Placement(executor, "given"), self._open_in(executor)
         self._retired: list[Line] = []
         self.batcher = DynamicBatcher(ProgramCall(self._executor), config=config, name=name)
 
@@ -121,6 +126,10 @@ class ServedModel:
         """What happened so far."""
         return self.batcher.stats()
 
+    def executor_stats(self) -> ExecutorStats:
+        """Where the networks run, and how that goes."""
+        return self._executor.stats()
+
     def metadata(self) -> dict[str, Any]:
         """Name, versions, platform and tensors, as the protocol lists them; the rest under properties."""
         rung = self.rung
@@ -141,6 +150,7 @@ class ServedModel:
                 "recipe": manifest.recipe,
                 "verdict": manifest.verdict,
                 "sha256": rung.digest,
+                "isolation": f"{self._executor.stats().isolation} ({self._placement.why})",
             },
         }
 
@@ -183,6 +193,10 @@ class ServedModel:
         if rows.shape[1:] != shape:
             raise InputError(f"input {INPUT!r} has shape [-1, {', '.join(map(str, shape))}], not {list(rows.shape)}")
         return rows
+
+    def _open_in(self, executor: Executor) -> Line:
+        self._executor = executor
+        return self._open()
 
     def _open(self) -> Line:
         rungs: list[Rung] = []

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.artifact.predictor import Proven, Session, run_rows
+from primum.artifact.predictor import Proven
 from primum.batching.model_call import Prepared
 from primum.batching.request import Item
 from primum.errors import OutputCountError
-from primum.runtimes.load import open_network
-from primum.serving.answers import Answers
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +43,31 @@ class Program:
     """What really runs."""
 
 
+class Restart(StrEnum):
+    """Why a process was replaced."""
+
+    DIED = "died"
+    HUNG = "hung"
+    """It gave no answer in time, or nobody waited for it any longer, and was ended."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The machine had no memory left and ended it."""
+
+
+@dataclass(frozen=True)
+class ExecutorStats:
+    """Where networks run, and how that goes."""
+
+    isolation: str
+    """`process` or `none`."""
+    wanted: int
+    """Processes that there should be; 0 where networks run in the server's own."""
+    alive: int
+    """Processes that can run every open network now."""
+    restarts: Mapping[Restart, int] = field(default_factory=dict)
+    failing: str = ""
+    """Why a process cannot be made ready; empty where none is failing."""
+
+
 class Executor(Protocol):
     """Opens networks and runs them."""
 
@@ -62,60 +86,28 @@ class Executor(Protocol):
     def stop(self) -> None:
         """Release everything."""
 
+    def stats(self) -> ExecutorStats:
+        """How it goes."""
+
 
 class Asked:
-    """Rows for one program, float32 (N, *input_shape); a slice of it is of fewer rows."""
+    """Rows for one program, float32 (N, *input_shape), in one or more parts; a slice of it is of fewer rows."""
 
-    __slots__ = ("program", "rows")
+    __slots__ = ("parts", "program")
 
-    def __init__(self, program: Program, rows: NDArray[np.float32]) -> None:
-        self.program, self.rows = program, rows
+    def __init__(self, program: Program, *parts: NDArray[np.float32]) -> None:
+        self.program, self.parts = program, parts
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """All rows; a copy where there are several parts, so that who copies anyway takes the parts."""
+        return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return sum(map(len, self.parts))
 
     def __getitem__(self, which: int | slice) -> Asked:
         return Asked(self.program, self.rows[which] if isinstance(which, slice) else self.rows[which][None])
-
-
-class InProcess:
-    """Runs networks in the server's own process: for those whose call is shorter than the way to another."""
-
-    is_async = False
-
-    def __init__(self) -> None:
-        self._open: dict[int, tuple[Session, Answers]] = {}
-        self._keys = 0
-
-    def open(self, network: Network) -> Program:
-        """As Executor."""
-        session, answers = opened(network)
-        self._keys += 1
-        self._open[self._keys] = (session, answers)
-        return Program(self._keys, session.proven)
-
-    def run(self, asked: Asked) -> NDArray[np.float64]:
-        """As Executor."""
-        session, answers = self._open[asked.program.key]
-        return answers.rows(run_rows(session, asked.rows))
-
-    def close(self, program: Program) -> None:
-        """As Executor."""
-        self._open.pop(program.key)[0].close()
-
-    def stop(self) -> None:
-        """As Executor."""
-        for session, _ in self._open.values():
-            session.close()
-        self._open.clear()
-
-
-def opened(network: Network) -> tuple[Session, Answers]:
-    """The session of a network, warmed by one call, and what makes answers of its outputs. Raises as `primum.load`."""
-    session = open_network(network.folder, network.manifest, network.reference, network.factory)
-    answers = Answers(network.manifest)
-    answers.rows(run_rows(session, np.zeros((1, *network.manifest.signature.input_shape), np.float32)))
-    return session, answers
 
 
 class ProgramCall:
@@ -130,15 +122,15 @@ class ProgramCall:
 
     def split(self, values: Asked, rows: int) -> list[Prepared]:
         """Cases in order, in pieces of at most `rows` rows."""
-        pieces = [values.rows[start : start + rows] for start in range(0, len(values), rows)]
+        whole = values.rows
+        pieces = [whole[start : start + rows] for start in range(0, len(whole), rows)]
         return [Prepared(piece, values.program, len(piece)) for piece in pieces]
 
     def gather(self, items: Sequence[Item]) -> Asked:
         """All items' rows."""
-        rows = items[0].payload if len(items) == 1 else np.concatenate([item.payload for item in items])
         program = items[0].bucket
         assert isinstance(program, Program)
-        return Asked(program, rows)
+        return Asked(program, *(item.payload for item in items))
 
     def share(self, items: Sequence[Item], outputs: NDArray[np.float64]) -> Sequence[NDArray[np.float64]]:
         """Each item's rows of the answers (n, width)."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from primum.errors import InputError
 from primum.serving.metrics import exposition
 from primum.serving.model import ServedModel
+from primum.serving.shedding import Shedding
 
 
 class Repository:
@@ -43,6 +44,7 @@ class Repository:
         for model in self._models.values():
             await model.stop()
 
-    def metrics(self) -> bytes:
-        """All models' counters and gauges in Prometheus' text format."""
-        return exposition({name: model.stats() for name, model in self._models.items()})
+    def metrics(self, shedding: Shedding | None = None) -> bytes:
+        """All models' counters and gauges, and those of the server, in Prometheus' text format."""
+        executors = {name: model.executor_stats() for name, model in self._models.items()}
+        return exposition({name: model.stats() for name, model in self._models.items()}, executors, shedding)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from primum.config import BatchConfig
 from primum.errors import InputError
+from primum.serving.isolation import Isolation
 
 if TYPE_CHECKING:
     from primum.serving.dataplane import DataPlane
@@ -51,6 +52,10 @@ class ServeOptions:
     otlp: str | None = None
     """Where traces go: a collector that takes OTLP over HTTP."""
     trace_share: float = 1.0
+    isolation: Isolation = Isolation.AUTO
+    """Whether models run in processes of their own; `batching.executors` says in how many."""
+    executor_memory_mb: float | None = None
+    """Private memory of each such process, in megabytes (1e6 bytes)."""
     insecure: bool = False
     """Bind to other than loopback although nobody is authenticated, or in clear text."""
 
@@ -97,6 +102,7 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.access import Access, Tokens, read_keys
     from primum.serving.audit import AuditLog
     from primum.serving.dataplane import DataPlane
+    from primum.serving.executor.placement import Hosting
     from primum.serving.http.app import App
     from primum.serving.http.connection import Limits, connection_class
     from primum.serving.http.watch import Watch
@@ -107,10 +113,11 @@ def serve(options: ServeOptions) -> None:
 
     configure(options.log_json)
     config = options.batching or BatchConfig()
+    hosting = Hosting(options.isolation, options.executor_memory_mb)
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
-    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
+    models = [ServedModel(name, folders, config.model_copy(), hosting=hosting) for name, folders in options.models]
     plane = DataPlane(Repository(models), access, audit)
     for model in models:
         note("model loaded", model=model.name, version=model.rung.version, recipe=model.rung.manifest.recipe)

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.errors import InputError, PrimumError, RequestExpired, RequestRejected
+from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied, Scope
 from primum.serving.dataplane import DataPlane, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
@@ -112,6 +112,8 @@ def status_of(error: Exception) -> grpc.StatusCode:
         (RequestExpired, codes.DEADLINE_EXCEEDED),
         (NotFound, codes.NOT_FOUND),
         (Unavailable, codes.UNAVAILABLE),
+        (ExecutorHung, codes.UNAVAILABLE),
+        (ExecutorDied, codes.UNAVAILABLE),
         (InputError, codes.INVALID_ARGUMENT),
     )
     return next((code for kind, code in kinds if isinstance(error, kind)), codes.INTERNAL)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import NamedTuple
 
-from primum.errors import ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
+from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied
 from primum.serving.dataplane import NotFound, Unavailable
 from primum.serving.protocol import error_body
@@ -48,7 +48,7 @@ def failure(error: Exception) -> Response:
         return Response(HTTPStatus.GATEWAY_TIMEOUT, headers, error_body(str(error)))
     if isinstance(error, InputError):
         return Response(HTTPStatus.BAD_REQUEST, headers, error_body(str(error)))
-    if isinstance(error, ExecutorHung | Unavailable):
+    if isinstance(error, ExecutorHung | ExecutorDied | Unavailable):
         return Response(HTTPStatus.SERVICE_UNAVAILABLE, headers, error_body(str(error)))
     told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
     return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers, error_body(told))
