@@ -86,16 +86,22 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.audit import AuditLog
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import App
+    from primum.serving.http.table import routes_of
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
 
     config = options.batching or BatchConfig()
-    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
+    folders = dict(options.models)
+
+    def opened(name: str) -> ServedModel:
+        return ServedModel(name, folders[name], config.model_copy())
+
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
-    plane = DataPlane(Repository(models), access, audit)
-    app = App(plane, options.most_bytes, _companions(options, plane))
+    repository = Repository([opened(name) for name, _ in options.models], opened)
+    plane = DataPlane(repository, access, audit)
+    app = App(plane, options.most_bytes, _companions(options, plane), routes_of(plane))
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -118,13 +124,15 @@ def serve(options: ServeOptions) -> None:
 
 
 def _companions(options: ServeOptions, plane: DataPlane) -> tuple[Companion, ...]:
+    from primum.serving.control import Hangup
+
     if options.grpc_port is None:
-        return ()
+        return (Hangup(plane),)
     from primum.serving.grpc.server import GrpcServer
 
     host = f"[{options.host}]" if ":" in options.host else options.host
     files = (options.tls_cert, options.tls_key, options.client_ca)
-    return (GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files),)
+    return (Hangup(plane), GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files))
 
 
 def _is_loopback(host: str) -> bool:
