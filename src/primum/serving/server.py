@@ -52,7 +52,7 @@ def check(options: ServeOptions) -> None:
     """Raises InputError where the options are unsafe or the libraries are missing."""
     if missing := [
         name
-        for name in ("uvicorn", "msgspec", "prometheus_client", "jwt", "grpc")
+        for name in ("uvicorn", "msgspec", "prometheus_client", "jwt", "grpc", "python_multipart")
         if not importlib.util.find_spec(name)
     ]:
         raise InputError(f"serving needs {', '.join(missing)}: pip install 'primum[serve]'")

@@ -102,3 +102,22 @@ def parsed_query(raw: bytes, known: Sequence[str]) -> dict[str, str]:
     if len(set(names)) < len(names):
         raise InputError("a query parameter is given twice")
     return dict(pairs)
+
+
+def schedule_of(query: Mapping[str, str]) -> tuple[int, float | None]:
+    """Priority (0: default) and timeout in seconds of a query. Raises InputError."""
+    priority, timeout = query.get("priority", "0"), query.get("timeout_ms")
+    if not (priority.isascii() and priority.isdigit() and len(priority) < 4):
+        raise InputError("the query parameter priority is a whole number of at least 0")
+    return int(priority), None if timeout is None else checked_timeout(timeout)
+
+
+def checked_timeout(given: str | float) -> float:
+    """Milliseconds as seconds. Raises InputError."""
+    try:
+        timeout = float(given)
+    except ValueError:
+        timeout = 0.0
+    if not 0 < timeout < 1e9:
+        raise InputError("timeout_ms is a number above 0")
+    return timeout / 1e3
