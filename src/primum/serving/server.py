@@ -16,6 +16,7 @@ from primum.errors import InputError
 if TYPE_CHECKING:
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import Companion
+    from primum.serving.studies import Studies
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ServeOptions:
     tls_key: Path | None = None
     client_ca: Path | None = None
     """Clients must show a certificate that one of these authorities signed."""
+    studies: Studies | None = None
+    """What callers may have optimized."""
     insecure: bool = False
     """Bind to other than loopback although nobody is authenticated, or in clear text."""
 
@@ -87,6 +90,7 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import App
     from primum.serving.http.table import routes_of
+    from primum.serving.jobs import Jobs
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
 
@@ -101,7 +105,9 @@ def serve(options: ServeOptions) -> None:
     audit = AuditLog(options.audit) if options.audit is not None else None
     repository = Repository([opened(name) for name, _ in options.models], opened)
     plane = DataPlane(repository, access, audit)
-    app = App(plane, options.most_bytes, _companions(options, plane), routes_of(plane))
+    jobs = Jobs(options.studies) if options.studies is not None else None
+    companions = (*_companions(options, plane), *([] if jobs is None else [jobs]))
+    app = App(plane, options.most_bytes, companions, routes_of(plane, jobs))
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
