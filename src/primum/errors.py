@@ -29,6 +29,10 @@ class MissingExtra(InputError):
         self.feature, self.extra = feature, extra
 
 
+class UnsupportedFormat(InputError):
+    """A file of a format that is not read here, which need not be damaged: convert it."""
+
+
 class IntegrityError(PrimumError):
     """An artifact whose files do not match its manifest. Nothing of it was opened."""
 

@@ -555,3 +555,16 @@ def test_a_manifest_of_images_is_read_as_ever_where_no_input_is_asked_for(manife
         read_labelled(manifest("path,label\na.png,x\nb.png,y\n", ""))
     with pytest.raises(InputError, match="no such file"):
         read_labelled("nowhere.csv")
+
+
+def test_dicom_files_are_images_of_a_manifest(tmp_path):
+    pytest.importorskip("pydicom")
+    from dicoms import dicom
+
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    (tmp_path / "a.dcm").write_bytes(dicom(pixels))
+    Image.fromarray(pixels).save(tmp_path / "b.png")
+    (tmp_path / "cases.csv").write_text("path,label\na.dcm,0\nb.png,1\n")
+    found = read_data(tmp_path / "cases.csv")
+    first, second = (np.asarray(found.source.item(k)) for k in (0, 1))
+    assert np.array_equal(first, second)

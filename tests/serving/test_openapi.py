@@ -1,7 +1,8 @@
 """The description of the paths: valid, and what the server does is what it says."""
 
 import pytest
-from served import call
+from pictures import picture_artifact
+from served import call, server
 
 from primum.serving.http.openapi import document
 
@@ -12,7 +13,17 @@ def test_the_server_gives_its_description(port):
     assert found["paths"]["/v2/models/{model}/infer"]["post"]["responses"]["503"]
 
 
-def test_no_request_made_from_it_is_answered_by_a_failure_of_the_server(port):
+@pytest.fixture
+def fuzzed(artifact, tmp_path):
+    """A server of the test's own, whose models it may unload."""
+    (tmp_path / "studies.yaml").write_text("out: o\nstudies: {heart: {model: 'none:build', data: none.csv}}")
+    models = (f"risk={artifact}", f"chest={picture_artifact(tmp_path / 'chest')}")
+    with server(*models, "--studies", tmp_path / "studies.yaml") as port:
+        yield port
+
+
+def test_no_request_made_from_it_is_answered_by_a_failure_of_the_server(fuzzed):
+    port = fuzzed
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
@@ -24,9 +35,9 @@ def test_no_request_made_from_it_is_answered_by_a_failure_of_the_server(port):
     held.append(checks.response_schema_conformance)
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 10
+    assert len(operations) == 21
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def every_answer_is_described(data):
         operation = data.draw(st.sampled_from(operations))

@@ -14,6 +14,7 @@ from torch import nn
 
 from primum.artifact.manifest import Guard, Manifest, write_manifest
 from primum.data.preprocessing import Preprocessing
+from primum.data.preprocessing_any import AnyPreprocessing
 from primum.models.signature import Signature
 from primum.runtimes.base import BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
@@ -43,10 +44,12 @@ def build_artifact(
     reference: nn.Module | None = None,
     band: float = 0.05,
     parent_hash: str = "",
+    preprocessing: AnyPreprocessing | None = None,
+    signature: Signature | None = None,
     **changes: object,
 ) -> Path:
     """An ONNX Runtime FP32 artifact; guarded by `reference`, where there is one, within `band`."""
-    signature = Signature(input_shape=shape, outputs=1, classes=("low", "high"))
+    signature = signature or Signature(input_shape=shape, outputs=1, classes=("low", "high"))
     target = Target(runtime="onnxruntime", threads=1)
     given = {"model": module or risk_model()} | ({} if reference is None else {"reference": reference})
     for part, network in given.items():
@@ -79,7 +82,7 @@ def build_artifact(
         provider="CPU",
         recipe=str(target),
         parent_hash=parent_hash,
-        preprocessing=Preprocessing(),
+        preprocessing=preprocessing or Preprocessing(),
         guard=guard,
         **changes,
     )

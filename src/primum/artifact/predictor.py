@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from primum.artifact.manifest import Manifest
-from primum.data.images import decode
+from primum.data.decoding import decode_image
 from primum.errors import InputError, PrimumError
 from primum.task import Task
 
@@ -166,6 +166,6 @@ def _open(item: Input) -> Any:
         return item
     path = Path(item)
     try:
-        return decode(path.read_bytes(), str(item))
+        return decode_image(path.read_bytes(), str(item))
     except OSError as error:
         raise InputError(f"{item}: cannot be read ({error.strerror})") from error

@@ -142,7 +142,7 @@ class Batcher:
         if batch.reason is Release.PROBE:
             plan.start_over()
         plan.answered(batch.size, elapsed, elapsed if call_seconds is None else call_seconds, now)
-        self._recorder.service.append(elapsed)
+        self._recorder.served(elapsed)
         for item, value in zip(batch.items, outputs):
             if item.state is ItemState.RUNNING:
                 self._in_flight -= 1
@@ -208,6 +208,8 @@ class Batcher:
             latency=Quantiles.of(recorder.sojourns),
             throughput=recorder.throughput,
             buckets=tuple(_facts(bucket, plan) for bucket, plan in self._plans.items()),
+            waited_s=recorder.waited_s,
+            served_s=recorder.served_s,
         )
 
     def _refusal(self, item: Item, now: float) -> Outcome | None:

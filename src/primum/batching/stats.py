@@ -79,6 +79,10 @@ class BatcherStats:
     throughput: float
     """Answers a second between the first submission and the last answer; NaN before the first answer."""
     buckets: tuple[BucketFacts, ...]
+    waited_s: float = 0.0
+    """From submission to release, of all items released so far together."""
+    served_s: float = 0.0
+    """From release to answer, of all batches that succeeded so far together."""
     leaked_executors: int = 0
     """Executors given up for hung calls that have not come back."""
 
@@ -105,10 +109,12 @@ class Recorder:
         "late",
         "reasons",
         "releases",
+        "served_s",
         "service",
         "sizes",
         "sojourns",
         "submitted",
+        "waited_s",
     )
 
     def __init__(self) -> None:
@@ -121,6 +127,7 @@ class Recorder:
         self.service: deque[float] = deque(maxlen=_WINDOW)
         self.sojourns: deque[float] = deque(maxlen=_WINDOW)
         self._first = self._last = nan
+        self.waited_s = self.served_s = 0.0
 
     def submitted_at(self, now: float) -> None:
         """A request came."""
@@ -137,6 +144,12 @@ class Recorder:
             item.together = batch.size
             if not again:
                 self._waits[item.level].append(now - item.enqueued)
+                self.waited_s += now - item.enqueued
+
+    def served(self, seconds: float) -> None:
+        """A batch succeeded, that long after its release."""
+        self.service.append(seconds)
+        self.served_s += seconds
 
     def finished(self, item: Item, reason: Reason, now: float) -> None:
         """An item has its outcome."""

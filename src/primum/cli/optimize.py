@@ -95,6 +95,9 @@ def run(
     join: Annotated[
         bool, typer.Option("--join", help="Run trials of the study that another process leads in --out.")
     ] = False,
+    progress: Annotated[
+        Path | None, typer.Option(help="File that is told stage and steps, as one JSON object a line.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print parts and planned power, then stop.")] = False,
     json: o.Json = False,
 ) -> None:
@@ -106,6 +109,7 @@ def run(
     from dataclasses import asdict
 
     from primum.cli.console import Terminal, print_json
+    from primum.cli.progress_file import ProgressFile
     from primum.data.options import DataOptions
     from primum.data.preprocessing_any import read_preprocessing
     from primum.errors import InputError
@@ -189,7 +193,11 @@ def run(
                 lines = [*describe_plan(prepared), *(f"note: {line}" for line in notes(prepared))]
                 typer.echo("\n".join(lines))
             return
-        delivery = optimize(request, terminal)
+        if progress is None:
+            delivery = optimize(request, terminal)
+        else:
+            with ProgressFile(progress, terminal) as listener:
+                delivery = optimize(request, listener)
     if json:
         print_json(delivery.summary())
     else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from primum.serving.isolation import Isolation
+
+if TYPE_CHECKING:
+    from primum.serving.studies import Studies
 
 NAME = "serve"
 
@@ -48,6 +51,9 @@ def run(
         str | None, typer.Option(help="Send OpenTelemetry traces there, as http://127.0.0.1:4318/v1/traces.")
     ] = None,
     trace_share: Annotated[float, typer.Option(help="Share of requests to trace.")] = 1.0,
+    studies: Annotated[
+        Path | None, typer.Option(help="YAML file of what callers may have optimized; see the documentation.")
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Bind to other than loopback though anybody may ask, or in clear text.")
     ] = False,
@@ -90,8 +96,27 @@ def run(
             otlp=otlp,
             trace_share=trace_share,
             insecure=insecure,
+            studies=_read(studies) if studies is not None else None,
         )
     )
+
+
+def _read(path: Path) -> Studies:
+    """The file's studies, each checked as `primum optimize` would take it. Raises InputError."""
+    from primum.cli.main import app
+    from primum.errors import InputError
+    from primum.serving.studies import read_studies
+
+    optimize = typer.main.get_group(app).commands["optimize"]
+    # The base of all that is wrong on a command line; where it is defined depends on the version of typer.
+    usage: type[Exception] = typer.BadParameter.__mro__[1]
+    found = read_studies(path)
+    for name, study in found.by_name.items():
+        try:
+            optimize.make_context("optimize", [*study.arguments, "--out", "OUT"])
+        except usage as error:
+            raise InputError(f"{path}: study {name!r}: {' '.join(str(error).split())}") from error
+    return found
 
 
 def _named(given: str) -> tuple[str, tuple[Path, ...]]:

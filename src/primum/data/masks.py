@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from primum.data.decoding import DICOM
 from primum.data.sources import Item
 from primum.errors import InputError
 
@@ -22,6 +23,8 @@ def class_map(item: Item, name: str) -> NDArray[np.uint8]:
     has colours, or values beyond 255.
     """
     if isinstance(item, Image.Image):
+        if item.format == DICOM:
+            raise InputError(f"{name}: a mask is no DICOM image, whose values change with its window; give a PNG")
         if item.mode not in _MODES:
             raise InputError(f"{name}: a mask has one channel of whole numbers, this image is {item.mode}")
         item = np.asarray(item)

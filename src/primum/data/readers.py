@@ -23,7 +23,7 @@ from primum.task import Task
 
 __all__ = ["DataOptions", "read_data", "read_labelled"]
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"}
 _ROWS_ARE_CASES = (
     "; where its rows are the cases, name the features with --preprocessing (kind: table) or --feature-columns"
 )

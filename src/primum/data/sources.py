@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from primum.data.images import decode
+from primum.data.decoding import decode_image
 from primum.errors import InputError, UnsafeInput
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -69,7 +69,7 @@ class FolderSource:
 
     def item(self, index: int) -> Image.Image:
         """The decoded image."""
-        return decode(self.content(index), self.names[index])
+        return decode_image(self.content(index), self.names[index])
 
     def name(self, index: int) -> str:
         """The path below the folder."""
@@ -107,7 +107,7 @@ class ZipSource:
 
     def item(self, index: int) -> Image.Image:
         """The decoded image."""
-        return decode(self.content(index), self.names[index])
+        return decode_image(self.content(index), self.names[index])
 
     def name(self, index: int) -> str:
         """The member's path in the zip file."""

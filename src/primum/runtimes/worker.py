@@ -88,14 +88,14 @@ class Worker:
 
     def stages(self, images: list[Any]) -> dict[str, NDArray[np.float64]]:
         """Milliseconds by stage for raw images (encoded bytes or arrays), one at a time from decode to probability."""
-        from primum.data.images import decode
+        from primum.data.decoding import decode_image
 
         predictor = self._loaded
         names = ("preprocessing", "feature_extraction", "classification", "total")
         taken = {name: np.empty(len(images)) for name in names}
         for i, item in enumerate([*images[:_REWARM], *images], -min(_REWARM, len(images))):
             marks = [time.perf_counter_ns()]
-            image = decode(item, "image") if isinstance(item, bytes) else item
+            image = decode_image(item, "image") if isinstance(item, bytes) else item
             batch = predictor.preprocess([image])
             marks.append(time.perf_counter_ns())
             raw = predictor.raw(batch)

@@ -27,6 +27,7 @@ class Scope(StrEnum):
 
     INFER = "infer"
     METRICS = "metrics"
+    OPTIMIZE = "optimize"
     ADMIN = "admin"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import dataclass
 
 from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
@@ -27,6 +28,17 @@ class NotFound(PrimumError):
 
 class Unavailable(PrimumError):
     """Nothing is answered for now."""
+
+
+@dataclass
+class Note:
+    """What the audit log is told of a request, as far as its handling came."""
+
+    model: str = ""
+    sha256: str = ""
+    """Of the artifact that answered; empty where none did."""
+    id: str = ""
+    cases: int = 0
 
 
 class DataPlane:
@@ -83,6 +95,11 @@ class DataPlane:
             known = ("" if model is None else model.name, "" if rung is None else rung.digest)
             told = ("", 0) if request is None else (request.id or "", request.cases)
             self.audit.add(Event(time.time(), who, "infer", *known, *told, status))
+
+    def note(self, who: str, what: str, note: Note, status: int) -> None:
+        """Note in the log how a request of any other kind ended; `what`: what was asked for."""
+        if self.audit is not None:
+            self.audit.add(Event(time.time(), who, what, note.model, note.sha256, note.id, note.cases, status))
 
     async def _write(self, audit: AuditLog) -> None:
         while True:

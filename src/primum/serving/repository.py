@@ -1,36 +1,106 @@
-"""The models that a server holds."""
+"""The models that a server holds: started and stopped together, or one at a time while it serves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from primum.errors import InputError
+from primum.errors import InputError, PrimumError
 from primum.serving.metrics import exposition
 from primum.serving.model import ServedModel
 from primum.serving.shedding import Shedding
 
+_LOG = logging.getLogger("primum.serving")
+
+
+class Listed(NamedTuple):
+    """A model as the repository extension lists it: READY or UNAVAILABLE, and why."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
 
 class Repository:
-    """Models by name, started and stopped together."""
+    """Models by name."""
 
-    def __init__(self, models: Iterable[ServedModel]) -> None:
-        """Raises InputError where two have one name."""
+    def __init__(self, models: Iterable[ServedModel], make: Callable[[str], ServedModel] | None = None) -> None:
+        """`make` opens a model anew; without, one that was unloaded cannot be loaded. InputError where two have one
+        name.
+        """
         self._models: dict[str, ServedModel] = {}
         for model in models:
             if model.name in self._models:
                 raise InputError(f"two models are called {model.name!r}: give names, as NAME=ARTIFACT")
             self._models[model.name] = model
+        self._make = make
+        self._all = tuple(self._models)
+        self._changes = {name: asyncio.Lock() for name in self._all}
         self.ready = False
         """Every model is loaded and measured, and the server takes requests."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the models."""
-        return tuple(self._models)
+        """Names of the models that answer."""
+        return tuple(name for name in self._all if name in self._models)
 
     def get(self, name: str) -> ServedModel | None:
-        """The model of that name."""
+        """The model of that name; None where there is none, or it is unloaded."""
         return self._models.get(name)
+
+    def index(self) -> tuple[Listed, ...]:
+        """Every model, those that are unloaded too."""
+        found = ((name, self._models.get(name)) for name in self._all)
+        return tuple(
+            Listed(name, "", "UNAVAILABLE", "unloaded")
+            if model is None
+            else Listed(name, model.rung.version, "READY", "")
+            for name, model in found
+        )
+
+    async def load(self, name: str) -> bool:
+        """Read a model's artifacts anew, or open one that was unloaded; False where nothing changed.
+
+        Raises KeyError for a name that never was, else as `ServedModel.reload`: what answered goes on answering.
+        """
+        async with self._changes[name]:
+            model = self._models.get(name)
+            if model is not None:
+                changed = await model.reload()
+            elif self._make is None:
+                raise InputError(f"model {name!r} cannot be opened again")
+            else:
+                model = await asyncio.to_thread(self._make, name)
+                try:
+                    await model.start()
+                except BaseException:
+                    await model.stop()
+                    raise
+                self._models[name], changed = model, True
+        _LOG.warning("model %r was read anew: %s", name, model.rung.version if changed else "unchanged")
+        return changed
+
+    async def unload(self, name: str) -> None:
+        """Refuse what comes for a model, answer what is here, release it. KeyError for a name that never was."""
+        async with self._changes[name]:
+            model = self._models.pop(name, None)
+            if model is not None:
+                await model.stop()
+                _LOG.warning("model %r was unloaded", name)
+
+    async def reload(self) -> dict[str, str]:
+        """Read every loaded model's artifacts anew; by name "changed", "unchanged" or what went wrong."""
+        ended = {}
+        for name in self.names:
+            try:
+                ended[name] = "changed" if await self.load(name) else "unchanged"
+            except PrimumError as error:
+                ended[name] = str(error)
+                _LOG.error("model %r was not read anew: %s", name, error)
+        return ended
 
     async def start(self) -> None:
         """Start every model."""

@@ -17,6 +17,7 @@ from primum.serving.isolation import Isolation
 if TYPE_CHECKING:
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import Companion
+    from primum.serving.studies import Studies
     from primum.serving.tracing import Tracing
 
 
@@ -56,6 +57,8 @@ class ServeOptions:
     """Whether models run in processes of their own; `batching.executors` says in how many."""
     executor_memory_mb: float | None = None
     """Private memory of each such process, in megabytes (1e6 bytes)."""
+    studies: Studies | None = None
+    """What callers may have optimized."""
     insecure: bool = False
     """Bind to other than loopback although nobody is authenticated, or in clear text."""
 
@@ -69,7 +72,16 @@ def check(options: ServeOptions) -> None:
     """Raises InputError where the options are unsafe or the libraries are missing."""
     if missing := [
         name
-        for name in ("uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client", "jwt", "grpc")
+        for name in (
+            "uvicorn",
+            "uvloop",
+            "httptools",
+            "msgspec",
+            "prometheus_client",
+            "jwt",
+            "grpc",
+            "python_multipart",
+        )
         if not importlib.util.find_spec(name)
     ]:
         raise InputError(f"serving needs {', '.join(missing)}: pip install 'primum[serve]'")
@@ -105,7 +117,9 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.executor.placement import Hosting
     from primum.serving.http.app import App
     from primum.serving.http.connection import Limits, connection_class
+    from primum.serving.http.table import routes_of
     from primum.serving.http.watch import Watch
+    from primum.serving.jobs import Jobs
     from primum.serving.logs import configure, note
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
@@ -114,16 +128,23 @@ def serve(options: ServeOptions) -> None:
     configure(options.log_json)
     config = options.batching or BatchConfig()
     hosting = Hosting(options.isolation, options.executor_memory_mb)
+    folders = dict(options.models)
+
+    def opened(name: str) -> ServedModel:
+        return ServedModel(name, folders[name], config.model_copy(), hosting=hosting)
+
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
-    models = [ServedModel(name, folders, config.model_copy(), hosting=hosting) for name, folders in options.models]
-    plane = DataPlane(Repository(models), access, audit)
+    models = [opened(name) for name, _ in options.models]
+    plane = DataPlane(Repository(models, opened), access, audit)
     for model in models:
         note("model loaded", model=model.name, version=model.rung.version, recipe=model.rung.manifest.recipe)
     tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
     watch = Watch(tracing, options.log_requests) if tracing is not None or options.log_requests else None
-    app = App(plane, options.most_bytes, _companions(options, plane, tracing), watch)
+    jobs = Jobs(options.studies) if options.studies is not None else None
+    companions = (*_companions(options, plane, tracing), *([] if jobs is None else [jobs]))
+    app = App(plane, options.most_bytes, companions, routes_of(plane, jobs), watch)
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -150,13 +171,16 @@ def serve(options: ServeOptions) -> None:
 
 
 def _companions(options: ServeOptions, plane: DataPlane, tracing: Tracing | None) -> tuple[Companion, ...]:
+    from primum.serving.control import Hangup
+
     if options.grpc_port is None:
-        return ()
+        return (Hangup(plane),)
     from primum.serving.grpc.server import GrpcServer
 
     host = f"[{options.host}]" if ":" in options.host else options.host
     files = (options.tls_cert, options.tls_key, options.client_ca)
-    return (GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files, tracing=tracing),)
+    grpc = GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files, tracing=tracing)
+    return (Hangup(plane), grpc)
 
 
 def _is_loopback(host: str) -> bool:

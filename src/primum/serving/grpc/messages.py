@@ -17,6 +17,7 @@ _ONE = {"bool": 8, "int32": 5, "int64": 3, "uint32": 13, "uint64": 4, "float": 2
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 _PARAMETERS = "map InferParameter"
 _TENSOR = {"name": "string", "datatype": "string", "shape": "[] int64"}
+_CHANGE = {"repository_name": "string", "model_name": "string", "parameters": "map ModelRepositoryParameter"}
 _FIELDS: dict[str, dict[str, str]] = {
     "ServerLiveRequest": {},
     "ServerLiveResponse": {"live": "bool"},
@@ -73,6 +74,19 @@ _FIELDS: dict[str, dict[str, str]] = {
         "raw_output_contents": "[] bytes",
     },
     "ModelInferResponse.InferOutputTensor": {**_TENSOR, "parameters": _PARAMETERS, "contents": "InferTensorContents"},
+    "ModelRepositoryParameter": {
+        "bool_param": "one bool",
+        "int64_param": "one int64",
+        "string_param": "one string",
+        "bytes_param": "one bytes",
+    },
+    "RepositoryIndexRequest": {"repository_name": "string", "ready": "bool"},
+    "RepositoryIndexResponse": {"models": "[] RepositoryIndexResponse.ModelIndex"},
+    "RepositoryIndexResponse.ModelIndex": dict.fromkeys(("name", "version", "state", "reason"), "string"),
+    "RepositoryModelLoadRequest": _CHANGE,
+    "RepositoryModelLoadResponse": {},
+    "RepositoryModelUnloadRequest": _CHANGE,
+    "RepositoryModelUnloadResponse": {},
 }
 """Each message's fields in the order of their numbers, from 1."""
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied, Scope
-from primum.serving.dataplane import DataPlane, NotFound, Unavailable
+from primum.serving.control import load, unload
+from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule
@@ -30,7 +31,10 @@ _CONTENTS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
-_METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
+_METHODS = (
+    *("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"),
+    *("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"),
+)
 
 
 class Service:
@@ -79,9 +83,54 @@ class Service:
         finally:
             self._plane.take_down(who, model, rung, asked, int(status.value[0]))
 
-    def _admit(self, context: Any) -> Any:
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+        """Every model, and whether it answers."""
+
+        async def listed(note: Note) -> Any:
+            response = message("RepositoryIndexResponse")()
+            for one in self._plane.repository.index():
+                if one.state == "READY" or not request.ready:
+                    response.models.add(**one._asdict())
+            return response
+
+        return await self._administered("index", context, listed)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
+        """Read a model's artifacts anew, or open one that was unloaded."""
+
+        async def loaded(note: Note) -> Any:
+            if request.parameters:
+                raise InputError("load takes no parameters here: what is served is the operator's choice")
+            await load(self._plane, request.model_name, note)
+            return message("RepositoryModelLoadResponse")()
+
+        return await self._administered("load", context, loaded)
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
+        """Release a model."""
+
+        async def unloaded(note: Note) -> Any:
+            await unload(self._plane, request.model_name, note)
+            return message("RepositoryModelUnloadResponse")()
+
+        return await self._administered("unload", context, unloaded)
+
+    async def _administered(self, what: str, context: Any, answer: Callable[[Note], Awaitable[Any]]) -> Any:
+        """The answer to one who may administer; how it ended is taken down."""
+        self._plane.check_log()
+        who, note, status = "", Note(), grpc.StatusCode.OK
+        try:
+            who = self._admit(context, Scope.ADMIN).name
+            return await answer(note)
+        except Exception as error:
+            status = status_of(error)
+            raise
+        finally:
+            self._plane.note(who, what, note, int(status.value[0]))
+
+    def _admit(self, context: Any, wanted: Scope = Scope.INFER) -> Any:
         sent = {key: value.encode() for key, value in context.invocation_metadata() if isinstance(value, str)}
-        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), Scope.INFER)
+        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), wanted)
 
 
 def handlers(service: Service, tracing: Tracing | None = None) -> Any:

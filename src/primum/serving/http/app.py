@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import msgspec
 
 from primum.serving.access import Caller, Scope
-from primum.serving.dataplane import DataPlane, NotFound
+from primum.serving.dataplane import DataPlane, Note, NotFound
 from primum.serving.http.connection import TASK
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
+from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.watch import Watch
 from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
@@ -50,9 +51,12 @@ class App:
         plane: DataPlane,
         most_bytes: int = 64 * 2**20,
         companions: Sequence[Companion] = (),
+        routes: Sequence[Route] = (),
         watch: Watch | None = None,
     ) -> None:
+        """`routes`: beside inference, which is not looked up among them."""
         self.plane, self._most_bytes, self._companions, self._watch = plane, most_bytes, companions, watch
+        self._routes = Routes(routes)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -100,6 +104,8 @@ class App:
         if parts == ["openapi.json"]:
             _only(method, "GET")
             return _json(document(self.plane.repository.names, not self.plane.access.open), True)
+        if (found := self._routes.find(method, parts)) is not None:
+            return await self._routed(found, scope, receive)
         if parts[0] != "v2":
             raise NotFound("no such path; the protocol begins at /v2")
         _only(method, "GET")
@@ -154,6 +160,33 @@ class App:
             raise
         self.plane.take_down(who, model, rung, request, int(response.status))
         return response
+
+    async def _routed(self, found: Found, scope: Connection, receive: Receive) -> Response:
+        """Answer by the table, and take down who asked and how it ended."""
+        self.plane.check_log()
+        who, note = "", Note()
+        try:
+            who = self._admit(scope, found.route.scope).name
+            headers = dict(scope["headers"])
+            call = Call(
+                found.names,
+                parsed_query(scope["query_string"], QUERY),
+                headers.get(b"content-type", b"").decode("latin-1"),
+                lambda: self._read(headers.get(b"content-length"), receive),
+                note,
+            )
+            answer = await found.route.handler(call)
+            response = answer if isinstance(answer, Response) else _json(answer, True)
+        # Taken down like an answer, then answered as it would have been.
+        except Exception as error:  # noqa: BLE001
+            response = failure(error)
+        self.plane.note(who, found.route.what, note, int(response.status))
+        return response
+
+    async def _read(self, length: bytes | None, receive: Receive) -> bytes:
+        if length is not None and _number("content-length", length) > self._most_bytes:
+            raise self._too_large()
+        return await self._body(receive)
 
     async def _request(self, scope: Connection, receive: Receive) -> Request:
         length, header = None, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from primum.serving.http.openapi_more import IMAGE_BODIES, MORE_SCHEMAS, SCHEDULE
 from primum.serving.protocol import HEADER
 from primum.serving.tensors import DTYPES
 from primum.version import VERSION
@@ -98,8 +99,10 @@ _WORDS = {
     "400": "The request is not one of the protocol, or does not fit the model",
     "401": "Nobody known",
     "403": "The caller lacks the scope",
-    "404": "No such model or version",
+    "404": "No such model, version or job",
+    "409": "The same is under way already",
     "413": "The body is too large",
+    "415": "A format that is not read",
     "429": "Too many requests of this caller",
     "500": "The model failed on this request",
     "503": "Not now: overload, a deadline that cannot be met, an end in preparation; see Retry-After",
@@ -125,12 +128,14 @@ def document(models: Sequence[str], authenticated: bool) -> dict[str, Any]:
         ready = _get("Whether a model takes requests", "Ready", ("404", "503", *_DENIED), known)
         paths[f"{path}/ready"] = {"parameters": parameters, "get": ready}
         paths[f"{path}/infer"] = {"parameters": parameters, "post": _infer(known)}
+        paths[f"{path}/predict"] = {"parameters": parameters, "post": _predict(known)}
+    paths |= _repository(model, known) | _optimization(known)
     return {
         "openapi": "3.1.0",
         "info": {"title": "primum", "version": VERSION, "description": "Open Inference Protocol v2"},
         "paths": paths,
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | MORE_SCHEMAS,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -157,6 +162,51 @@ def _infer(known: dict[str, Any]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": body},
         "responses": {"200": {"description": "Named outputs", "content": answer}, **_errors(_INFER_ERRORS)},
     }
+
+
+def _predict(known: dict[str, Any]) -> dict[str, Any]:
+    asked = _post(
+        "Answers for images, in a form or one as the body", None, "Predictions", ("415", *_INFER_ERRORS), known
+    )
+    return {**asked, "parameters": SCHEDULE, "requestBody": {"required": True, "content": IMAGE_BODIES}}
+
+
+def _repository(model: list[dict[str, Any]], known: dict[str, Any]) -> dict[str, Any]:
+    errors = ("400", "413", "503", *_DENIED)
+    paths: dict[str, Any] = {
+        "/v2/repository/index": {"post": _post("Every model", "IndexRequest", "Index", errors, known, False)}
+    }
+    for verb, told in (("load", "Read a model's artifacts anew"), ("unload", "Release a model")):
+        post = _post(told, "RepositoryRequest", "Empty", ("404", "500", *errors), known, False)
+        paths[f"/v2/repository/models/{{model}}/{verb}"] = {"parameters": model, "post": post}
+    return paths
+
+
+def _optimization(known: dict[str, Any]) -> dict[str, Any]:
+    asked = _post(
+        "A study in the background", "OptimizeRequest", "Job", ("400", "404", "409", "413", "503", *_DENIED), known
+    )
+    asked["responses"]["202"] = asked["responses"].pop("200")
+    batch = _post("Answers for raw cases", "BatchRequest", "BatchPredictions", _INFER_ERRORS, known)
+    return {
+        "/optimization/status": {"get": _get("The whole service", "Status", _DENIED, known)},
+        "/optimization/batch-predict": {"post": batch},
+        "/optimization/optimize-model": {"post": asked},
+        "/optimization/jobs": {"get": _get("Studies, the latest first", "Jobs", ("404", *_DENIED), known)},
+        "/optimization/jobs/{job}": {
+            "parameters": [_path_parameter("job", ())],
+            "get": _get("A study", "Job", ("404", *_DENIED), known),
+            "delete": _get("End a study", "Job", ("404", *_DENIED), known),
+        },
+    }
+
+
+def _post(
+    summary: str, given: str | None, schema: str, errors: Sequence[str], known: dict[str, Any], required: bool = True
+) -> dict[str, Any]:
+    good = {"200": {"description": summary, "content": _body(schema)}}
+    asked: dict[str, Any] = {"summary": summary, **known, "responses": {**good, **_errors(errors)}}
+    return asked if given is None else {**asked, "requestBody": {"required": required, "content": _body(given)}}
 
 
 def _get(summary: str, schema: str, errors: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:

@@ -50,8 +50,13 @@ def failure(error: Exception) -> Response:
         return Response(HTTPStatus.BAD_REQUEST, headers, error_body(str(error)))
     if isinstance(error, ExecutorHung | ExecutorDied | Unavailable):
         return Response(HTTPStatus.SERVICE_UNAVAILABLE, headers, error_body(str(error)))
-    told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
-    return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers, error_body(told))
+    return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers, error_body(told(error)))
+
+
+def told(error: Exception) -> str:
+    """What may be told of an error."""
+    known = isinstance(error, PrimumError | HttpError)
+    return str(error) if known else f"the model failed ({type(error).__name__})"
 
 
 def _denied(error: AccessDenied) -> Response:

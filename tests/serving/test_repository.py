@@ -1,0 +1,133 @@
+"""Models loaded and unloaded while the server serves: by clients that others wrote, by signal, and written down."""
+
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from served import FEATURES, build_artifact, call, coarse_model, free_port, server
+
+import primum
+from primum.serving.access import Scope, new_key
+from primum.serving.audit import verify_audit
+
+ROWS = np.random.default_rng(1).normal(0, 1, (5, FEATURES)).astype(np.float32)
+ONE = {"name": "input", "shape": [5, FEATURES], "datatype": "FP32", "data": ROWS.ravel().tolist()}
+INFER = "/v2/models/risk/infer"
+
+
+@pytest.fixture
+def other(tmp_path):
+    return build_artifact(tmp_path / "other", coarse_model())
+
+
+@pytest.fixture
+def mine(artifact, tmp_path):
+    return shutil.copytree(artifact, tmp_path / "mine")
+
+
+def expected(folder):
+    with primum.load(folder) as predictor:
+        return predictor.predict_tensor(ROWS)
+
+
+def answered(port):
+    status, _, answer = call(port, "POST", INFER, {"inputs": [ONE]})
+    assert status == 200, answer
+    return np.reshape(answer["outputs"][0]["data"], (5, 2))
+
+
+def replace(folder, new):
+    shutil.rmtree(folder)
+    shutil.copytree(new, folder)
+
+
+def test_tritonclient_unloads_and_loads(mine, other, artifact):
+    triton = pytest.importorskip("tritonclient.http")
+    with (
+        server(f"risk={mine}", f"stays={artifact}") as port,
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+    ):
+        assert [one["state"] for one in client.get_model_repository_index()] == ["READY", "READY"]
+        client.unload_model("risk")
+        listed = {one["name"]: one for one in client.get_model_repository_index()}
+        assert listed["risk"] == {"name": "risk", "version": "", "state": "UNAVAILABLE", "reason": "unloaded"}
+        assert not client.is_model_ready("risk") and client.is_model_ready("stays") and client.is_server_ready()
+        assert call(port, "POST", INFER, {"inputs": [ONE]})[0] == 404
+        client.unload_model("risk")
+        client.load_model("risk")
+        np.testing.assert_allclose(answered(port), expected(mine), atol=1e-6)
+        replace(mine, other)
+        client.load_model("risk")
+        np.testing.assert_allclose(answered(port), expected(other), atol=1e-6)
+        with pytest.raises(triton.InferenceServerException, match="there are: risk, stays"):
+            client.load_model("none")
+        with pytest.raises(triton.InferenceServerException, match="operator"):
+            client.load_model("risk", config="{}")
+
+
+def test_a_broken_artifact_is_not_loaded_and_the_old_one_answers(mine):
+    with server(f"risk={mine}") as port:
+        before = answered(port)
+        (mine / "model" / "model.onnx").write_bytes(b"broken")
+        status, _, answer = call(port, "POST", "/v2/repository/models/risk/load")
+        assert status == 500 and "model.onnx" in answer["error"]
+        np.testing.assert_array_equal(answered(port), before)
+
+
+def test_grpc_faces(mine):
+    triton = pytest.importorskip("tritonclient.grpc")
+    port = free_port()
+    with server(f"risk={mine}", "--grpc-port", port), triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        client.unload_model("risk")
+        assert client.get_model_repository_index().models[0].state == "UNAVAILABLE"
+        with pytest.raises(triton.InferenceServerException, match="no model of that name"):
+            client.get_model_metadata("risk")
+        client.load_model("risk")
+        assert client.is_model_ready("risk")
+
+
+def test_only_administrators_change_what_is_served_and_it_is_written_down(mine, tmp_path):
+    keys, entries = {}, []
+    for name, scope in (("ward", Scope.INFER), ("admin", Scope.ADMIN)):
+        keys[name], entry = new_key(name, (scope,))
+        entries.append(entry.removeprefix("keys:\n"))
+    (tmp_path / "keys.yaml").write_text("keys:\n" + "".join(entries))
+    log = tmp_path / "audit.jsonl"
+    with server(f"risk={mine}", "--keys", tmp_path / "keys.yaml", "--audit", log) as port:
+        for headers, wanted in (({}, 401), ({"X-API-Key": keys["ward"]}, 403), ({"X-API-Key": keys["admin"]}, 200)):
+            for path in ("index", "models/risk/load", "models/risk/unload"):
+                assert call(port, "POST", f"/v2/repository/{path}", None, headers)[0] == wanted
+    verify_audit(log)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(r["who"], r["what"], r["status"]) for r in records] == [
+        (who, what, status)
+        for who, status in (("", 401), ("", 403), ("admin", 200))
+        for what in ("index", "load", "unload")
+    ]
+    assert records[7]["model"] == "risk" and len(records[7]["sha256"]) == 64
+
+
+def test_a_hangup_reads_everything_anew(mine, other, tmp_path):
+    log = tmp_path / "audit.jsonl"
+    with server(f"risk={mine}", "--audit", log, give_process=True) as (port, process):
+        replace(mine, other)
+        process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 20
+        while not np.allclose(answered(port), expected(other), atol=1e-6):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    assert any(json.loads(line)["who"] == "SIGHUP" for line in log.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "name", ["RepositoryIndexResponse", "RepositoryModelLoadRequest", "RepositoryModelUnloadRequest"]
+)
+def test_messages_are_those_of_the_client(name):
+    service_pb2 = pytest.importorskip("tritonclient.grpc.service_pb2")
+    from primum.serving.grpc.messages import message
+
+    ours, theirs = message(name).DESCRIPTOR, getattr(service_pb2, name).DESCRIPTOR
+    assert [(f.name, f.number, f.type) for f in ours.fields] == [(f.name, f.number, f.type) for f in theirs.fields]
