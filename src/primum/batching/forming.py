@@ -54,7 +54,7 @@ class Forming:
         """What stopped it; None where all that waited has joined."""
 
     def fill(self, lead: Item | None = None) -> None:
-        """Take from every class of the bucket, after `lead` where one is given; the background never enlarges a batch."""
+        """Take from every class of the bucket, after `lead` where one is given; the background never joins."""
         if lead is not None:
             self._offer(lead, None)
         for level in range(BACKGROUND):
