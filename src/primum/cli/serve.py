@@ -12,7 +12,11 @@ NAME = "serve"
 
 def run(
     artifacts: Annotated[
-        list[str] | None, typer.Argument(help="Artifact folders, or NAME=FOLDER; the default name is model.")
+        list[str] | None,
+        typer.Argument(
+            help="Artifact folders, or NAME=FOLDER; the default name is model. NAME=TRUSTED,FASTER,…: a ladder, the "
+            "server goes to the faster ones under pressure."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind to.", min=0, max=65535)] = 8000,
@@ -27,6 +31,14 @@ def run(
     jwt_key: Annotated[Path | None, typer.Option(help="Public key (PEM) of who signs tokens (JWT).")] = None,
     jwt_audience: Annotated[str | None, typer.Option(help="Audience that tokens must name.")] = None,
     audit: Annotated[Path | None, typer.Option(help="Audit log: who, when, which model; no payload.")] = None,
+    shadow: Annotated[
+        float, typer.Option(help="Share of cases asked of a more trusted network too, once answered.", min=0, max=1)
+    ] = 0,
+    most_flips: Annotated[
+        float | None,
+        typer.Option(help="Share of cases that a faster artifact of a ladder may decide otherwise; default: 0.02."),
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder that remembers over restarts what is barred.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="Authorities (PEM) of certificates clients must show.")] = None,
@@ -39,6 +51,7 @@ def run(
     from primum.errors import InputError
     from primum.serving.access import new_key as made_key
     from primum.serving.server import ServeOptions, serve
+    from primum.serving.shadow import ShadowOptions
 
     if new_key is not None:
         key, entry = made_key(new_key)
@@ -58,6 +71,8 @@ def run(
             jwt_key=jwt_key,
             jwt_audience=jwt_audience,
             audit=audit,
+            shadow=ShadowOptions(share=shadow, most_flips=most_flips),
+            state=state,
             tls_cert=tls_cert,
             tls_key=tls_key,
             client_ca=client_ca,

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 
 from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
 from primum.serving.audit import AuditLog, Event
+from primum.serving.flip_test import FlipTest
 from primum.serving.model import ServedModel
 from primum.serving.protocol import Request
 from primum.serving.repository import Repository
@@ -37,6 +39,9 @@ class DataPlane:
 
     async def start(self) -> None:
         """Load and measure the models."""
+        for name in self.repository.names:
+            if (model := self.repository.get(name)) is not None:
+                model.shadow.told = partial(self._barred, name)
         await self.repository.start()
         if self.audit is not None:
             self._writer = asyncio.create_task(self._write(self.audit))
@@ -77,6 +82,11 @@ class DataPlane:
             known = ("" if model is None else model.name, "" if rung is None else rung.digest)
             told = ("", 0) if request is None else (request.id or "", request.cases)
             self.audit.add(Event(time.time(), who, "infer", *known, *told, status))
+
+    def _barred(self, name: str, test: FlipTest) -> None:
+        """Note in the log that an artifact answers no more."""
+        if self.audit is not None:
+            self.audit.add(Event(time.time(), "shadow sampling", "barred", name, test.sha256, "", test.cases, 0))
 
     async def _write(self, audit: AuditLog) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import inf, isnan
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -19,6 +20,13 @@ from primum.batching.stats import BatcherStats, Quantiles
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
+class Families(Protocol):
+    """Metrics besides the batchers'."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+
+
 class _Collector:
     def __init__(self, models: Mapping[str, BatcherStats]) -> None:
         self._models = models
@@ -27,7 +35,7 @@ class _Collector:
         """Every family, with a sample for each model."""
         requests = CounterMetricFamily(
             "primum_inference_requests",
-            "Requests that ended, by outcome and its reason.",
+            "Requests that ended, by outcome and its reason; the background apart.",
             labels=["model", "outcome", "reason"],
         )
         late = CounterMetricFamily("primum_inference_late", "Answers after their deadline.", labels=["model"])
@@ -45,7 +53,8 @@ class _Collector:
         sizes = HistogramMetricFamily("primum_batch_size", "Rows a batch.", labels=["model"])
         for model, stats in self._models.items():
             for reason, number in stats.reasons.items():
-                requests.add_metric([model, KIND_OF[reason].value, reason.value], number)
+                patients = number - stats.background.get(reason, 0)
+                requests.add_metric([model, KIND_OF[reason].value, reason.value], patients)
             for release, number in stats.releases.items():
                 releases.add_metric([model, release.value], number)
             for failure, number in stats.failures.items():
@@ -70,10 +79,12 @@ class _Collector:
         return family
 
 
-def exposition(models: Mapping[str, BatcherStats]) -> bytes:
-    """The text of all metrics."""
+def exposition(models: Mapping[str, BatcherStats], *others: Families) -> bytes:
+    """The text of all metrics, those of other collectors too."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(models))
+    for other in others:
+        registry.register(other)
     text: bytes = generate_latest(registry)
     return text
 

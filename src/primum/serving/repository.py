@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from primum.errors import InputError
 from primum.serving.metrics import exposition
 from primum.serving.model import ServedModel
+from primum.serving.standing_metrics import StandingCollector
 
 
 class Repository:
@@ -45,4 +46,5 @@ class Repository:
 
     def metrics(self) -> bytes:
         """All models' counters and gauges in Prometheus' text format."""
-        return exposition({name: model.stats() for name, model in self._models.items()})
+        standing = {name: (model.line, model.shadow, model.watch) for name, model in self._models.items()}
+        return exposition({name: model.stats() for name, model in self._models.items()}, StandingCollector(standing))

@@ -16,6 +16,7 @@ from primum.errors import InputError
 if TYPE_CHECKING:
     from primum.serving.dataplane import DataPlane
     from primum.serving.http.app import Companion
+    from primum.serving.shadow import ShadowOptions
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class ServeOptions:
     """Public key (PEM) of who signs tokens."""
     jwt_audience: str | None = None
     audit: Path | None = None
+    shadow: ShadowOptions | None = None
+    """None: no case is asked of a more trusted network too."""
+    state: Path | None = None
+    """Folder for what restarts must not forget: which artifacts are barred."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
@@ -88,9 +93,14 @@ def serve(options: ServeOptions) -> None:
     from primum.serving.http.app import App
     from primum.serving.model import ServedModel
     from primum.serving.repository import Repository
+    from primum.serving.trust import TrustStore
 
     config = options.batching or BatchConfig()
-    models = [ServedModel(name, folders, config.model_copy()) for name, folders in options.models]
+    trust = TrustStore(options.state) if options.state is not None else None
+    models = [
+        ServedModel(name, folders, config.model_copy(), shadow=options.shadow, trust=trust)
+        for name, folders in options.models
+    ]
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
