@@ -53,11 +53,11 @@ class FlipTest:
         """Of the rate, holding at all times at once with a chance of 1 - alpha; NaN estimate before the first case."""
         return confidence_sequence(self.flips, self.cases, self.alpha)
 
-    def add(self, cases: int, flips: int) -> bool:
-        """Cases were compared; whether this is where the artifact must be barred."""
-        self.cases, self.flips = self.cases + cases, self.flips + flips
+    def add(self, flipped: bool) -> bool:
+        """A case was compared; whether this is where the artifact must be barred."""
+        self.cases, self.flips = self.cases + 1, self.flips + flipped
         # Evidence rises on a flip alone.
-        if self.barred is not None or not flips or self.log_e < log(1 / self.alpha):
+        if self.barred is not None or not flipped or self.log_e < log(1 / self.alpha):
             return False
         self.barred = datetime.now(UTC).isoformat(timespec="seconds")
         return True

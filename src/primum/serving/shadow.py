@@ -2,8 +2,9 @@
 
 Which cases is drawn at random, whatever is in them. They run in the background class, so that no patient waits for them
 longer than for one call of one case. For a guarded artifact the rate of undetected flips among all cases is tested
-against its epsilon (a deferred case has the original's decision: no flip), for a faster rung of a ladder the rate of
-flips against the first rung. Where a test rejects, the artifact is barred.
+against its epsilon, for a faster rung of a ladder the rate of flips against the first rung. A deferred case has the
+original's decision and counts as no flip; it is asked all the same, because what is dropped under load must not depend
+on what is in a case: the rate would be wrong. Where a test rejects, the artifact is barred.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Dropped(StrEnum):
     """The more trusted network gave no finite answer."""
     NOT_LOADED = "not_loaded"
     """Memory was short, or the model was reloaded."""
+    BARRED = "barred"
+    """The artifact had been barred meanwhile."""
     STOPPED = "stopped"
 
 
@@ -75,7 +78,7 @@ class Shadow:
         self._name, self.options, self._asking, self._store = name, options, asking, store
         self._rng = np.random.default_rng(options.seed)
         self.sampled = self.deferred = 0
-        """Cases drawn; and of these, how many the original had answered anyway."""
+        """Cases drawn; and of those compared, how many the original had answered anyway."""
         self.dropped: Counter[Dropped] = Counter()
         self.failure = ""
         """Why the records could not be written; empty where they were."""
@@ -124,11 +127,7 @@ class Shadow:
         if not len(picked):
             return
         self.sampled += len(picked)
-        deferred = step.rung.answers.deferred(answers[picked])
-        if deferred.any():
-            self.deferred += int(deferred.sum())
-            self._add(line, step, test, int(deferred.sum()), 0)
-        for row in picked[~deferred]:
+        for row in picked:
             if len(self._pending) >= _MOST_PENDING:
                 self.dropped[Dropped.BUSY] += 1
                 continue
@@ -190,8 +189,13 @@ class Shadow:
             self.dropped[Dropped.NOT_LOADED] += 1
         elif np.isnan(given[:, 0]).any():
             self.dropped[Dropped.FAILED] += 1
+        elif test.barred is not None:
+            self.dropped[Dropped.BARRED] += 1
         else:
-            self._add(line, step, test, 1, int((read.decisions(given) != read.decisions(answer)).any()))
+            deferred = bool(read.deferred(answer)[0])
+            self.deferred += deferred
+            flipped = not deferred and bool((read.decisions(given) != read.decisions(answer)).any())
+            self._add(line, step, test, flipped)
 
     async def _trusted(self, line: Line, step: Step, row: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """The more trusted network's answer; None where it is not loaded."""
@@ -205,9 +209,9 @@ class Shadow:
         finally:
             line.leave(other)
 
-    def _add(self, line: Line, step: Step, test: FlipTest, cases: int, flips: int) -> None:
+    def _add(self, line: Line, step: Step, test: FlipTest, flipped: bool) -> None:
         self._unsaved[test.sha256] = test
-        if not test.add(cases, flips):
+        if not test.add(flipped):
             return
         self._bar(line, line.steps.index(step), asyncio.get_running_loop().time())
         _LOG.error(

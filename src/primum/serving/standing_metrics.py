@@ -50,7 +50,7 @@ class StandingCollector:
     def _shadows(self) -> Iterator[Metric]:
         sampled = CounterMetricFamily("primum_shadow_sampled", "Cases drawn to be compared.", labels=["model"])
         deferred = CounterMetricFamily(
-            "primum_shadow_deferred", "Of those drawn, answered by the original anyway.", labels=["model"]
+            "primum_shadow_deferred", "Of those compared, answered by the original anyway.", labels=["model"]
         )
         dropped = CounterMetricFamily(
             "primum_shadow_dropped", "Of those drawn, not compared, by why.", labels=["model", "reason"]

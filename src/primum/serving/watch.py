@@ -41,7 +41,7 @@ class Watch:
     ) -> None:
         """`warm` measures a rung that was loaded again, before it takes requests."""
         self.line, self._name, self._batcher, self._warm, self._factory = line, name, batcher, warm, factory
-        self._read_memory = memory
+        self.read_memory = memory
         self.cases = 0
         """Asked so far, whether answered or not: who is asked counts them."""
         self.load = 0.0
@@ -93,7 +93,7 @@ class Watch:
             self.load += (1 - exp((self._at - now) / _LOAD_OVER_S)) * (latest - self.load)
         self._at, self._counted = now, self.cases
         if self._looks % _MEMORY_EVERY == 0:
-            self.memory = self._read_memory()
+            self.memory = self.read_memory()
         self._looks += 1
         steps = self.line.steps
         limit = self.memory.limit if self.memory is not None else 0
