@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from primum.batching.outcome import OutcomeKind, Reason
+from primum.batching.outcome import FOR_LOAD, OutcomeKind, Reason
 from primum.batching.priority import Priority
 from primum.batching.release import Release
 from primum.batching.settings import Settings
@@ -138,10 +138,10 @@ def test_no_executor_idles_while_work_is_ready_beyond_the_hold(world):
         if stats.running_batches < world.settings.executors:
             assert not stats.retrying
             held = world.settings.strategy is BatchStrategy.TIMEOUT and not world.core.draining
-            assert not world.waiting or held
-            oldest = [
-                min(i.enqueued for i in world.waiting if i.bucket == b) for b in {i.bucket for i in world.waiting}
-            ]
+            patients = [item for item in world.waiting if item.priority is not Priority.BACKGROUND]
+            assert not patients or held
+            assert patients or not world.waiting or stats.running_batches
+            oldest = [min(i.enqueued for i in patients if i.bucket == b) for b in {i.bucket for i in patients}]
             assert all(world.now < at + world.settings.window_s for at in oldest)
 
     world.checks = (busy_or_held,)
@@ -186,12 +186,49 @@ def test_who_has_no_deadline_is_released_within_the_bound_of_the_quota(requests,
         for item in batch.items:
             ahead.pop(item.id, None)
         for item in world.waiting:
+            if item.priority is Priority.BACKGROUND:
+                continue
             if world.now - item.enqueued >= setting.starvation_age_s:
                 before = sum(i.enqueued <= item.enqueued and i.id != item.id for i in world.items)
                 ahead[item.id] = ahead.get(item.id, 0) + 1
                 assert ahead[item.id] <= setting.starvation_quota * (before + 1)
 
     World(requests, setting, releases=(count,)).run()
+
+
+@many
+@given(worlds)
+def test_the_background_runs_alone_while_no_patient_waits_and_displaces_nobody(world):
+    def alone(world, batch):
+        if any(item.priority is Priority.BACKGROUND for item in batch.items):
+            assert len(batch.items) == 1 and batch.reason in (Release.BACKGROUND, Release.PROBE)
+            stats = world.core.stats()
+            assert stats.running_batches == 1 and not stats.retrying
+            assert all(item.priority is Priority.BACKGROUND for item in world.waiting)
+
+    world.releases = (alone,)
+    world.run()
+    background = Counter(i.outcome.reason for i in world.items if i.priority is Priority.BACKGROUND)
+    stats = world.core.stats()
+    assert stats.background == background
+    assert stats.latency.n == stats.reasons.get(Reason.ANSWERED, 0) - background[Reason.ANSWERED]
+    patients = [i for i in world.items if i.priority is not Priority.BACKGROUND]
+    assert world.core.backlog(world.now) == (0.0, sum(i.outcome.reason in FOR_LOAD for i in patients))
+
+
+def test_the_background_is_turned_away_first():
+    fill = [Arrival(0.0)] + [Arrival(0.0, priority=level) for level in (Priority.BACKGROUND, Priority.ROUTINE)] * 2
+    world = World([*fill, Arrival(0.0)], Settings(max_queue_size=4, max_batch_size=1)).run()
+    ended = {item.id: item.outcome.reason for item in world.items}
+    assert ended == {0: "answered", 1: "answered", 2: "answered", 3: "evicted", 4: "answered", 5: "answered"}
+    assert [ids[0] for _, _, _, ids in world.batches] == [0, 2, 4, 5, 1]
+
+
+def test_a_patient_is_not_promised_a_later_answer_for_what_waits_in_the_background():
+    core = World([Arrival(0.0, priority=Priority.BACKGROUND) for _ in range(50)] + [Arrival(0.0)], known=True)
+    core.run()
+    patient = core.items[-1]
+    assert patient.finished == pytest.approx(2 * core.service(1))
 
 
 @many
@@ -259,6 +296,7 @@ def test_all_of_this_is_reached():
         Release.DEADLINE,
         Release.FULL,
         Release.MEMORY,
+        Release.BACKGROUND,
     ):
         assert seen[wanted], f"never reached: {wanted}"
 

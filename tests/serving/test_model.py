@@ -72,7 +72,7 @@ def test_deferred_cases_keep_the_deadline_of_their_request(guarded, rows):
         deferred = rows[predictor.predict_tensor_guarded(rows).deferred]
 
     async def ask(model):
-        slow = model._line.rung.reference
+        slow = model.rung.reference
         table = model.batcher._dispatcher.core.plan(slow).table
         for _ in range(50):
             table.observe(1, 10.0)
@@ -103,15 +103,15 @@ def test_a_reload_loses_no_request_and_changes_the_answers(tmp_path, rows):
         assert await model.reload()
         met = await asked
         again = await one_by_one(model, rows)
-        return first.digest, met, again, model._retired, len(model._executor._open)
+        return first.digest, met, again, model.line.users, len(model._executor._open)
 
-    first, met, again, retired, still_open = run([folder], ask)
+    first, met, again, users, still_open = run([folder], ask)
     assert {answer.rung.digest for answer in again} != {first}
     for k, answer in enumerate(met):
         wanted = before if answer.rung.digest == first else after
         np.testing.assert_allclose(answer.outputs["probabilities"][0], wanted[k], atol=1e-6)
     np.testing.assert_allclose([a.outputs["probabilities"][0] for a in again], after, atol=1e-6)
-    assert not retired and still_open == 1
+    assert not users and still_open == 1
 
 
 def test_a_reload_of_a_broken_artifact_changes_nothing(tmp_path, rows):

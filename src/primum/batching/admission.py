@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from math import inf
+from typing import NamedTuple
 
 from primum.batching.policy import BucketPlan
+from primum.batching.priority import BACKGROUND
 from primum.batching.queue import Queue
 from primum.batching.recovery import Retries
 from primum.batching.request import Batch, Item
+
+
+class Backlog(NamedTuple):
+    """How much is asked of a model."""
+
+    seconds: float
+    """Until all that waits would have left, as predicted; the background apart."""
+    turned_away: int
+    """Requests refused, evicted or expired for load so far; the background apart."""
 
 
 class Admission:
@@ -36,8 +47,11 @@ class Admission:
         return self._busy(running, now) + seconds / self._executors + plan.seconds(int(own))
 
     def until_cleared(self, running: Iterable[Batch], now: float) -> float:
-        """Seconds until all that waits would have left."""
-        seconds = sum(self._work(bucket, line.cost) for lines in self._queue.lines for bucket, line in lines.items())
+        """Seconds until all that waits would have left; the background apart, which nobody waits for."""
+        lines = [each for by_bucket in self._queue.lines[:BACKGROUND] for each in by_bucket.items()]
+        seconds = sum(self._work(bucket, line.cost) for bucket, line in lines)
+        if self._retries.count:
+            seconds += sum(self._plan_of(bucket).seconds(size) for bucket, size in self._retries.costs(BACKGROUND))
         return self._busy(running, now) + seconds / self._executors
 
     def victims(self, item: Item, bound: int) -> list[Item] | None:

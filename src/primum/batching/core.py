@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from math import inf
 
-from primum.batching.admission import Admission
+from primum.batching.admission import Admission, Backlog
 from primum.batching.latency import LatencyTables
 from primum.batching.outcome import Outcome, Reason
 from primum.batching.policy import BucketPlan
@@ -105,6 +105,8 @@ class Batcher:
         if len(self._running) >= self.settings.executors or not (self._queue.cost or self._retries.count):
             return None
         choice = schedule.choose(now)
+        if choice is None and not self._running and not schedule.held:
+            choice = schedule.background(now)
         if choice is None:
             return None
         self._batches += 1
@@ -180,6 +182,15 @@ class Batcher:
         for item in [*waiting, *self._retries]:
             self._end(item, Outcome(Reason.STOPPED), now)
 
+    def backlog(self, now: float) -> Backlog:
+        """How much is asked of the model, without a walk over who waits."""
+        return Backlog(self._admission.until_cleared(self._running.values(), now), self._recorder.turned_away)
+
+    def forget(self, bucket: Hashable) -> None:
+        """Let go of what was learned of a bucket that will not be asked again."""
+        self._plans.pop(bucket, None)
+        self._tables.forget(self._model, bucket)
+
     def take_finished(self) -> list[Item]:
         """Items that got their outcome since the last call."""
         finished = self._finished
@@ -194,6 +205,7 @@ class Batcher:
             submitted=recorder.submitted,
             outcomes=recorder.outcomes(),
             reasons=dict(recorder.reasons),
+            background=dict(recorder.background),
             late=recorder.late,
             releases=dict(recorder.releases),
             batch_sizes=dict(recorder.sizes),

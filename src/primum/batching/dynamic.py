@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from primum.batching.admission import Backlog
 from primum.batching.dispatcher import Dispatcher
 from primum.batching.latency import LatencyTables
 from primum.batching.model_call import Validate, call_of
@@ -116,6 +117,21 @@ class DynamicBatcher:
     def bucket(self, features: Any) -> Hashable:
         """The bucket of an input: what may share a batch with it."""
         return self._call.prepare(features).bucket
+
+    def backlog(self) -> Backlog:
+        """How much is asked of the model now; cheap."""
+        return self._dispatcher.core.backlog(self._dispatcher.bind().time())
+
+    def capacity(self, bucket: Hashable) -> float:
+        """Rows of a bucket that could be answered a second, all executors together, by what was learned; else infinite.
+
+        Learned of one executor where the others rest: less where they share cores.
+        """
+        return self._dispatcher.core.plan(bucket).capacity() * self.config.executors
+
+    def forget(self, bucket: Hashable) -> None:
+        """Let go of what was learned of a bucket that will not be asked again."""
+        self._dispatcher.core.forget(bucket)
 
     def stats(self) -> BatcherStats:
         """A snapshot of what happened so far."""

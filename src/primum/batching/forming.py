@@ -7,7 +7,7 @@ from math import inf
 
 from primum.batching.outcome import Reason
 from primum.batching.policy import BucketPlan
-from primum.batching.priority import CLASSES
+from primum.batching.priority import BACKGROUND
 from primum.batching.queue import Line, Queue
 from primum.batching.release import Release
 from primum.batching.request import Item
@@ -54,10 +54,10 @@ class Forming:
         """What stopped it; None where all that waited has joined."""
 
     def fill(self, lead: Item | None = None) -> None:
-        """Take from every class of the bucket, after `lead` where one is given."""
+        """Take from every class of the bucket, after `lead` where one is given; the background never joins."""
         if lead is not None:
             self._offer(lead, None)
-        for level in range(CLASSES):
+        for level in range(BACKGROUND):
             line = self._queue.lines[level].get(self._bucket)
             if line is not None and not self._from_line(line, self._in_order(line, level, lead)):
                 return

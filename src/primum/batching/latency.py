@@ -148,6 +148,10 @@ class LatencyTables:
             self._tables[key] = LatencyTable(self._quantile)
         return self._tables[key]
 
+    def forget(self, model: str, bucket: Hashable) -> None:
+        """Let go of a table."""
+        self._tables.pop((model, bucket), None)
+
 
 class _Curve:
     """Values at measured sizes, and what is read between and beyond them."""

@@ -69,6 +69,16 @@ _KINDS = {
     OutcomeKind.EXPIRED: (Reason.DEADLINE_PASSED, Reason.DROPPED_EARLY),
     OutcomeKind.CANCELLED: (Reason.BY_CALLER,),
 }
+FOR_LOAD = frozenset(
+    (
+        Reason.QUEUE_FULL,
+        Reason.EVICTED,
+        Reason.DEADLINE_UNMEETABLE,
+        Reason.DEADLINE_PASSED,
+        Reason.DROPPED_EARLY,
+    )
+)
+"""Less load, or a faster model, and the request might have been answered."""
 KIND_OF = {reason: kind for kind, reasons in _KINDS.items() for reason in reasons}
 
 

@@ -55,6 +55,15 @@ class BucketPlan:
         """From release to answer of a batch of `size`: upper quantile; 0 while nothing was measured."""
         return self.table.upper(size) + self.overhead
 
+    def capacity(self) -> float:
+        """Rows a second that one executor answers in batches of the largest size; infinite while nothing was measured.
+
+        By the upper quantile, so that what is promised is kept.
+        """
+        size = self.limit().size
+        seconds = self.seconds(size)
+        return size / seconds if seconds > 0 else inf
+
     def limit(self) -> Limit:
         """The largest size now: of all bounds the tightest."""
         if self._version != self.table.version:

@@ -8,11 +8,16 @@ from primum.errors import InputError
 
 
 class Priority(IntEnum):
-    """Three classes, as in triage. The numbers are those of the Open Inference Protocol's `priority`: 1 is highest."""
+    """Three classes for patients, as in triage, and one below them for work that no patient waits for.
+
+    The numbers are those of the Open Inference Protocol's `priority`, 1 is highest; no number means BACKGROUND.
+    """
 
     EMERGENCY = 1
     URGENT = 2
     ROUTINE = 3
+    BACKGROUND = 4
+    """Runs alone, and only while nothing else waits or runs; turned away first, and never counted as starving."""
 
     @classmethod
     def of(cls, value: Priority | int | str) -> Priority:
@@ -31,3 +36,5 @@ class Priority(IntEnum):
 
 
 CLASSES = len(Priority)
+BACKGROUND = Priority.BACKGROUND - 1
+"""Its place among the classes, from 0."""

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator
 from heapq import merge
 from operator import attrgetter
 
-from primum.batching.priority import CLASSES, Priority
+from primum.batching.priority import BACKGROUND, CLASSES, Priority
 from primum.batching.request import Item, ItemState
 
 _deadline = attrgetter("deadline")
@@ -99,7 +99,8 @@ class Queue:
         if line is None:
             line = self.lines[level][item.bucket] = Line()
         line.push(item)
-        self._arrivals.append(item)
+        if level != BACKGROUND:
+            self._arrivals.append(item)
         self.cost += item.cost
         self.count += 1
         self.cost_of[level] += item.cost
@@ -132,7 +133,7 @@ class Queue:
                 line.sweep()
 
     def oldest(self) -> Item | None:
-        """The item that has waited longest, of any class."""
+        """The item that has waited longest, of any class but the background."""
         arrivals = self._arrivals
         while arrivals and arrivals[0].state is not _QUEUED:
             arrivals.popleft()

@@ -30,6 +30,8 @@ class Release(StrEnum):
     """One request that by the learned latency would be late, to find whether that still holds."""
     RETRY = "retry"
     """Part of a batch that failed."""
+    BACKGROUND = "background"
+    """A request of the background class: nothing else waited or ran."""
     DRAIN = "drain"
     """Held for nothing while draining."""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from primum.batching.forming import Forming
 from primum.batching.outcome import Outcome, Reason
 from primum.batching.policy import BucketPlan
-from primum.batching.priority import CLASSES
+from primum.batching.priority import BACKGROUND
 from primum.batching.queue import Queue
 from primum.batching.recovery import Retries
 from primum.batching.release import Release
@@ -139,7 +139,7 @@ class Schedule:
         return self._form(starving.bucket, now, starving, lead=starving)
 
     def _by_class(self, starving: Item | None, now: float) -> Choice | None:
-        for level in range(CLASSES):
+        for level in range(BACKGROUND):
             while (group := self._retries.first(level)) is not None:
                 choice = self._again(group, now)
                 if choice is not None:
@@ -150,6 +150,16 @@ class Schedule:
                     if choice is not None:
                         return choice
         return None
+
+    def background(self, now: float) -> Choice | None:
+        """A request of the background class, alone: whoever comes meanwhile waits for a call of one request at most."""
+        if not self._queue.count_of[BACKGROUND]:
+            return None
+        item = self._queue.heads(BACKGROUND)[0]
+        self._queue.remove(item, ItemState.RUNNING)
+        item.started = now
+        self._queue.sweep(item.bucket)
+        return Choice([item], item.cost, Release.PROBE if item.probe else Release.BACKGROUND)
 
     def _again(self, group: list[Item], now: float) -> Choice | None:
         """A part of a failed batch; None where it is taken apart instead.

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, nan
 
-from primum.batching.outcome import KIND_OF, OutcomeKind, Reason
-from primum.batching.priority import CLASSES, Priority
+from primum.batching.outcome import FOR_LOAD, KIND_OF, OutcomeKind, Reason
+from primum.batching.priority import BACKGROUND, CLASSES, Priority
 from primum.batching.release import Failure, Release
 from primum.batching.request import Batch, Item
 
@@ -58,6 +58,8 @@ class BatcherStats:
     submitted: int
     outcomes: Mapping[OutcomeKind, int]
     reasons: Mapping[Reason, int]
+    background: Mapping[Reason, int]
+    """Of `reasons`, those of the background class; they do not count in `waits` and `latency`."""
     late: int
     """Results after their deadline."""
     releases: Mapping[Release, int]
@@ -105,6 +107,7 @@ class Recorder:
         "_first",
         "_last",
         "_waits",
+        "background",
         "failures",
         "late",
         "reasons",
@@ -114,12 +117,14 @@ class Recorder:
         "sizes",
         "sojourns",
         "submitted",
+        "turned_away",
         "waited_s",
     )
 
     def __init__(self) -> None:
-        self.submitted = self.late = 0
+        self.submitted = self.late = self.turned_away = 0
         self.reasons: Counter[Reason] = Counter()
+        self.background: Counter[Reason] = Counter()
         self.releases: Counter[Release] = Counter()
         self.sizes: Counter[int] = Counter()
         self.failures: Counter[Failure] = Counter()
@@ -142,7 +147,7 @@ class Recorder:
         again = batch.reason is Release.RETRY
         for item in batch.items:
             item.together = batch.size
-            if not again:
+            if not again and item.level != BACKGROUND:
                 self._waits[item.level].append(now - item.enqueued)
                 self.waited_s += now - item.enqueued
 
@@ -154,6 +159,11 @@ class Recorder:
     def finished(self, item: Item, reason: Reason, now: float) -> None:
         """An item has its outcome."""
         self.reasons[reason] += 1
+        if item.level == BACKGROUND:
+            self.background[reason] += 1
+            return
+        if reason in FOR_LOAD:
+            self.turned_away += 1
         if reason is Reason.ANSWERED:
             self.sojourns.append(now - item.enqueued)
             self._last = now

@@ -17,7 +17,11 @@ NAME = "serve"
 
 def run(
     artifacts: Annotated[
-        list[str] | None, typer.Argument(help="Artifact folders, or NAME=FOLDER; the default name is model.")
+        list[str] | None,
+        typer.Argument(
+            help="Artifact folders, or NAME=FOLDER; the default name is model. NAME=TRUSTED,FASTER,…: a ladder, the "
+            "server goes to the faster ones under pressure."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind to.", min=0, max=65535)] = 8000,
@@ -42,6 +46,14 @@ def run(
     jwt_key: Annotated[Path | None, typer.Option(help="Public key (PEM) of who signs tokens (JWT).")] = None,
     jwt_audience: Annotated[str | None, typer.Option(help="Audience that tokens must name.")] = None,
     audit: Annotated[Path | None, typer.Option(help="Audit log: who, when, which model; no payload.")] = None,
+    shadow: Annotated[
+        float, typer.Option(help="Share of cases asked of a more trusted network too, once answered.", min=0, max=1)
+    ] = 0,
+    most_flips: Annotated[
+        float | None,
+        typer.Option(help="Share of cases that a faster artifact of a ladder may decide otherwise; default: 0.02."),
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder that remembers over restarts what is barred.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="Authorities (PEM) of certificates clients must show.")] = None,
@@ -62,7 +74,8 @@ def run(
     from primum.config import BatchConfig
     from primum.errors import InputError
     from primum.serving.access import new_key as made_key
-    from primum.serving.server import ServeOptions, serve
+    from primum.serving.options import ServeOptions, check
+    from primum.serving.shadow import ShadowOptions
 
     if new_key is not None:
         key, entry = made_key(new_key)
@@ -72,33 +85,37 @@ def run(
         raise InputError(f"--log-format {log_format}: text or json")
     if not artifacts:
         raise InputError("name at least one artifact to serve")
-    serve(
-        ServeOptions(
-            models=tuple(_named(given) for given in artifacts),
-            host=host,
-            port=port,
-            grpc_port=grpc_port,
-            batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms, executors=executors),
-            isolation=isolation,
-            executor_memory_mb=executor_memory_mb,
-            most_bytes=int(max_body_mb * 2**20),
-            arrival_s=arrival_s,
-            most_connections=max_connections,
-            keys=keys,
-            jwt_key=jwt_key,
-            jwt_audience=jwt_audience,
-            audit=audit,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            client_ca=client_ca,
-            log_json=log_format == "json",
-            log_requests=log_requests,
-            otlp=otlp,
-            trace_share=trace_share,
-            insecure=insecure,
-            studies=_read(studies) if studies is not None else None,
-        )
+    options = ServeOptions(
+        models=tuple(_named(given) for given in artifacts),
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms, executors=executors),
+        isolation=isolation,
+        executor_memory_mb=executor_memory_mb,
+        most_bytes=int(max_body_mb * 2**20),
+        arrival_s=arrival_s,
+        most_connections=max_connections,
+        keys=keys,
+        jwt_key=jwt_key,
+        jwt_audience=jwt_audience,
+        audit=audit,
+        shadow=ShadowOptions(share=shadow, most_flips=most_flips),
+        state=state,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        client_ca=client_ca,
+        log_json=log_format == "json",
+        log_requests=log_requests,
+        otlp=otlp,
+        trace_share=trace_share,
+        insecure=insecure,
+        studies=_read(studies) if studies is not None else None,
     )
+    check(options)
+    from primum.serving.server import serve
+
+    serve(options)
 
 
 def _read(path: Path) -> Studies:

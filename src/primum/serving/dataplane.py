@@ -7,10 +7,13 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
 from primum.serving.audit import AuditLog, Event
+from primum.serving.flip_test import FlipTest
+from primum.serving.metrics import ServerCollector
 from primum.serving.model import ServedModel
 from primum.serving.protocol import Request
 from primum.serving.repository import Repository
@@ -51,10 +54,13 @@ class DataPlane:
 
     def metrics(self) -> bytes:
         """All counters and gauges in Prometheus' text format."""
-        return self.repository.metrics(self.shedding)
+        return self.repository.metrics(ServerCollector(self.shedding))
 
     async def start(self) -> None:
         """Load and measure the models."""
+        for name in self.repository.names:
+            if (model := self.repository.get(name)) is not None:
+                model.shadow.told = partial(self._barred, name)
         await self.repository.start()
         if self.audit is not None:
             self._writer = asyncio.create_task(self._write(self.audit))
@@ -100,6 +106,11 @@ class DataPlane:
         """Note in the log how a request of any other kind ended; `what`: what was asked for."""
         if self.audit is not None:
             self.audit.add(Event(time.time(), who, what, note.model, note.sha256, note.id, note.cases, status))
+
+    def _barred(self, name: str, test: FlipTest) -> None:
+        """Note in the log that an artifact answers no more."""
+        if self.audit is not None:
+            self.audit.add(Event(time.time(), "shadow sampling", "barred", name, test.sha256, "", test.cases, 0))
 
     async def _write(self, audit: AuditLog) -> None:
         while True:

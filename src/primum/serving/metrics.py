@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import inf, isnan
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -21,6 +22,13 @@ from primum.serving.shedding import Shedding
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
+class Families(Protocol):
+    """Metrics besides the batchers'."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+
+
 class _Models:
     def __init__(self, models: Mapping[str, BatcherStats]) -> None:
         self._models = models
@@ -29,7 +37,7 @@ class _Models:
         """Every family, with a sample for each model."""
         requests = CounterMetricFamily(
             "primum_inference_requests",
-            "Requests that ended, by outcome and its reason.",
+            "Requests that ended, by outcome and its reason; the background apart.",
             labels=["model", "outcome", "reason"],
         )
         late = CounterMetricFamily("primum_inference_late", "Answers after their deadline.", labels=["model"])
@@ -47,7 +55,8 @@ class _Models:
         sizes = HistogramMetricFamily("primum_batch_size", "Rows a batch.", labels=["model"])
         for model, stats in self._models.items():
             for reason, number in stats.reasons.items():
-                requests.add_metric([model, KIND_OF[reason].value, reason.value], number)
+                patients = number - stats.background.get(reason, 0)
+                requests.add_metric([model, KIND_OF[reason].value, reason.value], patients)
             for release, number in stats.releases.items():
                 releases.add_metric([model, release.value], number)
             for failure, number in stats.failures.items():
@@ -72,12 +81,14 @@ class _Models:
         return family
 
 
-class _Executors:
+class ExecutorCollector:
+    """Of models that run in processes of their own."""
+
     def __init__(self, models: Mapping[str, ExecutorStats]) -> None:
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """Those of models that run in processes of their own."""
+        """Every family."""
         wanted = GaugeMetricFamily("primum_executors_wanted", "Processes there should be.", labels=["model"])
         alive = GaugeMetricFamily("primum_executors", "Processes that can run every network.", labels=["model"])
         restarts = CounterMetricFamily(
@@ -92,27 +103,26 @@ class _Executors:
         yield from (wanted, alive, restarts)
 
 
-class _Server:
+class ServerCollector:
+    """Of the server, before a request is read."""
+
     def __init__(self, shedding: Shedding) -> None:
         self._shedding = shedding
 
     def collect(self) -> Iterator[Metric]:
-        """What is counted before a request is read."""
+        """Every family."""
         shed = "Requests turned away unread, because more came than the event loop can read."
         yield CounterMetricFamily("primum_http_shed_requests", shed, value=self._shedding.count)
         standing = "Whether requests are being turned away unread."
         yield GaugeMetricFamily("primum_http_shedding", standing, value=self._shedding.standing)
 
 
-def exposition(
-    models: Mapping[str, BatcherStats], executors: Mapping[str, ExecutorStats], shedding: Shedding | None = None
-) -> bytes:
-    """The text of all metrics."""
+def exposition(models: Mapping[str, BatcherStats], *others: Families) -> bytes:
+    """The text of all metrics, those of other collectors too."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Models(models))
-    registry.register(_Executors(executors))
-    if shedding is not None:
-        registry.register(_Server(shedding))
+    for other in others:
+        registry.register(other)
     text: bytes = generate_latest(registry)
     return text
 

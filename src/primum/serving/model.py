@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,10 +14,16 @@ from primum.batching import DynamicBatcher
 from primum.batching.stats import BatcherStats
 from primum.config import BatchConfig
 from primum.errors import InputError, PrimumError
+from primum.serving.asking import Asking
 from primum.serving.executor.placement import Hosting, Placement, place
-from primum.serving.program import Asked, Executor, ExecutorStats, Program, ProgramCall
-from primum.serving.rung import Rung, check_ladder, open_rung
+from primum.serving.line import Line, open_rungs
+from primum.serving.program import Asked, Executor, ExecutorStats, ProgramCall
+from primum.serving.rung import Rung
+from primum.serving.shadow import Shadow, ShadowOptions
+from primum.serving.standing import told
 from primum.serving.tensors import datatype_of
+from primum.serving.trust import TrustStore
+from primum.serving.watch import Watch
 
 if TYPE_CHECKING:
     import torch
@@ -34,20 +39,6 @@ class Answered(NamedTuple):
     rung: Rung
 
 
-class Line:
-    """The rungs that answer together, from the one preferred to the fastest, until others take their place."""
-
-    def __init__(self, rungs: Sequence[Rung]) -> None:
-        self.rungs, self.place = tuple(rungs), 0
-        self.users = 0
-        """Requests that are being answered by these rungs."""
-
-    @property
-    def rung(self) -> Rung:
-        """The one that answers now."""
-        return self.rungs[self.place]
-
-
 class ServedModel:
     """Answers requests for one model; belongs to one event loop."""
 
@@ -59,31 +50,53 @@ class ServedModel:
         executor: Executor | None = None,
         factory: Callable[[], torch.nn.Module] | None = None,
         hosting: Hosting | None = None,
+        shadow: ShadowOptions | None = None,
+        trust: TrustStore | None = None,
     ) -> None:
         """`folders`: artifacts, the preferred first, each after it faster. Verifies and loads them; raises as
-        `primum.load`, and InputError where they are not all proven forms of one model. They run in `executor`, or where
-        `hosting` says (default: in this process).
+        `primum.load`, InputError where they are not all proven forms of one model, and as `Shadow.prepare`. They run in
+        `executor`, or where `hosting` says (default: in this process). `trust` keeps over restarts which of them are
+        barred.
         """
         self.name, self._folders, self._factory = name, tuple(folders), factory
         if executor is None:
-            self._placement, self._line = place(hosting or Hosting(), config, self._open_in)
+            self._placement, rungs = place(hosting or Hosting(), config, self._open)
         else:
-            self._placement, self._line = Placement(executor, "given"), self._open_in(executor)
-        self._retired: list[Line] = []
+            self._placement, rungs = Placement(executor, "given"), self._open(executor)
+        self._executor = self._placement.executor
         self.batcher = DynamicBatcher(ProgramCall(self._executor), config=config, name=name)
+        self._asking = Asking(self.batcher)
+        self.shadow = Shadow(name, shadow or ShadowOptions(), self._asking, trust)
+        self._line = self._lined(rungs)
+        self._watch = self._watching(self._line)
 
     @property
     def rung(self) -> Rung:
         """The artifact that answers now."""
-        return self._line.rung
+        return self._line.step.rung
+
+    @property
+    def line(self) -> Line:
+        """All artifacts that may answer."""
+        return self._line
+
+    @property
+    def watch(self) -> Watch:
+        """What looks after them."""
+        return self._watch
 
     async def start(self) -> None:
         """Measure the model by synthetic cases, so that no patient's request teaches it how long it takes."""
         await self.batcher.start()
-        await self._warm(self._line)
+        for rung in self._line.rungs:
+            await self._warm(rung)
+        await self.shadow.start()
+        self._watch.start()
 
     async def stop(self) -> None:
         """Answer what is here, refuse what comes, release the model."""
+        await self._watch.stop()
+        await self.shadow.stop()
         await self.batcher.stop()
         self._executor.stop()
 
@@ -91,14 +104,21 @@ class ServedModel:
         """Read the artifacts anew; False where they are those that answer. Requests go on: those that came before are
         answered by the artifacts that they came to. Raises as the constructor, and then nothing changed.
         """
-        line = await asyncio.to_thread(self._open)
+        line = await asyncio.to_thread(lambda: self._lined(self._open(self._executor)))
         if [rung.digest for rung in line.rungs] == [rung.digest for rung in self._line.rungs]:
-            self._close(line)
+            line.retire()
             return False
-        await self._warm(line)
+        try:
+            for rung in line.rungs:
+                await self._warm(rung)
+        except BaseException:
+            line.retire()
+            raise
+        await self._watch.stop()
         self._line, old = line, self._line
-        self._retired.append(old)
-        self._release(old)
+        self._watch = self._watching(line)
+        self._watch.start()
+        old.retire()
         return True
 
     async def infer(self, inputs: Mapping[str, NDArray[Any]], priority: int, timeout_s: float | None) -> Answered:
@@ -106,20 +126,17 @@ class ServedModel:
         where the model gives no finite answer, else as DynamicBatcher.
         """
         line = self._line
-        rung = line.rung
-        rows = self._rows(inputs, rung)
-        line.users += 1
+        rows = self._rows(inputs, line.step.rung)
+        self._watch.cases += len(rows)
+        step = line.enter()
+        rung = step.rung
         try:
-            if rung.reference is None:
-                answers = await self._ask(rung.program, rows, priority, timeout_s)
-            else:
-                answers = await self._guarded(rung, rung.reference, rows, priority, timeout_s)
+            answers = await self._asking.rung(rung, rows, priority, timeout_s, step.distrusted)
         finally:
-            line.users -= 1
-            if line is not self._line:
-                self._release(line)
+            line.leave(step)
         if np.isnan(answers[:, 0]).any():
             raise PrimumError("the model gave no finite answer")
+        self.shadow.offer(line, step, rows, answers)
         return Answered(rung.answers.named(answers), rung)
 
     def stats(self) -> BatcherStats:
@@ -151,36 +168,9 @@ class ServedModel:
                 "verdict": manifest.verdict,
                 "sha256": rung.digest,
                 "isolation": f"{self._executor.stats().isolation} ({self._placement.why})",
+                **told(self._line, self.shadow),
             },
         }
-
-    async def _ask(
-        self, program: Program, rows: NDArray[np.float32], priority: int, timeout_s: float | None
-    ) -> NDArray[np.float64]:
-        asked = Asked(program, rows)
-        if len(rows) == 1:
-            answer: NDArray[np.float64] = await self.batcher.predict(asked, priority=priority, timeout_s=timeout_s)
-            return answer
-        answers: NDArray[np.float64] = await self.batcher.predict_many(asked, priority=priority, timeout_s=timeout_s)
-        return answers
-
-    async def _guarded(
-        self, rung: Rung, reference: Program, rows: NDArray[np.float32], priority: int, timeout_s: float | None
-    ) -> NDArray[np.float64]:
-        """The fast network's answers, with the original's in place of those that are too narrow; one deadline."""
-        default = self.batcher.config.request_timeout_ms
-        timeout_s = default / 1e3 if timeout_s is None and default is not None else timeout_s
-        start = monotonic()
-        answers = await self._ask(rung.program, rows, priority, timeout_s)
-        deferred = rung.answers.deferred(answers)
-        if not deferred.any():
-            return answers
-        left = None if timeout_s is None else timeout_s - (monotonic() - start)
-        given = await self._ask(reference, rows[deferred], priority, left)
-        # A copy: the rows of a whole batch lie in one array.
-        answers = answers.copy()
-        answers[deferred, :-1] = given[:, :-1]
-        return answers
 
     def _rows(self, inputs: Mapping[str, NDArray[Any]], rung: Rung) -> NDArray[np.float32]:
         rows = inputs.get(INPUT)
@@ -194,34 +184,25 @@ class ServedModel:
             raise InputError(f"input {INPUT!r} has shape [-1, {', '.join(map(str, shape))}], not {list(rows.shape)}")
         return rows
 
-    def _open_in(self, executor: Executor) -> Line:
-        self._executor = executor
-        return self._open()
+    def _open(self, executor: Executor) -> list[Rung]:
+        return open_rungs(self.name, self._folders, executor, self._factory)
 
-    def _open(self) -> Line:
-        rungs: list[Rung] = []
+    def _lined(self, rungs: Sequence[Rung]) -> Line:
+        target = self.batcher.config.target_latency_ms
+        # Without a target, the default one.
+        target = BatchConfig().target_latency_ms if target is None else target
+        line = Line(rungs, self._executor, self.batcher.forget, (target or 0.0) / 1e3)
         try:
-            for folder in self._folders:
-                rungs.append(open_rung(folder, self._executor, self._factory))
-            check_ladder(self.name, [rung.manifest for rung in rungs])
+            self.shadow.prepare(line)
         except BaseException:
-            self._close(Line(rungs))
+            line.retire()
             raise
-        return Line(rungs)
+        return line
 
-    async def _warm(self, line: Line) -> None:
-        for rung in line.rungs:
-            shape = rung.manifest.signature.input_shape
-            for program in rung.programs:
-                await self.batcher.warm_up(Asked(program, np.zeros((1, *shape), np.float32)))
+    def _watching(self, line: Line) -> Watch:
+        return Watch(self.name, line, self.batcher, self._warm, self._factory)
 
-    def _release(self, line: Line) -> None:
-        """Close a line that others replaced, once nobody is being answered by it."""
-        if line in self._retired and not line.users:
-            self._retired.remove(line)
-            self._close(line)
-
-    def _close(self, line: Line) -> None:
-        for rung in line.rungs:
-            for program in rung.programs:
-                self._executor.close(program)
+    async def _warm(self, rung: Rung) -> None:
+        shape = rung.manifest.signature.input_shape
+        for program in rung.programs:
+            await self.batcher.warm_up(Asked(program, np.zeros((1, *shape), np.float32)))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from primum.errors import InputError, PrimumError
-from primum.serving.metrics import exposition
+from primum.serving.metrics import ExecutorCollector, Families, exposition
 from primum.serving.model import ServedModel
-from primum.serving.shedding import Shedding
+from primum.serving.standing_metrics import StandingCollector
 
 _LOG = logging.getLogger("primum.serving")
 
@@ -114,7 +114,12 @@ class Repository:
         for model in self._models.values():
             await model.stop()
 
-    def metrics(self, shedding: Shedding | None = None) -> bytes:
-        """All models' counters and gauges, and those of the server, in Prometheus' text format."""
-        executors = {name: model.executor_stats() for name, model in self._models.items()}
-        return exposition({name: model.stats() for name, model in self._models.items()}, executors, shedding)
+    def metrics(self, *others: Families) -> bytes:
+        """All models' counters and gauges, and those of others, in Prometheus' text format."""
+        models = self._models.items()
+        return exposition(
+            {name: model.stats() for name, model in models},
+            ExecutorCollector({name: model.executor_stats() for name, model in models}),
+            StandingCollector({name: (model.line, model.shadow, model.watch) for name, model in models}),
+            *others,
+        )

@@ -1,150 +1,88 @@
-"""Runs the application on a real socket."""
+"""Puts the server together from its options and runs it on a real socket. Imported once the options are checked: the
+libraries that it needs are there then.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import ipaddress
 import signal
 import ssl
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+import uvicorn
 
 from primum.config import BatchConfig
-from primum.errors import InputError
-from primum.serving.isolation import Isolation
-
-if TYPE_CHECKING:
-    from primum.serving.dataplane import DataPlane
-    from primum.serving.http.app import Companion
-    from primum.serving.studies import Studies
-    from primum.serving.tracing import Tracing
-
+from primum.serving.access import Access, Tokens, read_keys
+from primum.serving.audit import AuditLog
+from primum.serving.control import Hangup
+from primum.serving.dataplane import DataPlane
+from primum.serving.executor.placement import Hosting
+from primum.serving.grpc.server import GrpcServer
+from primum.serving.http.app import App, Companion
+from primum.serving.http.connection import Limits, connection_class
+from primum.serving.http.table import routes_of
+from primum.serving.http.watch import Watch
+from primum.serving.jobs import Jobs
+from primum.serving.logs import configure, note
+from primum.serving.model import ServedModel
+from primum.serving.options import ServeOptions
+from primum.serving.repository import Repository
+from primum.serving.tracing import Tracing, tracing_to
+from primum.serving.trust import TrustStore
 
 _KEEP_ALIVE_S = 75
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """Where and how to serve. `models`: (name, artifact folders, the preferred first)."""
-
-    models: tuple[tuple[str, tuple[Path, ...]], ...]
-    host: str = "127.0.0.1"
-    port: int = 8000
-    grpc_port: int | None = None
-    """None: no gRPC."""
-    batching: BatchConfig | None = None
-    most_bytes: int = 64 * 2**20
-    arrival_s: float = 30.0
-    """In which a request arrives whole."""
-    most_connections: int = 4096
-    keys: Path | None = None
-    """File of API keys."""
-    jwt_key: Path | None = None
-    """Public key (PEM) of who signs tokens."""
-    jwt_audience: str | None = None
-    audit: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    client_ca: Path | None = None
-    """Clients must show a certificate that one of these authorities signed."""
-    log_json: bool = False
-    log_requests: bool = False
-    otlp: str | None = None
-    """Where traces go: a collector that takes OTLP over HTTP."""
-    trace_share: float = 1.0
-    isolation: Isolation = Isolation.AUTO
-    """Whether models run in processes of their own; `batching.executors` says in how many."""
-    executor_memory_mb: float | None = None
-    """Private memory of each such process, in megabytes (1e6 bytes)."""
-    studies: Studies | None = None
-    """What callers may have optimized."""
-    insecure: bool = False
-    """Bind to other than loopback although nobody is authenticated, or in clear text."""
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether callers must show who they are."""
-        return self.keys is not None or self.jwt_key is not None or self.client_ca is not None
-
-
-def check(options: ServeOptions) -> None:
-    """Raises InputError where the options are unsafe or the libraries are missing."""
-    if missing := [
-        name
-        for name in (
-            "uvicorn",
-            "uvloop",
-            "httptools",
-            "msgspec",
-            "prometheus_client",
-            "jwt",
-            "grpc",
-            "python_multipart",
-        )
-        if not importlib.util.find_spec(name)
-    ]:
-        raise InputError(f"serving needs {', '.join(missing)}: pip install 'primum[serve]'")
-    if (options.tls_cert is None) != (options.tls_key is None):
-        raise InputError("--tls-cert and --tls-key go together")
-    if options.client_ca is not None and options.tls_cert is None:
-        raise InputError("--client-ca asks clients for certificates, which takes --tls-cert and --tls-key too")
-    for path in (options.tls_cert, options.tls_key, options.client_ca):
-        if path is not None and not path.is_file():
-            raise InputError(f"{path}: there is no such file")
-    if _is_loopback(options.host) or options.insecure:
-        return
-    if not options.authenticated:
-        raise InputError(
-            f"--host {options.host} lets others in, and nobody is authenticated: give --keys, --jwt-key or "
-            "--client-ca, or bind to 127.0.0.1 behind a proxy that authenticates, or say --insecure"
-        )
-    if options.tls_cert is None:
-        raise InputError(
-            f"--host {options.host} would send keys and patients' data in clear text: give --tls-cert and --tls-key, "
-            "or say --insecure"
-        )
+_GRACE_S = 30
 
 
 def serve(options: ServeOptions) -> None:
     """Load the models and serve until SIGINT or SIGTERM; then answer what is here and end. Raises InputError."""
-    check(options)
-    import uvicorn
-
-    from primum.serving.access import Access, Tokens, read_keys
-    from primum.serving.audit import AuditLog
-    from primum.serving.dataplane import DataPlane
-    from primum.serving.executor.placement import Hosting
-    from primum.serving.http.app import App
-    from primum.serving.http.connection import Limits, connection_class
-    from primum.serving.http.table import routes_of
-    from primum.serving.http.watch import Watch
-    from primum.serving.jobs import Jobs
-    from primum.serving.logs import configure, note
-    from primum.serving.model import ServedModel
-    from primum.serving.repository import Repository
-    from primum.serving.tracing import tracing_to
-
     configure(options.log_json)
-    config = options.batching or BatchConfig()
-    hosting = Hosting(options.isolation, options.executor_memory_mb)
-    folders = dict(options.models)
+    plane = _plane(options)
+    tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
+    watch = Watch(tracing, options.log_requests) if tracing is not None or options.log_requests else None
+    jobs = Jobs(options.studies) if options.studies is not None else None
+    companions = _companions(options, plane, jobs, tracing)
+    _run(options, App(plane, options.most_bytes, companions, routes_of(plane, jobs), watch))
+    if tracing is not None:
+        tracing.stop()
+    note("stopped")
 
-    def opened(name: str) -> ServedModel:
-        return ServedModel(name, folders[name], config.model_copy(), hosting=hosting)
 
+def _plane(options: ServeOptions) -> DataPlane:
+    """The models, who may ask them, and the log of who did."""
+    # What costs nothing to find wrong comes before the models.
     tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
     access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
     audit = AuditLog(options.audit) if options.audit is not None else None
+    config, folders = options.batching or BatchConfig(), dict(options.models)
+    hosting = Hosting(options.isolation, options.executor_memory_mb)
+    trust = TrustStore(options.state) if options.state is not None else None
+
+    def opened(name: str) -> ServedModel:
+        return ServedModel(
+            name, folders[name], config.model_copy(), hosting=hosting, shadow=options.shadow, trust=trust
+        )
+
     models = [opened(name) for name, _ in options.models]
     plane = DataPlane(Repository(models, opened), access, audit)
     for model in models:
         note("model loaded", model=model.name, version=model.rung.version, recipe=model.rung.manifest.recipe)
-    tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
-    watch = Watch(tracing, options.log_requests) if tracing is not None or options.log_requests else None
-    jobs = Jobs(options.studies) if options.studies is not None else None
-    companions = (*_companions(options, plane, tracing), *([] if jobs is None else [jobs]))
-    app = App(plane, options.most_bytes, companions, routes_of(plane, jobs), watch)
+    return plane
+
+
+def _companions(
+    options: ServeOptions, plane: DataPlane, jobs: Jobs | None, tracing: Tracing | None
+) -> Sequence[Companion]:
+    companions: list[Companion] = [Hangup(plane)]
+    if options.grpc_port is not None:
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        files = (options.tls_cert, options.tls_key, options.client_ca)
+        companions.append(GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files, tracing=tracing))
+    if jobs is not None:
+        companions.append(jobs)
+    return companions
+
+
+def _run(options: ServeOptions, app: App) -> None:
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -153,40 +91,15 @@ def serve(options: ServeOptions) -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http=connection_class(Limits(options.arrival_s, options.most_connections), plane.shedding),
+        http=connection_class(Limits(options.arrival_s, options.most_connections), app.plane.shedding),
         timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         access_log=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
         ssl_ca_certs=str(options.client_ca) if options.client_ca is not None else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if options.client_ca is not None else ssl.CERT_NONE,
     )
-    if tracing is not None:
-        tracing.stop()
-    note("stopped")
-
-
-def _companions(options: ServeOptions, plane: DataPlane, tracing: Tracing | None) -> tuple[Companion, ...]:
-    from primum.serving.control import Hangup
-
-    if options.grpc_port is None:
-        return (Hangup(plane),)
-    from primum.serving.grpc.server import GrpcServer
-
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    files = (options.tls_cert, options.tls_key, options.client_ca)
-    grpc = GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files, tracing=tracing)
-    return (Hangup(plane), grpc)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

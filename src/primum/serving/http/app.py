@@ -13,6 +13,7 @@ import msgspec
 from primum.serving.access import Caller, Scope
 from primum.serving.dataplane import DataPlane, Note, NotFound
 from primum.serving.http.connection import TASK
+from primum.serving.http.live import page
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
@@ -104,6 +105,9 @@ class App:
         if parts == ["openapi.json"]:
             _only(method, "GET")
             return _json(document(self.plane.repository.names, not self.plane.access.open), True)
+        if parts[0] == "live" and (file := page("/".join(parts))) is not None:
+            _only(method, "GET")
+            return file
         if (found := self._routes.find(method, parts)) is not None:
             return await self._routed(found, scope, receive)
         if parts[0] != "v2":
