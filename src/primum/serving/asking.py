@@ -17,6 +17,8 @@ class Asking:
 
     def __init__(self, batcher: DynamicBatcher) -> None:
         self._batcher = batcher
+        self.guarded = self.deferred = 0
+        """Cases of guarded artifacts that were answered, and how many of them the original answered."""
 
     async def rung(
         self, rung: Rung, rows: NDArray[np.float32], priority: int, timeout_s: float | None, original: bool = False
@@ -30,6 +32,8 @@ class Asking:
         if original:
             answers = (await self.program(rung.reference, rows, priority, timeout_s)).copy()
             answers[:, -1] = 1.0
+            self.guarded += len(rows)
+            self.deferred += len(rows)
             return answers
         return await self._guarded(rung, rung.reference, rows, priority, timeout_s)
 
@@ -53,11 +57,15 @@ class Asking:
         start = monotonic()
         answers = await self.program(rung.program, rows, priority, timeout_s)
         deferred = rung.answers.deferred(answers)
-        if not deferred.any():
+        count = int(deferred.sum())
+        if not count:
+            self.guarded += len(rows)
             return answers
         left = None if timeout_s is None else timeout_s - (monotonic() - start)
         given = await self.program(reference, rows[deferred], priority, left)
         # A copy: the rows of a whole batch lie in one array.
         answers = answers.copy()
         answers[deferred, :-1] = given[:, :-1]
+        self.guarded += len(rows)
+        self.deferred += count
         return answers

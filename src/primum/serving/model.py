@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from primum.serving.line import Line, open_rungs
 from primum.serving.program import Asked, Executor, ExecutorStats, ProgramCall
 from primum.serving.rung import Rung
 from primum.serving.shadow import Shadow, ShadowOptions
-from primum.serving.standing import told
+from primum.serving.standing import state, told
 from primum.serving.tensors import datatype_of
 from primum.serving.trust import TrustStore
 from primum.serving.watch import Watch
@@ -146,6 +147,10 @@ class ServedModel:
     def executor_stats(self) -> ExecutorStats:
         """Where the networks run, and how that goes."""
         return self._executor.stats()
+
+    def standing(self) -> dict[str, Any]:
+        """Which artifacts may answer, which one does and since when, and what is known of them."""
+        return state(self._line, self.shadow, self._asking, monotonic())
 
     def metadata(self) -> dict[str, Any]:
         """Name, versions, platform and tensors, as the protocol lists them; the rest under properties."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from primum.serving.asking import Asking
 from primum.serving.flip_test import FlipTest
 from primum.serving.line import Line
 from primum.serving.shadow import Shadow
@@ -34,3 +37,46 @@ def _counts(test: FlipTest) -> str:
 def _unconfirmed(line: Line, test: FlipTest, shadow: Shadow) -> str:
     guarded = test.against == test.sha256
     return "" if guarded or shadow.options.most_flips is not None else " (default, confirmed by no clinician)"
+
+
+def state(line: Line, shadow: Shadow, asking: Asking, now: float) -> dict[str, Any]:
+    """The same as data, with the latest moves and how often the original answered. `now`: of the line's clock."""
+    guarded = asking.guarded > 0 or any(rung.reference is not None for rung in line.rungs)
+    return {
+        "ladder": [
+            {
+                "version": step.rung.version,
+                "recipe": step.rung.manifest.recipe,
+                "current": place == line.ladder.place,
+                "loaded": step.is_open,
+                "barred": step.distrusted or (step.test is not None and step.test.barred is not None),
+                "failure": step.failure,
+            }
+            for place, step in enumerate(line.steps)
+        ],
+        "moves": [
+            {"seconds_ago": now - move.when, "from": move.origin, "to": move.target, "why": move.why.value}
+            for move in reversed(line.ladder.moves)
+        ],
+        "deferrals": {"cases": asking.guarded, "deferred": asking.deferred} if guarded else None,
+        "shadow": {
+            "share": shadow.options.share,
+            "sampled": shadow.sampled,
+            "dropped": {reason.value: n for reason, n in shadow.dropped.items()},
+            "tests": [_test(step.test) for step in line.steps if step.test is not None],
+        }
+        if shadow.options.share
+        else None,
+    }
+
+
+def _test(test: FlipTest) -> dict[str, Any]:
+    bounds = test.bounds
+    return {
+        "version": test.sha256[:12],
+        "cases": test.cases,
+        "flips": test.flips,
+        "most": test.most_flips,
+        "rate": [bounds.lower, bounds.upper],
+        "barred": test.barred,
+    }

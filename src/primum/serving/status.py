@@ -48,7 +48,12 @@ class Status:
     def _model(self, name: str, version: str, state: str, reason: str) -> dict[str, Any]:
         listed = {"name": name, "version": version, "state": state, "reason": reason}
         model = self._repository.get(name)
-        return listed if model is None else {**listed, **_described(model), "batching": _batching(model.stats())}
+        return listed if model is None else {
+            **listed,
+            **_described(model),
+            **model.standing(),
+            "batching": _batching(model.stats()),
+        }
 
     def _optimization(self) -> dict[str, Any]:
         if self._jobs is None:
@@ -100,6 +105,7 @@ def _batching(stats: BatcherStats) -> dict[str, Any]:
         "mean_batch_size": stats.mean_batch_size,
         "queued": {level.name.lower(): n for level, n in stats.queued.items()},
         "running": stats.running,
+        "releases": {release.value: n for release, n in stats.releases.items()},
         "failures": {failure.value: n for failure, n in stats.failures.items()},
         "leaked_executors": stats.leaked_executors,
     }

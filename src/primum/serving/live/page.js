@@ -131,7 +131,8 @@ function draw(model, now) {
   put("batch", number(stats.mean_batch_size));
   put("batches", listed(stats.releases) || "no batch yet");
   put("deferred", model.deferrals ? share(model.deferrals.deferred, model.deferrals.cases) : "no guard");
-  put("shadow", model.shadow ? `shadow: ${number(model.shadow.flips)} of ${number(model.shadow.cases)} changed` : "");
+  const tests = model.shadow ? model.shadow.tests : [];
+  put("shadow", tests.map((test) => `shadow: ${test.flips} of ${number(test.cases)} decided otherwise`).join("; "));
   put("lost", number(sum(lost)));
   put("reasons", listed(lost) || "every request was answered");
   const chart = (name) => part.querySelector(`[data-chart=${name}]`);
@@ -144,7 +145,7 @@ function draw(model, now) {
   moves.hidden = !(model.moves || []).length;
   moves.querySelector("ul").replaceChildren(...(model.moves || []).map((move) => {
     const item = document.createElement("li");
-    item.textContent = `${move.when}: ${move.from} → ${move.to} (${words(move.why)})`;
+    item.textContent = `${number(move.seconds_ago / 60)} min ago: ${move.from} → ${move.to} (${words(move.why)})`;
     return item;
   }));
 }
