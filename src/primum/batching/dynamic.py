@@ -129,6 +129,11 @@ class DynamicBatcher:
         """
         return self._dispatcher.core.plan(bucket).capacity() * self.config.executors
 
+    def batch_seconds(self, bucket: Hashable) -> float:
+        """What the largest batch of a bucket takes now, by what was learned; 0 before."""
+        plan = self._dispatcher.core.plan(bucket)
+        return plan.seconds(plan.limit().size)
+
     def forget(self, bucket: Hashable) -> None:
         """Let go of what was learned of a bucket that will not be asked again."""
         self._dispatcher.core.forget(bucket)

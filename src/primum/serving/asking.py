@@ -12,6 +12,15 @@ from primum.serving.program import Asked, Program
 from primum.serving.rung import Rung
 
 
+def reserved_for_original(timeout_s: float, fast_s: float, reference_s: float) -> float:
+    """Seconds of a request's time that its fast answer leaves for the original, should it be deferred.
+
+    A batch of each, half of the time at most. Without it, where requests wait until shortly before their deadlines,
+    whoever is deferred would be too late for the original, and the narrowest cases would go unanswered first.
+    """
+    return min(fast_s + reference_s, timeout_s / 2)
+
+
 class Asking:
     """Asks networks through one batcher. Answers are rows as `Answers` makes them (N, width)."""
 
@@ -54,8 +63,11 @@ class Asking:
         """The fast network's answers, with the original's in place of those that are too narrow; one deadline."""
         default = self._batcher.config.request_timeout_ms
         timeout_s = default / 1e3 if timeout_s is None and default is not None else timeout_s
-        start = monotonic()
-        answers = await self.program(rung.program, rows, priority, timeout_s)
+        start, first = monotonic(), timeout_s
+        if timeout_s is not None:
+            batches = self._batcher.batch_seconds(rung.program), self._batcher.batch_seconds(reference)
+            first = timeout_s - reserved_for_original(timeout_s, *batches)
+        answers = await self.program(rung.program, rows, priority, first)
         deferred = rung.answers.deferred(answers)
         count = int(deferred.sum())
         if not count:
