@@ -48,12 +48,16 @@ class Status:
     def _model(self, name: str, version: str, state: str, reason: str) -> dict[str, Any]:
         listed = {"name": name, "version": version, "state": state, "reason": reason}
         model = self._repository.get(name)
-        return listed if model is None else {
-            **listed,
-            **_described(model),
-            **model.standing(),
-            "batching": _batching(model.stats()),
-        }
+        return (
+            listed
+            if model is None
+            else {
+                **listed,
+                **_described(model),
+                **model.standing(),
+                "batching": _batching(model.stats()),
+            }
+        )
 
     def _optimization(self) -> dict[str, Any]:
         if self._jobs is None:
