@@ -10,9 +10,9 @@ import torch
 from served import FEATURES, build_artifact, risk_model
 
 from primum.config import BatchConfig
+from primum.serving.executor.in_process import InProcess
 from primum.serving.ladder import LadderSettings
 from primum.serving.model import INPUT, ServedModel
-from primum.serving.program import InProcess
 
 PROVEN = {"verdict": "NON_INFERIOR", "parent_hash": "p"}
 QUICK = replace(LadderSettings(), hold_s=0.2, dwell_s=0.2, calm_s=0.6, settle_s=0.3)

@@ -136,6 +136,7 @@ def test_the_study_stays_whole(study):
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_one_that_takes_its_process_down_takes_nothing_else(workshop, lesson, tmp_path):
     """Also: a process of its own finds the user's module."""
     recipes = (GOOD["own"], *(r for r, _ in DEADLY.values()))

@@ -293,8 +293,8 @@ def test_nothing_is_left_behind(network, processes, pids, until):
         started, inside = held(), None
         for _ in range(200):
             executor.close(await asyncio.to_thread(executor.open, network))
-            inside = inside or os.listdir(f"/proc/{pids(executor)[0]}/fd")
-        assert len(os.listdir(f"/proc/{pids(executor)[0]}/fd")) == len(inside)
+            inside = inside or list(Path(f"/proc/{pids(executor)[0]}/fd").iterdir())
+        assert len(list(Path(f"/proc/{pids(executor)[0]}/fd").iterdir())) == len(inside)
         for _ in range(3):
             os.kill(pids(executor)[0], signal.SIGKILL)
             await until(lambda: executor.stats().alive == 0)
