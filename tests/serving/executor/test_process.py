@@ -5,6 +5,7 @@ import os
 import random
 import signal
 
+import grpc
 import numpy as np
 import pytest
 from executor_asking import batched, rows_of
@@ -13,6 +14,8 @@ from executor_doubles import BALLAST, EXIT, FAULT, HANG, MEMORY, expected
 from primum.batching.outcome import Reason
 from primum.errors import ExecutorDied, ExecutorHung, PrimumError
 from primum.serving.executor.in_process import InProcess
+from primum.serving.grpc.service import status_of
+from primum.serving.http.responses import failure
 from primum.serving.program import Asked, Restart
 
 
@@ -61,6 +64,13 @@ def test_a_call_that_a_dead_process_never_took_goes_to_another(doubles, pids):
     rows, answers = asyncio.run(main())
     np.testing.assert_allclose(answers[:, :2], expected(rows), atol=1e-6)
     assert executor.stats().restarts == {Restart.DIED: 2}
+
+
+@pytest.mark.parametrize("error", [ExecutorDied("signal SIGSEGV"), ExecutorHung(30.0)])
+def test_an_executor_that_is_gone_makes_no_request_wrong(error):
+    """The client may come again: the service is at fault, and for now."""
+    assert failure(error).status == 503
+    assert status_of(error) is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_hung_process_is_ended_and_replaced(doubles, pids, until):

@@ -88,6 +88,14 @@ def test_calls_go_on_while_networks_are_opened_and_closed(doubles, network):
         await asking
         with pytest.raises(PrimumError, match="closed"):
             await executor.run(Asked(other, rows_of(1)))
+        other = await asyncio.to_thread(executor.open, network)
+        busy = asyncio.create_task(executor.run(Asked(program, rows_of(1, SLEEP))))
+        waiting = asyncio.create_task(executor.run(Asked(other, rows_of(1))))
+        await asyncio.sleep(0.05)
+        executor.close(other)
+        with pytest.raises(PrimumError, match="closed"):
+            await asyncio.wait_for(waiting, 0.3)
+        await busy
         return done
 
     assert asyncio.run(main()) > 10

@@ -102,8 +102,9 @@ class Processes:
                 self._wake()
 
     def close(self, program: Program) -> None:
-        """As Executor."""
+        """As Executor. Calls that wait for it end in PrimumError."""
         self._forget(program.key)
+        self._tell(self._wake)
 
     def stop(self) -> None:
         """As Executor."""
