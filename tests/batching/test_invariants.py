@@ -18,10 +18,11 @@ from primum.config.batching import BatchStrategy
 many = hypothesis_settings(max_examples=50, deadline=None)
 worlds = st.builds(
     World,
-    arrivals=arrivals(poison=True),
+    arrivals=arrivals(poison=True, lethal=True),
     settings=settings(),
     memory_holds=st.sampled_from([3, 10, 10**9]),
     drain_at=st.none() | st.integers(0, 30),
+    kills=st.frozensets(st.integers(1, 40), max_size=4),
     known=st.booleans(),
 )
 
@@ -262,9 +263,37 @@ def test_gauges_return_to_zero_and_what_comes_after_a_drain_is_refused(world):
 @given(worlds)
 def test_the_same_seed_gives_the_same_schedule(world):
     again = World(
-        world.arrivals, world.settings, memory_holds=world.memory_holds, drain_at=world.drain_at, known=world.known
+        world.arrivals,
+        world.settings,
+        memory_holds=world.memory_holds,
+        drain_at=world.drain_at,
+        kills=world.kills,
+        known=world.known,
     ).run()
     assert again.batches == world.run().batches
+
+
+@many
+@given(
+    arrivals(deadlines=False, lethal=True, cancels=False, costs=False),
+    settings(max_queue_size=10**6),
+    st.frozensets(st.integers(1, 60), max_size=12),
+)
+def test_a_killed_process_loses_no_answer_and_who_kills_it_ends_alone(requests, setting, kills):
+    """Only two deaths that an item met alone end it: of two it cannot be innocent for all that is known."""
+    world = World(requests, setting, kills=kills).run()
+    met_alone = Counter(
+        ids[0] for number, (*_, ids) in enumerate(world.batches, 1) if number in kills and len(ids) == 1
+    )
+    for item in world.items:
+        if requests[item.id].lethal:
+            assert item.outcome.reason is Reason.EXECUTOR_DIED
+        elif item.outcome.reason is Reason.EXECUTOR_DIED:
+            assert met_alone[item.id] == 2
+        else:
+            assert item.outcome.value == oracle(item.payload)
+    runs = Counter(k for *_, ids in world.batches for k in ids if len(ids) == 1)
+    assert all(runs[item.id] <= 2 for item in world.items)
 
 
 def test_all_of_this_is_reached():
@@ -287,6 +316,7 @@ def test_all_of_this_is_reached():
         Reason.DEADLINE_PASSED,
         Reason.MODEL_ERROR,
         Reason.OUT_OF_MEMORY,
+        Reason.EXECUTOR_DIED,
         Reason.BY_CALLER,
         Reason.DRAINING,
         Reason.TOO_LARGE,

@@ -6,7 +6,7 @@ import pytest
 
 from primum.batching.answer import deadline, exception_of
 from primum.batching.outcome import KIND_OF, Outcome, OutcomeKind, Reason
-from primum.errors import ExecutorHung, OutputCountError, RequestExpired, RequestRejected
+from primum.errors import ExecutorDied, ExecutorHung, OutputCountError, RequestExpired, RequestRejected
 
 
 def test_every_reason_has_one_kind():
@@ -28,7 +28,7 @@ def test_other_ends():
     assert exception_of(Outcome(Reason.MODEL_ERROR, error=own)) is own
 
 
-@pytest.mark.parametrize("shared", [OutputCountError(3, 2), ExecutorHung(1.0)])
+@pytest.mark.parametrize("shared", [OutputCountError(3, 2), ExecutorHung(1.0), ExecutorDied("signal SIGKILL", True)])
 def test_an_error_of_a_whole_batch_is_not_one_object_for_many_waiters(shared):
     outcome = Outcome(Reason.OUTPUT_COUNT, error=shared)
     first, second = exception_of(outcome), exception_of(outcome)

@@ -1,5 +1,6 @@
 """Profiles at load, and the worker threads."""
 
+import asyncio
 import threading
 import time
 
@@ -8,10 +9,11 @@ import pytest
 from primum.batching.latency import LatencyTable
 from primum.batching.model_call import ListCall
 from primum.batching.policy import BucketPlan
-from primum.batching.profiling import peak_memory, probe_for, profile, sizes_up_to
+from primum.batching.profiling import peak_memory, probe_for, profile, profile_awaited, sizes_up_to
 from primum.batching.settings import Settings
 from primum.batching.workers import Worker
 from primum.config.batching import BatchConfig, BatchStrategy
+from primum.errors import ExecutorHung
 
 
 def test_sizes():
@@ -45,6 +47,43 @@ def test_a_size_that_runs_out_of_memory_ends_it_and_any_other_error_is_raised():
     assert plan.memory_cap == 2
     with pytest.raises(ZeroDivisionError):
         profile(ListCall(lambda batch: 1 / 0), plan, call.prepare(1), 4)
+
+
+def test_coroutine_functions_are_profiled_in_the_loop():
+    calls = []
+
+    async def model(batch):
+        calls.append(len(batch))
+        await asyncio.sleep(0.02 if calls.count(len(batch)) == 1 else 0.001 * len(batch))
+        if len(batch) > 4:
+            raise MemoryError
+        return batch
+
+    call, plan = ListCall(model), BucketPlan(Settings(), LatencyTable())
+    assert asyncio.run(profile_awaited(call, plan, call.prepare(1), 16, 2, 1.0)) == (1, 2, 4)
+    assert calls == [1, 1, 1, 2, 2, 2, 4, 4, 4, 8]
+    assert plan.table.sizes == (1, 2, 4) and plan.memory_cap == 4
+    assert 0.001 <= plan.table.upper(1) < plan.table.upper(4) < 0.02
+
+
+def test_a_coroutine_function_that_hangs_or_fails_ends_its_profile():
+    async def hangs(batch):
+        await asyncio.sleep(60)
+
+    async def fails(batch):
+        raise ZeroDivisionError
+
+    async def times_out(batch):
+        raise TimeoutError("its own")
+
+    for model, error, said in (
+        (hangs, ExecutorHung, "0.05 s"),
+        (fails, ZeroDivisionError, ""),
+        (times_out, TimeoutError, "own"),
+    ):
+        call, plan = ListCall(model), BucketPlan(Settings(), LatencyTable())
+        with pytest.raises(error, match=said):
+            asyncio.run(profile_awaited(call, plan, call.prepare(1), 4, 2, 0.05))
 
 
 def test_the_probe_is_this_processs_peak():

@@ -6,7 +6,7 @@ from primum.batching.priority import Priority
 from primum.batching.recovery import Retries, failure_of, ran_out_of_memory
 from primum.batching.release import Failure
 from primum.batching.request import Item, ItemState
-from primum.errors import OutputCountError
+from primum.errors import ExecutorDied, OutputCountError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -34,6 +34,10 @@ def test_something_else_happened(error):
 
 def test_a_wrong_number_of_outputs_is_its_own_failure():
     assert failure_of(OutputCountError(2, 1)) is Failure.OUTPUT_COUNT
+
+
+def test_a_dead_process_is_its_own_failure_even_where_memory_had_run_out():
+    assert failure_of(ExecutorDied("signal SIGKILL", out_of_memory=True)) is Failure.DIED
 
 
 def test_halves_run_in_order_before_what_was_there():

@@ -15,6 +15,7 @@ from primum.batching.priority import Priority
 from primum.batching.release import Failure
 from primum.batching.request import Batch, Item
 from primum.batching.settings import Settings
+from primum.errors import ExecutorDied
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Arrival:
     priority: Priority = Priority.ROUTINE
     slack: float | None = None
     poison: bool = False
+    lethal: bool = False
+    """Ends the process that runs it."""
     cancel_after: float | None = None
 
 
@@ -41,6 +44,8 @@ class World:
     memory_holds: int = 10**9
     drain_at: int | None = None
     """Index of the arrival before which draining begins."""
+    kills: frozenset[int] = frozenset()
+    """Numbers of the batches whose process is killed from outside."""
     known: bool = False
     """The latency table is filled beforehand."""
     checks: tuple[Callable[[World], None], ...] = ()
@@ -112,7 +117,9 @@ class World:
         return []
 
     def _return(self, batch: Batch) -> None:
-        if batch.size > self.memory_holds:
+        if batch.id in self.kills or any(self.arrivals[item.id].lethal for item in batch.items):
+            self.core.fail(batch, ExecutorDied("signal SIGKILL"), self.now, Failure.DIED)
+        elif batch.size > self.memory_holds:
             self.core.fail(batch, MemoryError(), self.now, Failure.OUT_OF_MEMORY)
         elif any(item.payload[1] for item in batch.items):
             self.core.fail(batch, ValueError("a bad input"), self.now)
@@ -135,6 +142,7 @@ def arrivals(
     classes: bool = True,
     buckets: bool = True,
     poison: bool = False,
+    lethal: bool = False,
     cancels: bool = True,
 ) -> st.SearchStrategy[list[Arrival]]:
     """Lists of arrivals; what is switched off is left at its default."""
@@ -147,6 +155,7 @@ def arrivals(
         priority=st.sampled_from(list(Priority)) if classes else st.just(Priority.ROUTINE),
         slack=slack if deadlines else st.none(),
         poison=st.sampled_from([False, False, False, True]) if poison else st.just(False),
+        lethal=st.sampled_from([False] * 7 + [True]) if lethal else st.just(False),
         cancel_after=(st.none() | st.none() | st.floats(0.0, 0.05)) if cancels else st.none(),
     )
     return st.lists(one, min_size=1, max_size=60) | st.lists(one, min_size=25, max_size=60)

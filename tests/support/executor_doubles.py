@@ -8,8 +8,8 @@ import numpy as np
 from primum.artifact.predictor import Proven
 from primum.serving.answers import Answers
 
-EXIT, HANG, MEMORY, BALLAST, FAULT, CLOCK = -101.0, -102.0, -103.0, -104.0, -105.0, -106.0
-"""End the process, never answer, lack memory where others are in the batch, hold 2 GB, raise, take 5 ms."""
+EXIT, HANG, MEMORY, BALLAST, FAULT, SLEEP = -101.0, -102.0, -103.0, -104.0, -105.0, -106.0
+"""End the process, never answer, lack memory where others are in the batch, hold 800 MB, raise, take half a second."""
 
 
 class Session:
@@ -27,11 +27,11 @@ class Session:
         if MEMORY in asked and len(batch) > 1:
             raise MemoryError
         if BALLAST in asked:
-            np.ones(250_000_000)
+            np.ones(100_000_000)
         if FAULT in asked:
             raise ValueError("patient Smith")
-        if CLOCK in asked:
-            time.sleep(0.005)
+        if SLEEP in asked:
+            time.sleep(0.5)
         return batch.reshape(len(batch), -1).sum(1, keepdims=True)
 
     def close(self):

@@ -19,7 +19,10 @@ REQUEST = struct.Struct("<QQQQ")
 REPLY = struct.Struct("<QQQQ")
 """Number of the call, Status, rows, columns; of a failure: Status, bytes of its text, 0."""
 _LENGTH = struct.Struct("<I")
+_NUMBER = struct.Struct("<Q")
 _GRAIN = 1 << 20
+_HEAD = 64
+"""Bytes before the rows, which begin at a cache line."""
 MOST_TEXT = 4096
 
 
@@ -34,7 +37,7 @@ class Status(IntEnum):
 class Segment:
     """Memory without a name that two processes see, found by a descriptor: nothing is left when both are gone.
 
-    Rows of a call lie at its start, and then, in their place, the rows of the answers.
+    First the number of the call that was taken last; then the rows of a call, and in their place those of its answers.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -44,7 +47,8 @@ class Segment:
         self._map: mmap.mmap | None = None
 
     def reserve(self, size: int) -> None:
-        """Make it at least `size` bytes. Raises MemoryError where the machine has no more."""
+        """Make room for `size` bytes of rows. Raises MemoryError where the machine has no more."""
+        size += _HEAD
         if size <= self.size:
             return
         size = -(-size // _GRAIN) * _GRAIN
@@ -61,23 +65,33 @@ class Segment:
             # Arrays that still lie in the old map keep it until they go.
             self._map, self.size = mmap.mmap(self.descriptor, size), size
 
-    def array(self, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
-        """An array at its start. Raises ValueError where it is too small for that."""
+    @property
+    def taken(self) -> int:
+        """Number of the latest call that the other side began to answer."""
         assert self._map is not None
-        count = int(np.prod(shape, dtype=np.int64))
-        return np.frombuffer(self._map, dtype, count).reshape(shape)
+        return int(_NUMBER.unpack_from(self._map)[0])
+
+    @taken.setter
+    def taken(self, number: int) -> None:
+        assert self._map is not None
+        _NUMBER.pack_into(self._map, 0, number)
+
+    def array(self, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+        """The rows as an array. Raises TypeError where there is less room."""
+        assert self._map is not None
+        return np.ndarray(shape, dtype, self._map, _HEAD)
 
     def put_text(self, text: str) -> int:
-        """Write a text at its start; its bytes."""
+        """Write a text in place of rows; its bytes."""
         assert self._map is not None
         data = text.encode()[:MOST_TEXT]
-        self._map[: len(data)] = data
+        self._map[_HEAD : _HEAD + len(data)] = data
         return len(data)
 
     def text(self, length: int) -> str:
-        """The text of `length` bytes at its start."""
+        """The text of `length` bytes in place of rows."""
         assert self._map is not None
-        return self._map[: min(length, MOST_TEXT)].decode(errors="replace")
+        return self._map[_HEAD : _HEAD + min(length, MOST_TEXT)].decode(errors="replace")
 
     def close(self) -> None:
         """Give it up."""

@@ -93,6 +93,7 @@ def answer_calls(calls: socket.socket, segment: Segment, networks: Networks) -> 
     while (request := exactly(calls, REQUEST.size)) is not None:
         number, key, count, size = REQUEST.unpack(request)
         segment.follow(size)
+        segment.taken = number
         try:
             reply = (Status.OK, *networks.run(key, count, segment))
         # Whatever a runtime raises is this call's alone. Its text might quote a patient: it stays here.

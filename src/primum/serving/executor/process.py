@@ -45,6 +45,10 @@ class Opened:
     """Seconds of a call with one case, without the way to the process: the fastest tenth of a few."""
 
 
+class NotTaken(Exception):
+    """The process had died before it took the call: nothing of it was run."""
+
+
 class Process:
     """Started at once. `open`, `close`, `wait` and `reap` belong to one thread, `call`, `ended` to the event loop."""
 
@@ -57,6 +61,8 @@ class Process:
         self._death: ExecutorDied | None = None
         self._number = 0
         self._reply: asyncio.Future[bytes] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Which watches for replies, from the first call on."""
         self._control, control = socket.socketpair()
         self._calls, calls = socket.socketpair()
         self._segment = Segment()
@@ -136,6 +142,7 @@ class Process:
     def dispose(self) -> None:
         """Give up the sockets and the memory; idempotent."""
         if self._control.fileno() >= 0:
+            self._watch(None)
             self._control.close()
             self._calls.close()
             self._segment.close()
@@ -143,12 +150,15 @@ class Process:
     async def call(self, key: int, parts: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float64]:
         """Rows of answers (N, width) of network `key` for rows (N, ...) in parts; the caller has set `busy`.
 
-        Raises ExecutorDied, MemoryError where memory ran out there, PrimumError where the model failed. Where the
-        caller is cancelled the process is ended: nobody else may get that answer.
+        Raises ExecutorDied, NotTaken, MemoryError where memory ran out there, PrimumError where the model failed. Where
+        the caller is cancelled the process is ended: nobody else may get that answer.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await self._exchange(loop, key, parts, width)
+            return await self._exchange(key, parts, width)
+        except ExecutorDied as error:
+            if self._segment.taken != self._number:
+                raise NotTaken from error
+            raise
         except asyncio.CancelledError:
             self.kill(Restart.HUNG)
             raise
@@ -157,11 +167,8 @@ class Process:
             if self._death is not None:
                 self.dispose()
 
-    async def _exchange(
-        self, loop: asyncio.AbstractEventLoop, key: int, parts: Sequence[NDArray[np.float32]], width: int
-    ) -> NDArray[np.float64]:
-        if self._death is not None:
-            raise self._death
+    async def _exchange(self, key: int, parts: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float64]:
+        self._number += 1
         count = sum(map(len, parts))
         size = sum(part.nbytes for part in parts)
         self._segment.reserve(max(size, count * width * 8, 1))
@@ -170,21 +177,26 @@ class Process:
             _copy(parts, rows)
         else:
             await asyncio.to_thread(_copy, parts, rows)
-        self._number += 1
-        self._reply = loop.create_future()
         if self._death is not None:
             raise self._death
-        loop.add_reader(self._calls, self._readable, loop)
-        try:
-            # One that is dying: its end is about to be told.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self._calls.send(REQUEST.pack(self._number, key, count, self._segment.size))
-            reply = await self._reply
-        finally:
-            loop.remove_reader(self._calls)
-        return self._answers(reply)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._watch(loop)
+        self._reply = loop.create_future()
+        # One that is dying: its end is about to be told.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._calls.send(REQUEST.pack(self._number, key, count, self._segment.size))
+        return self._answers(await self._reply)
 
-    def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Have `loop` watch for replies, in place of the one that does."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._calls)
+        self._loop = loop
+        if loop is not None:
+            loop.add_reader(self._calls, self._readable)
+
+    def _readable(self) -> None:
         try:
             data = self._calls.recv(REPLY.size)
         except BlockingIOError:
@@ -193,7 +205,7 @@ class Process:
             data = b""
         if len(data) < REPLY.size:
             # It closed its end: it is dying, or no longer what was started. Its end is told by who waits for it.
-            loop.remove_reader(self._calls)
+            self._watch(None)
             self._process.kill()
         elif self._reply is not None and not self._reply.done():
             self._reply.set_result(data)
@@ -233,6 +245,9 @@ _BY_TEXT = (errors.InputError, errors.UnsafeInput, errors.IntegrityError, errors
 
 
 def _copy(parts: Sequence[NDArray[np.float32]], rows: NDArray[np.float32]) -> None:
+    if len(parts) == 1:
+        rows[...] = parts[0]
+        return
     start = 0
     for part in parts:
         rows[start : start + len(part)] = part

@@ -17,7 +17,7 @@ from primum.artifact.manifest import artifact_digest
 from primum.errors import InputError, PrimumError
 from primum.serving.answers import Answers
 from primum.serving.executor.child import named
-from primum.serving.executor.process import Process
+from primum.serving.executor.process import NotTaken, Process
 from primum.serving.executor.slot import Orders, Slot
 from primum.serving.program import Asked, ExecutorStats, Network, Program, Restart
 
@@ -91,16 +91,20 @@ class Processes:
         self._bind(asyncio.get_running_loop())
         key = asked.program.key
         width = self._widths.get(key, 0)
-        process = await self._free(key)
-        try:
-            return await process.call(key, asked.parts, width)
-        finally:
-            process.busy = False
-            self._wake()
+        while True:
+            process = await self._free(key)
+            try:
+                return await process.call(key, asked.parts, width)
+            except NotTaken:
+                continue
+            finally:
+                process.busy = False
+                self._wake()
 
     def close(self, program: Program) -> None:
-        """As Executor."""
+        """As Executor. Calls that wait for it end in PrimumError."""
         self._forget(program.key)
+        self._tell(self._wake)
 
     def stop(self) -> None:
         """As Executor."""
