@@ -232,6 +232,18 @@ def test_a_patient_is_not_promised_a_later_answer_for_what_waits_in_the_backgrou
     assert patient.finished == pytest.approx(2 * core.service(1))
 
 
+def test_the_backlog_is_the_time_of_what_patients_wait_for():
+    seen = []
+    arrivals = [Arrival(0.0) for _ in range(9)] + [Arrival(0.0, priority=Priority.BACKGROUND) for _ in range(20)]
+    setting = Settings(max_batch_size=4, target_s=None)
+    world = World(arrivals, setting, known=True, checks=(lambda world: seen.append(world.core.backlog(world.now)),))
+    world.run()
+    # One runs alone at once, eight wait: two batches of four. Then only the background is left.
+    at_first = world.service(1) + 2 * world.service(4)
+    assert seen[len(arrivals) - 1].seconds == pytest.approx(at_first)
+    assert max(look.seconds for look in seen) == pytest.approx(at_first)
+
+
 @many
 @given(arrivals(costs=False), settings())
 def test_first_come_first_served_inside_a_class_and_deadline(requests, setting):

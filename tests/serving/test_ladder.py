@@ -82,8 +82,9 @@ looks = st.lists(
         st.sets(st.integers(0, RUNGS - 1)),
         st.sampled_from([None, None, None, 1, 2]),
         st.booleans(),
+        st.sampled_from([1, 1, 4, 12]),
     ),
-    max_size=200,
+    max_size=60,
 )
 
 
@@ -91,7 +92,8 @@ looks = st.lists(
 @given(looks)
 def test_whatever_is_seen_it_moves_once_a_dwell_to_a_rung_that_is_loaded_and_not_barred(given_looks):
     ladder, now, moved = Ladder(RUNGS), 0.0, -inf
-    for step, backlog, turned, load, memory, closed, barred, loaded in given_looks:
+    looked = [look[:-1] for look in given_looks for _ in range(look[-1])]
+    for step, backlog, turned, load, memory, closed, barred, loaded in looked:
         now += step
         is_open = tuple(k not in closed for k in range(RUNGS))
         if barred is not None:
@@ -231,3 +233,11 @@ def test_a_barred_rung_is_passed_over_on_the_way_down():
     ladder.bar(1, (True,) * RUNGS, 0.0)
     machine = Machine(ladder, base=0.0, sizes=(0.1,) * 3).run(30.0, 20)
     assert [m.target for m in machine.moves] == [2]
+
+
+def test_under_lasting_pressure_it_goes_down_a_rung_at_a_time():
+    ladder = Ladder(RUNGS)
+    moves = [act for k in range(60) if (act := ladder.look(seen(9.0), TICK * k)) is not None]
+    assert [move.target for move in moves] == [1, 2]
+    assert moves[0].when == pytest.approx(SETTINGS.hold_s, abs=0.11)
+    assert moves[1].when - moves[0].when == pytest.approx(SETTINGS.dwell_s, abs=0.11)

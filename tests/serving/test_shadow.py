@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,24 @@ def test_a_spoiled_rung_of_a_ladder_is_barred_and_the_first_answers(ladder, want
     assert live(lambda model: _barred(model), ladder, trust=trust) == {1}
     with pytest.raises(InputError, match=r"was barred on .* cases otherwise"):
         ServedModel("risk", [ladder[1]], BatchConfig(), trust=trust)
+
+
+def test_a_reload_with_another_first_artifact_does_not_unbar_one_that_stays(tmp_path):
+    folders = build_ladder(tmp_path, risk_model(), spoiled_model())
+    other = build_ladder(tmp_path / "other", risk_model())[0]
+
+    async def ask(model):
+        model.line.ladder.place = 1
+        await _asked(model, rows(100))
+        barred = model.line.ladder.barred
+        manifest = read_manifest(other).model_copy(update={"created": "later", "units": "probability"})
+        shutil.copytree(other, folders[0], dirs_exist_ok=True)
+        write_manifest(folders[0], manifest)
+        assert await model.reload()
+        return barred, model.line.ladder.barred, model.line.steps[1].test.barred
+
+    before, after, when = live(ask, folders, shadow=ALL)
+    assert before == after == {1} and when is not None
 
 
 async def _barred(model):

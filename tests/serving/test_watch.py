@@ -145,6 +145,22 @@ def test_another_artifact_in_the_folder_is_not_loaded_in_its_place(tmp_path):
     assert "another artifact" in failure and (place, loaded) == (1, 1)
 
 
+def test_a_look_that_fails_is_told_once_and_the_next_may_succeed(ladder, caplog):
+    async def ask(model):
+        def unreadable():
+            raise OSError("made to fail")
+
+        model.watch.read_memory = unreadable
+        await asyncio.sleep(2.3)
+        answers = await one_by_one(model, rows(3))
+        model.watch.read_memory = lambda: MemoryUse(1, 10, "made up")
+        await until(lambda: model.watch.memory is not None and model.watch.memory.source == "made up")
+        return answers
+
+    assert len(live(ask, ladder)) == 3
+    assert caplog.text.count("could not be looked at") == 1
+
+
 def test_a_single_artifact_is_not_looked_after(ladder):
     async def ask(model):
         await asyncio.sleep(0.3)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from primum.batching.priority import Priority
 from primum.errors import InputError, RequestExpired, RequestRejected, StorageError
 from primum.serving.asking import Asking
-from primum.serving.flip_test import FlipTest
+from primum.serving.flip_test import FlipRecord, FlipTest
 from primum.serving.line import Line, Step
 from primum.serving.trust import TrustStore
 from primum.task import Task
@@ -87,6 +87,8 @@ class Shadow:
         self._pending: set[asyncio.Task[None]] = set()
         self._saver: asyncio.Task[None] | None = None
         self._unsaved: dict[str, FlipTest] = {}
+        self._tests: dict[str, FlipTest] = {}
+        """By artifact, those of earlier lines too: a reload forgets no bar of an artifact that stays."""
 
     def prepare(self, line: Line) -> None:
         """Give each rung its test, as an earlier run left it. Raises InputError where there is nothing to compare, or a
@@ -97,14 +99,10 @@ class Shadow:
             self._check(line, tested)
         for place, step in enumerate(line.steps):
             rung = step.rung
-            record = None if self._store is None else self._store.read(rung.digest)
+            record = self._known(rung.digest)
             if place not in tested:
-                if record is not None and record.barred is not None and self._store is not None:
-                    raise InputError(
-                        f"model {self._name!r}: the artifact {rung.version} was barred on {record.barred}: it decided "
-                        f"{record.flips} of {record.cases} cases otherwise than a more trusted one; serve another "
-                        f"(or, where that is settled, remove {self._store.path(rung.digest)})"
-                    )
+                if record is not None and record.barred is not None:
+                    raise self._nothing_else(record)
                 continue
             guard = rung.manifest.guard
             against = rung.digest if guard is not None else line.rungs[0].digest
@@ -112,6 +110,7 @@ class Shadow:
             step.test = FlipTest(rung.digest, rung.manifest.recipe, against, most, ALPHA / len(tested))
             if record is not None:
                 step.test.resume(record)
+            self._tests[rung.digest] = step.test
             if step.test.barred is not None:
                 self._bar(line, place, 0.0)
 
@@ -154,6 +153,21 @@ class Shadow:
         """Return once nothing waits to be compared."""
         while self._pending:
             await asyncio.wait(self._pending)
+
+    def _known(self, sha256: str) -> FlipRecord | None:
+        """What was found of an artifact before."""
+        if (test := self._tests.get(sha256)) is not None:
+            return test.record()
+        return None if self._store is None else self._store.read(sha256)
+
+    def _nothing_else(self, record: FlipRecord) -> InputError:
+        settled = (
+            "" if self._store is None else f" (or, where that is settled, remove {self._store.path(record.sha256)})"
+        )
+        return InputError(
+            f"model {self._name!r}: the artifact {record.sha256[:12]} was barred on {record.barred}: it decided "
+            f"{record.flips} of {record.cases} cases otherwise than a more trusted one; serve another{settled}"
+        )
 
     def _check(self, line: Line, tested: list[int]) -> None:
         task = line.rungs[0].manifest.signature.task

@@ -80,10 +80,16 @@ class Watch:
             self._loading = asyncio.create_task(self._load(act.rung))
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, failure = asyncio.get_running_loop(), ""
         while True:
             await asyncio.sleep(_EVERY_S)
-            self.look(loop.time())
+            try:
+                self.look(loop.time())
+                failure = ""
+            # Requests go on being answered where they are; the next look may succeed.
+            except Exception as error:  # noqa: BLE001
+                if failure != (failure := f"{type(error).__name__}: {error}"):
+                    _LOG.error("model %r: its load could not be looked at: %s", self._name, failure)
 
     def _see(self, now: float) -> Seen:
         backlog = self._batcher.backlog()
