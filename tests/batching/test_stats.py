@@ -40,3 +40,15 @@ def test_a_report_adds_up():
     assert metrics.average_batch_size == 3.0
     assert metrics.p99_latency_ms == 2000.0
     assert report_of(batcher.stats()).p95_wait_ms[items[0].priority] == 500.0
+
+
+def test_totals_add_up_over_items_and_batches():
+    batcher = Batcher(Settings(target_s=None))
+    for k in range(3):
+        batcher.submit(Item(k), 1.0 + k)
+    batch = batcher.next_batch(5.0)
+    batcher.complete(batch, [0] * len(batch.items), 7.0, 1.5)
+    batcher.submit(Item(9), 8.0)
+    batcher.complete(batcher.next_batch(8.0), [0], 10.0)
+    stats = batcher.stats()
+    assert stats.waited_s == 4.0 + 3.0 + 2.0 and stats.served_s == 1.5 + 2.0

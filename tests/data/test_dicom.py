@@ -159,9 +159,12 @@ def test_damaged_files_are_refused_without_a_word_of_the_header(data, changes, c
         assert all(name not in str(error) for name in ("Zebedee", "4711", "19630212"))
 
 
-def test_nothing_of_the_header_is_warned_of_or_logged(caplog, recwarn):
+def test_nothing_of_the_header_is_read_warned_of_or_logged(caplog, recwarn, monkeypatch):
     data = dicom(XRAY, bits=12).replace(b"19630212", b"Zebedee!")
+    honest, read = pydicom.dcmread, []
+    monkeypatch.setattr(pydicom, "dcmread", lambda *a, **more: read.append(honest(*a, **more)) or read[-1])
     read_dicom(data, "1")
+    assert "Rows" in read[0] and not {"PatientName", "PatientID", "PatientBirthDate"} & set(read[0].dir())
     assert not [w for w in recwarn if "Zebedee" in str(w.message)] and "Zebedee" not in caplog.text
     assert PATIENT.encode() in data
 

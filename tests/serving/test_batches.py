@@ -121,9 +121,12 @@ def test_images_are_of_8_bits(port, folders):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 25)).astype(np.uint8)
     with primum.load(folders["chest"]) as predictor:
         expected = predictor.predict(pixels)[0, 1]
-    answer = asked(port, "chest", [pixels.tolist(), (pixels * 16.0).tolist(), [[1, 2], [3]], [[-1]]])[2]["predictions"]
+    answer = asked(port, "chest", [pixels.tolist(), (pixels * 16.0).tolist(), [[1, 2], [3]], [[-1]], [[256]]])[2][
+        "predictions"
+    ]
     assert answer[0]["probabilities"]["high"] == pytest.approx(expected, abs=1e-6)
-    assert all("error" in one for one in answer[1:])
+    assert ["error" in one for one in answer] == [False, *[True] * 4]
+    assert all("0 to 255" in answer[k]["error"] for k in (1, 3, 4))
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,9 @@ class Batcher:
         plan = self.plan(batch.bucket)
         if batch.reason is Release.PROBE:
             plan.start_over()
-        plan.answered(batch.size, elapsed, elapsed if call_seconds is None else call_seconds, now)
-        self._recorder.served(elapsed)
+        in_model = elapsed if call_seconds is None else call_seconds
+        plan.answered(batch.size, elapsed, in_model, now)
+        self._recorder.served(elapsed, in_model)
         for item, value in zip(batch.items, outputs):
             if item.state is ItemState.RUNNING:
                 self._in_flight -= 1

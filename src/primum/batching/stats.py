@@ -84,7 +84,7 @@ class BatcherStats:
     waited_s: float = 0.0
     """From submission to release, of all items released so far together."""
     served_s: float = 0.0
-    """From release to answer, of all batches that succeeded so far together."""
+    """In the model, of all batches that succeeded so far together."""
     leaked_executors: int = 0
     """Executors given up for hung calls that have not come back."""
 
@@ -151,10 +151,10 @@ class Recorder:
                 self._waits[item.level].append(now - item.enqueued)
                 self.waited_s += now - item.enqueued
 
-    def served(self, seconds: float) -> None:
-        """A batch succeeded, that long after its release."""
-        self.service.append(seconds)
-        self.served_s += seconds
+    def served(self, elapsed: float, in_model: float) -> None:
+        """A batch succeeded, that long after its release; of it the call itself."""
+        self.service.append(elapsed)
+        self.served_s += in_model
 
     def finished(self, item: Item, reason: Reason, now: float) -> None:
         """An item has its outcome."""

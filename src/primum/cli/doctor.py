@@ -24,6 +24,7 @@ _EXTRAS = (
     ("optuna", "search", "explores recipes after the search", "--explore cannot be given"),
     ("model-signing", "signing", "signs artifacts", "artifacts cannot be signed"),
     ("cyclonedx-python-lib", "evidence", "checks the ML-BOM against its schema", "the ML-BOM is written unchecked"),
+    ("pydicom", "medical", "reads DICOM images", "DICOM files are refused"),
     ("openvino", "cpu", "fastest runtime for most CPU models", "the fastest CPU candidates are missed"),
     ("nncf", "cpu", "calibrates INT8 for OpenVINO", "the fastest CPU candidates are missed"),
 )
