@@ -50,21 +50,21 @@ def _request(port: int, message: Message) -> bytes:
 
 def _statuses(sockets: Sequence[socket.socket]) -> list[int]:
     """The status line of each answer suffices."""
-    got, end = {one: b"" for one in sockets}, time.monotonic() + _LIMIT_S
+    got, end = dict.fromkeys(sockets, b""), time.monotonic() + _LIMIT_S
     with selectors.DefaultSelector() as selector:
         for one in sockets:
             selector.register(one, selectors.EVENT_READ)
         while selector.get_map() and (left := end - time.monotonic()) > 0:
             for key, _ in selector.select(left):
-                one = key.fileobj
-                assert isinstance(one, socket.socket)
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
                 try:
-                    part = one.recv(65536)
+                    part = ready.recv(65536)
                 except OSError:
                     part = b""
-                got[one] += part
-                if not part or b"\r\n" in got[one]:
-                    selector.unregister(one)
+                got[ready] += part
+                if not part or b"\r\n" in got[ready]:
+                    selector.unregister(ready)
     return [_status(data) for data in got.values()]
 
 

@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return asked
 
 
-def _listed(known):  # type: ignore[no-untyped-def]
+def _listed(known: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split(",")
         for name in names:

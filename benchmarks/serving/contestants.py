@@ -38,7 +38,8 @@ def _python(script: str, *arguments: str) -> Command:
 
 
 def _floor(python: Path, port: int, workload: Workload, folder: Path) -> list[str]:
-    options = "--loop uvloop --http httptools --no-access-log --lifespan off --log-level warning".split()
+    options = ["--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
+    options += ["--no-access-log", "--log-level", "warning"]
     return [str(python), "-m", "uvicorn", "floor:app", "--app-dir", str(APPS), "--port", str(port), *options]
 
 

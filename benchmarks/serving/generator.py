@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,19 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Why a run is INVALID, and by how much."""
+
+    what: str
+    value: float
+    unit: str
+
+    def text(self) -> str:
+        """In words."""
+        return f"{self.what} {self.value:{self.unit}}"
+
+
+@dataclass(frozen=True)
 class Measured:
     """One run and the CPU cores that it took; `invalid`: why its figures are worth nothing, where they are not."""
 
@@ -77,7 +90,7 @@ class Measured:
     server_cores: float
     generator_cores: float
     other_cores: float
-    invalid: tuple[str, ...] = field(default=())
+    invalid: tuple[Fault, ...] = ()
 
 
 def parse(line: str) -> Load:
@@ -91,18 +104,18 @@ def parse(line: str) -> Load:
     return load
 
 
-def reasons_against(load: Load, generator_cores: float, other_cores: float) -> tuple[str, ...]:
+def faults(load: Load, generator_cores: float, other_cores: float) -> tuple[Fault, ...]:
     """Why a run is INVALID; empty where it is valid."""
     found = []
     if load.offered == 0:
-        found.append("nothing was asked or answered")
+        found.append(Fault("requests that were asked or answered:", 0, ".0f"))
     arrivals = int(load.lag_ms.get("n", 0))
     if arrivals and load.late > LATE_SHARE * arrivals:
-        found.append(f"the generator took up {load.late / arrivals:.1%} of the arrivals over 1 ms late")
+        found.append(Fault("arrivals that the generator took up over 1 ms late:", load.late / arrivals, ".1%"))
     if generator_cores > OWN_CORES:
-        found.append(f"the generator used {generator_cores:.2f} cores: it may have been the limit")
+        found.append(Fault("cores of the generator, which may have been the limit:", generator_cores, ".2f"))
     if other_cores > OTHER_CORES:
-        found.append(f"other work used {other_cores:.2f} cores")
+        found.append(Fault("cores of other work:", other_cores, ".2f"))
     return tuple(found)
 
 
@@ -142,4 +155,4 @@ def measure(binary: Path, server: Server, request: list[str], plan: Plan) -> Mea
     load = parse(done.stdout)
     used, own = (after - before) / load.wall_s, load.cpu_s / load.wall_s
     others = max(0.0, (all_after - all_before) / load.wall_s - used - own)
-    return Measured(load, used, own, others, reasons_against(load, own, others))
+    return Measured(load, used, own, others, faults(load, own, others))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from bursts import Burst
 from contestants import CONTESTANTS
 from generator import DEADLINE_MS, LATE_SHARE, OTHER_CORES, OWN_CORES, Measured
-from scenarios import CLOSED, LOADS, Record
+from scenarios import CLOSED, LOADS, OVERLOAD, Record
 from summary import DIFFERS, Figure, Summary
 
 _ENOUGH = {"p50": 1, "p90": 44, "p99": 459, "p999": 4603}
 """Answers below which a quantile is not told: fewer hold no 99 % upper bound of it."""
-_NONE = "–"
+_NONE, INVALID = "–", " INVALID"
 
 
 def quantile(name: str) -> Callable[[Measured], float | None]:
@@ -30,14 +30,25 @@ def _good_rate(measured: Measured) -> float:
     return measured.load.good_rate
 
 
-def _text(figure: Figure | None, shape: str = ",.0f", spread: bool = False) -> str:
-    return _NONE if figure is None else figure.text(shape, spread)
+def cell(template: str, *figures: tuple[Figure | None, str]) -> str:
+    """Figures with their formats ("ms" for milliseconds) in a template, and INVALID where any of them is."""
+    told = [_NONE if found is None else found.text(_shape(found, shape)) for found, shape in figures]
+    invalid = any(found is not None and not found.valid for found, _ in figures)
+    return template.format(*told) + (INVALID if invalid else "")
 
 
-def _ms(figure: Figure | None) -> str:
+def _shape(figure: Figure, shape: str) -> str:
+    """Milliseconds to three digits."""
+    if shape != "ms":
+        return shape
+    return ".3f" if figure.median < 1 else ".2f" if figure.median < 10 else ",.0f"
+
+
+def _spread(figure: Figure | None, shape: str) -> str:
+    """With its range over rounds."""
     if figure is None:
         return _NONE
-    return figure.text(".3f" if figure.median < 1 else ".2f" if figure.median < 10 else ",.0f")
+    return figure.text(shape, spread=True) + ("" if figure.valid else INVALID)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -57,15 +68,15 @@ def closed_table(summary: Summary) -> list[str]:
         row = [name]
         for c in CLOSED:
             run = f"closed {c}"
-            p50, p99 = (_ms(summary.run(name, run, quantile(q))) for q in ("p50", "p99"))
-            row.append(f"{_text(summary.run(name, run, _good_rate))}, {p50} / {p99}")
-        row.append(_text(summary.ratio(name, "closed 32", _good_rate), ".2f", spread=True))
+            p50, p99 = ((summary.run(name, run, quantile(q)), "ms") for q in ("p50", "p99"))
+            row.append(cell("{}, {} / {}", (summary.run(name, run, _good_rate), ",.0f"), p50, p99))
+        row.append(_spread(summary.ratio(name, "closed 32", _good_rate), ".2f"))
         cost = summary.run(
             name, "closed 32", lambda m: m.server_cores / m.load.good_rate * 1e6 if m.load.good_rate else None
         )
         server = summary.run(name, "closed 32", lambda m: m.server_cores)
         own = summary.run(name, "closed 32", lambda m: m.generator_cores)
-        row += [_text(cost), f"{_text(server, '.2f')} + {_text(own, '.2f')}"]
+        row += [cell("{}", (cost, ",.0f")), cell("{} + {}", (server, ".2f"), (own, ".2f"))]
         rows.append(row)
     return _table(heads, rows)
 
@@ -76,11 +87,11 @@ def open_table(summary: Summary) -> list[str]:
     heads += [f"{share:.0%}: p50 / p99 ms, in {DEADLINE_MS:.0f} ms" for share in LOADS]
     rows = []
     for name in summary.names:
-        row = [name, _text(summary.plain(name, lambda r: r.saturation))]
+        row = [name, cell("{}", (summary.plain(name, lambda r: r.saturation), ",.0f"))]
         for share in LOADS:
             run = f"open {share:.0%}"
-            p50, p99 = (_ms(summary.run(name, run, quantile(q))) for q in ("p50", "p99"))
-            row.append(f"{p50} / {p99}, {_text(summary.run(name, run, _in_time), '.1%')}")
+            p50, p99 = ((summary.run(name, run, quantile(q)), "ms") for q in ("p50", "p99"))
+            row.append(cell("{} / {}, {}", p50, p99, (summary.run(name, run, _in_time), ".1%")))
         rows.append(row)
     return _table(heads, rows)
 
@@ -96,12 +107,12 @@ def overload_table(summary: Summary) -> list[str]:
         rows.append(
             [
                 name,
-                _text(summary.run(name, "overload", lambda m: m.load.offered / m.load.seconds)),
-                _text(summary.run(name, "overload", _good_rate)),
-                _text(summary.run(name, "overload", lambda m: m.load.goodput)),
+                cell("{}", (summary.run(name, "overload", lambda m: m.load.offered / m.load.seconds), ",.0f")),
+                cell("{}", (summary.run(name, "overload", _good_rate), ",.0f")),
+                cell("{}", (summary.run(name, "overload", lambda m: m.load.goodput), ",.0f")),
                 # The offered rate is twice the saturation of the same round.
-                _text(summary.run(name, "overload", lambda m: m.load.goodput / (m.load.rate / 2)), ".0%", spread=True),
-                _ms(summary.run(name, "overload", quantile("p99"))),
+                _spread(summary.run(name, "overload", lambda m: m.load.goodput / (m.load.rate / OVERLOAD)), ".0%"),
+                cell("{}", (summary.run(name, "overload", quantile("p99")), "ms")),
                 _failures([r.runs["overload"] for r in records if r.runs]),
                 ", ".join(f"{r.after_status or 'none'} in {r.after_ms:,.1f} ms" for r in records),
                 ", ".join(f"{r.runs['after'].load.good_rate / best[r.round]:.0%}" for r in records if r.runs),
@@ -142,18 +153,18 @@ def resource_table(summary: Summary) -> list[str]:
     rows = []
     for name in summary.names:
         records = summary.of(name)
-        stop = _text(summary.plain(name, lambda r: r.stop_s), ".1f")
+        stop = cell("{}", (summary.plain(name, lambda r: r.stop_s), ".1f"))
         stop += "" if all(r.left_on_sigterm for r in records) else ", then killed"
-        memory = f"{_text(summary.plain(name, lambda r: r.idle_mb))}, {_text(summary.plain(name, lambda r: r.end_mb))}"
+        idle, end = summary.plain(name, lambda r: r.idle_mb), summary.plain(name, lambda r: r.end_mb)
         rows.append(
             [
                 name,
-                _text(summary.plain(name, lambda r: r.start_s), ".2f"),
+                cell("{}", (summary.plain(name, lambda r: r.start_s), ".2f")),
                 stop,
-                _text(summary.plain(name, lambda r: r.processes)),
-                memory,
-                _text(summary.plain(name, lambda r: r.idle_cores), ".3f"),
-                _text(summary.plain(name, lambda r: r.body_bytes)),
+                cell("{}", (summary.plain(name, lambda r: r.processes), ".0f")),
+                cell("{}, {}", (idle, ".0f"), (end, ".0f")),
+                cell("{}", (summary.plain(name, lambda r: r.idle_cores), ".3f")),
+                cell("{}", (summary.plain(name, lambda r: r.body_bytes), ",.0f")),
                 _deferred(records),
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import os
 import secrets
@@ -19,7 +20,8 @@ from wires import Message
 from workloads import Workload
 
 _TOKEN = "BENCH_TOKEN"
-"""Every process that a server starts inherits it: those that leave the family are found too."""
+"""Every process that a server starts inherits it: those that leave its session are found too."""
+_PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ANSWER_S, _STOP_S = 20.0, 15.0
 
@@ -93,6 +95,7 @@ class Server:
                 env=base | known | variables,
                 cwd=workload.artifact.parent,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def await_ready(self, message: Message, timeout_s: float) -> float:
@@ -112,12 +115,14 @@ class Server:
         return " | ".join(self._log.read_text(errors="replace").strip().splitlines()[-3:])[-600:]
 
     def pids(self) -> list[int]:
-        """Its processes, now."""
+        """Its processes, now: of its session, or with its token (some write over theirs, others leave the session)."""
         wanted, found = f"{_TOKEN}={self._token}".encode(), []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):
-                    if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    fields = _stat(int(entry.name))
+                    mine = int(fields[3]) == self._process.pid
+                    if fields[0] != "Z" and (mine or wanted in (entry / "environ").read_bytes().split(b"\0")):
                         found.append(int(entry.name))
         return found
 
@@ -126,7 +131,7 @@ class Server:
         total = 0
         for pid in self.pids():
             with suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                fields = _stat(pid)
                 total += int(fields[11]) + int(fields[12])
         return total / _TICKS
 
@@ -156,6 +161,16 @@ class Server:
     def _alive(self) -> list[int]:
         self._process.poll()
         return self.pids()
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name: state, parent, group, session, ... (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _end_with_parent() -> None:
+    """Runs in the child: Linux ends it should the benchmark die without ending it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def busy_s() -> float:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bursts import Burst, burst
 from contestants import Contestant
 from environments import Environment
 from generator import DEADLINE_MS, Measured, Plan, measure, write_bodies
+from numpy.typing import NDArray
 from processes import Server, ask, free_port
 from wires import BAD, Message
 from workloads import Workload
@@ -167,10 +169,10 @@ def check_answers(
     return worst, deferred if told else None
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Of two or more logits (K,)."""
-    e = np.exp(np.asarray(logits, np.float64) - np.max(logits))
-    return e / e.sum()
+    e: NDArray[np.float64] = np.exp(np.asarray(logits, np.float64) - np.max(logits))
+    return np.divide(e, e.sum())
 
 
 def _was_deferred(body: bytes, header: Callable[[str], str | None]) -> bool:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from contestants import AGAIN, FLOOR
-from generator import Measured
+from generator import Fault, Measured
 from scenarios import Record
 
 DIFFERS = 0.1
 """An A/A pair further apart than this, in any round, makes the ratios of its workload INVALID."""
 AA_RUN = "closed 32"
-INVALID = " (INVALID)"
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,11 @@ class Figure:
     valid: bool
 
     def text(self, shape: str = ",.0f", spread: bool = False) -> str:
-        """For a cell of a table."""
+        """The figure alone."""
         told = format(self.median, shape)
         if spread and self.rounds > 1:
             told += f" ({self.low:{shape}} to {self.high:{shape}})"
-        return told + ("" if self.valid else INVALID)
+        return told
 
 
 def figure(values: Sequence[tuple[float, bool]]) -> Figure | None:
@@ -78,14 +77,21 @@ class Summary:
         return figure(found)
 
     def invalid(self) -> list[str]:
-        """Every reason, with how often and for whom it was found."""
-        seen: dict[str, list[str]] = {}
-        for record in self.measured:
-            for run, measured in (record.runs or {}).items():
-                for reason in measured.invalid:
-                    where = f"{record.contestant}, {run}, round {record.round}"
-                    seen.setdefault(where, []).append(reason)
-        return [f"{where}: {'; '.join(reasons)}" for where, reasons in seen.items()]
+        """Who has runs that are INVALID, which, and why: the worst of each reason."""
+        found = []
+        for name in self.names:
+            worst: dict[str, Fault] = {}
+            runs: dict[str, list[int]] = {}
+            for record in self.of(name):
+                for run, measured in (record.runs or {}).items():
+                    for fault in measured.invalid:
+                        runs.setdefault(run, []).append(record.round)
+                        if fault.what not in worst or worst[fault.what].value < fault.value:
+                            worst[fault.what] = fault
+            if runs:
+                where = ", ".join(f"{run} (round {', '.join(map(str, sorted(set(r))))})" for run, r in runs.items())
+                found.append(f"{name}: {where}. At worst, {'; '.join(f.text() for f in worst.values())}")
+        return found
 
     def _ratios(self, name: str, run: str, value: Callable[[Measured], float | None]) -> list[tuple[float, bool]]:
         floors = {r.round: (r.runs or {})[run] for r in self.of(FLOOR) if run in (r.runs or {})}

@@ -107,7 +107,7 @@ def _read_plain(body: bytes, header: Callable[[str], str | None]) -> NDArray[np.
 
 
 def _read_listed(body: bytes, header: Callable[[str], str | None]) -> NDArray[np.float64]:
-    return np.asarray(json.loads(body), np.float64)[0]
+    return np.asarray(json.loads(body)[0], np.float64)
 
 
 def _read_protocol(body: bytes, header: Callable[[str], str | None]) -> NDArray[np.float64]:

@@ -8,7 +8,6 @@ DEFERRED of the CASES. Weights are random, scaled as trained ones are: speed doe
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,7 +99,7 @@ def make(names: tuple[str, ...], folder: Path) -> list[Workload]:
 
 
 def band_for(scores: NDArray[np.float64], threshold: float, deferred: int) -> float:
-    """Half-width around `threshold` that holds exactly `deferred` of the scores, as far from either neighbour as can be.
+    """Half-width around `threshold` that holds exactly `deferred` of the scores, midway between two.
 
     Raises ValueError where two scores are too close to be told apart.
     """
@@ -199,8 +198,3 @@ def _radiograph() -> nn.Module:
         network.head.weight.div_(spread)
         network.head.bias.copy_(-(features @ network.head.weight.T).mean(0))
     return network.eval()
-
-
-def facts(workloads: list[Workload]) -> str:
-    """One line for the page."""
-    return json.dumps({w.name: {"shape": w.shape, "model_bytes": w.model.stat().st_size} for w in workloads})
