@@ -9,11 +9,11 @@ from bursts import Burst
 from contestants import CONTESTANTS
 from generator import DEADLINE_MS, LATE_SHARE, OTHER_CORES, OWN_CORES, Measured
 from scenarios import CLOSED, LOADS, OVERLOAD, Record
-from summary import DIFFERS, Figure, Summary
+from summary import AA_RUN, DIFFERS, INVALID, Figure, Summary, good_rate
 
 _ENOUGH = {"p50": 1, "p90": 44, "p99": 459, "p999": 4603}
 """Answers below which a quantile is not told: fewer hold no 99 % upper bound of it."""
-_NONE, INVALID = "–", " INVALID"
+_NONE = "–"
 
 
 def quantile(name: str) -> Callable[[Measured], float | None]:
@@ -24,10 +24,6 @@ def quantile(name: str) -> Callable[[Measured], float | None]:
         return found.get(name) if found["n"] >= _ENOUGH[name] else None
 
     return value
-
-
-def _good_rate(measured: Measured) -> float:
-    return measured.load.good_rate
 
 
 def cell(template: str, *figures: tuple[Figure | None, str]) -> str:
@@ -69,8 +65,8 @@ def closed_table(summary: Summary) -> list[str]:
         for c in CLOSED:
             run = f"closed {c}"
             p50, p99 = ((summary.run(name, run, quantile(q)), "ms") for q in ("p50", "p99"))
-            row.append(cell("{}, {} / {}", (summary.run(name, run, _good_rate), ",.0f"), p50, p99))
-        row.append(_spread(summary.ratio(name, "closed 32", _good_rate), ".2f"))
+            row.append(cell("{}, {} / {}", (summary.run(name, run, good_rate), ",.0f"), p50, p99))
+        row.append(_spread(summary.ratio(name, AA_RUN, good_rate), ".2f"))
         cost = summary.run(
             name, "closed 32", lambda m: m.server_cores / m.load.good_rate * 1e6 if m.load.good_rate else None
         )
@@ -108,7 +104,7 @@ def overload_table(summary: Summary) -> list[str]:
             [
                 name,
                 cell("{}", (summary.run(name, "overload", lambda m: m.load.offered / m.load.seconds), ",.0f")),
-                cell("{}", (summary.run(name, "overload", _good_rate), ",.0f")),
+                cell("{}", (summary.run(name, "overload", good_rate), ",.0f")),
                 cell("{}", (summary.run(name, "overload", lambda m: m.load.goodput), ",.0f")),
                 # The offered rate is twice the saturation of the same round.
                 _spread(summary.run(name, "overload", lambda m: m.load.goodput / (m.load.rate / OVERLOAD)), ".0%"),
@@ -173,7 +169,10 @@ def resource_table(summary: Summary) -> list[str]:
 
 def section(summary: Summary) -> list[str]:
     """One workload."""
-    parts = [f"## {summary.workload}", "", "Closed loop:", "", *closed_table(summary)]
+    parts = [f"## {summary.workload}", ""]
+    if verdict := summary.verdict():
+        parts += [f"**{'; '.join(verdict)}.**", ""]
+    parts += ["Closed loop:", "", *closed_table(summary)]
     parts += ["", "Open loop, Poisson, at shares of its own saturation:", "", *open_table(summary)]
     parts += ["", "At twice its saturation:", "", *overload_table(summary)]
     parts += ["", "One bad request beside 31 good ones, at once:", "", *bad_table(summary)]

@@ -172,7 +172,9 @@ def check_answers(
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Of two or more logits (K,)."""
     e: NDArray[np.float64] = np.exp(np.asarray(logits, np.float64) - np.max(logits))
-    return np.divide(e, e.sum())
+    total: np.float64 = e.sum()
+    shares: NDArray[np.float64] = e / total
+    return shares
 
 
 def _was_deferred(body: bytes, header: Callable[[str], str | None]) -> bool:

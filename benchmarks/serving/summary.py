@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from contestants import AGAIN, FLOOR
 from generator import Fault, Measured
-from scenarios import Record
+from scenarios import OVERLOAD, Record
 
 DIFFERS = 0.1
 """An A/A pair further apart than this, in any round, makes the ratios of its workload INVALID."""
 AA_RUN = "closed 32"
+INVALID = " INVALID"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Figure:
         if spread and self.rounds > 1:
             told += f" ({self.low:{shape}} to {self.high:{shape}})"
         return told
+
+
+def good_rate(measured: Measured) -> float:
+    """Answers 200 a second."""
+    return measured.load.good_rate
+
+
+def _told(found: Figure) -> str:
+    return found.text(".2f", spread=True) + ("" if found.valid else INVALID)
 
 
 def figure(values: Sequence[tuple[float, bool]]) -> Figure | None:
@@ -76,6 +86,23 @@ class Summary:
         found = [(ratio, valid and not self.against_ratios) for ratio, valid in self._ratios(name, run, value)]
         return figure(found)
 
+    def verdict(self, name: str = "primum") -> list[str]:
+        """What the page is opened for: one contestant beside the floor, the best peer, and at twice its load."""
+        floor = self.ratio(name, AA_RUN, good_rate)
+        told = []
+        if floor is not None:
+            told.append(f"{name} answers {_told(floor)} times what the floor does, 32 at a time")
+        peers = [n for n in self.names if not n.startswith(name) and n not in (FLOOR, AGAIN)]
+        best = max(peers, key=lambda n: max(r.saturation for r in self.of(n)), default=None)
+        mine = {record.round: record.saturation for record in self.of(name)}
+        shared = [(mine[r.round] / r.saturation, True) for r in self.of(best) if r.round in mine] if best else []
+        if (beside := figure(shared)) is not None:
+            told.append(f"at its best {_told(beside)} times what {best} does at its own")
+        kept = self.run(name, "overload", lambda m: m.load.goodput / (m.load.rate / OVERLOAD))
+        if kept is not None:
+            told.append(f"at twice its saturation it answers {_told(kept)} of its saturation in time")
+        return told
+
     def invalid(self) -> list[str]:
         """Who has runs that are INVALID, which, and why: the worst of each reason."""
         found = []
@@ -107,7 +134,7 @@ class Summary:
 
     def _aa(self) -> str:
         """Why ratios are INVALID: the floor differed from itself, or was not there twice."""
-        ratios = [ratio for ratio, _ in self._ratios(AGAIN, AA_RUN, lambda m: m.load.good_rate)]
+        ratios = [ratio for ratio, _ in self._ratios(AGAIN, AA_RUN, good_rate)]
         if not ratios:
             return "no A/A run: the floor was not measured twice in one round"
         worst = max(abs(ratio - 1) for ratio in ratios)
