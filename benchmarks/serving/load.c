@@ -16,14 +16,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 8192, BODIES = 1024, HEADERS = 2048, EVENTS = 256, STATUSES = 600, LATE_NS = 1000000 };
+#include "answer.h"
+#include "sample.h"
+
+enum { BODIES = 1024, HEADERS = 2048, EVENTS = 256, LATE_NS = 1000000 };
 enum state { CLOSED, CONNECTING, IDLE, BUSY };
 
 struct text { char *at; size_t size; };
@@ -32,13 +34,9 @@ struct connection {
     enum state state;
     double intended;
     const struct text *request;
-    size_t sent, head_size;
-    long left;            /* bytes of the answer's body to come; -1: the head is not complete */
-    int status, chunked, closes;
-    char tail[5];         /* the last bytes of a chunked body */
-    char head[HEAD];
+    size_t sent;
+    struct answer answer;
 };
-struct sample { double *at; size_t size, room; };
 
 static struct text requests[BODIES];
 static int request_count, next_request, poll_fd;
@@ -64,14 +62,6 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-static void keep(struct sample *sample, double value) {
-    if (sample->size == sample->room) {
-        sample->room = sample->room ? 2 * sample->room : 4096;
-        sample->at = grown(sample->at, sample->room, sizeof *sample->at);
-    }
-    sample->at[sample->size++] = value;
 }
 
 /* SplitMix64 (Steele, Lea and Flood 2014), and from it exponential gaps. */
@@ -103,10 +93,10 @@ static void finish(struct connection *c, int status) {
         if (rate <= 0) offered++;
         if (status > 0) statuses[status]++; else errors++;
         if (status == 200) {
-            keep(&latencies, took);
+            sample_add(&latencies, took);
             within += took <= deadline_s;
         } else if (!first_failure[0]) {
-            snprintf(first_failure, sizeof first_failure, "%.*s", (int)c->head_size, c->head);
+            snprintf(first_failure, sizeof first_failure, "%.*s", (int)c->answer.head_size, c->answer.head);
         }
     }
     if (rate <= 0 && end < ends) wait_in_line(end);
@@ -135,9 +125,8 @@ static void start(struct connection *c, double intended) {
     c->intended = intended;
     c->request = &requests[next_request];
     next_request = (next_request + 1) % request_count;
-    c->sent = c->head_size = 0;
-    c->left = -1;
-    c->status = c->chunked = c->closes = 0;
+    c->sent = 0;
+    answer_reset(&c->answer);
     c->state = BUSY;
     under_way++;
     write_request(c);
@@ -156,59 +145,19 @@ static void open_connection(struct connection *c) {
     if (connect(c->fd, (struct sockaddr *)&server, sizeof server) && errno != EINPROGRESS) drop(c);
 }
 
-/* The head is complete: status, and how the body ends. Returns the size of the head, 0 where it is none of HTTP. */
-static size_t parse_head(struct connection *c) {
-    char *end = memmem(c->head, c->head_size, "\r\n\r\n", 4), *line;
-    if (!end) return 0;
-    *end = 0;
-    c->left = 0;
-    if (sscanf(c->head, "HTTP/1.%*d %d", &c->status) != 1 || c->status < 1 || c->status >= STATUSES) c->status = -1;
-    for (line = strstr(c->head, "\r\n"); line; line = strstr(line, "\r\n")) {
-        line += 2;
-        if (!strncasecmp(line, "content-length:", 15)) c->left = atol(line + 15);
-        if (!strncasecmp(line, "transfer-encoding: chunked", 26)) c->chunked = 1;
-        if (!strncasecmp(line, "connection: close", 17)) c->closes = 1;
-    }
-    *end = '\r';
-    return end + 4 - c->head;
-}
-
-/* Takes `size` bytes of the body. A chunked one ends with an empty chunk. */
-static void take_body(struct connection *c, const char *at, size_t size) {
-    if (!c->chunked) { c->left -= (long)size; return; }
-    for (size_t i = size > 5 ? size - 5 : 0; i < size; i++) {
-        memmove(c->tail, c->tail + 1, 4);
-        c->tail[4] = at[i];
-    }
-    c->left = memcmp(c->tail, "0\r\n\r\n", 5) != 0;
-}
-
 static void read_answer(struct connection *c, int ended) {
     static char block[65536];
     while (c->state == BUSY) {
         ssize_t n = recv(c->fd, block, sizeof block, 0);
         if (n < 0 && errno == EAGAIN) break;
         if (n <= 0) { drop(c); return; }
-        if (c->left < 0) {
-            size_t before = c->head_size, taken = (size_t)n < HEAD - before ? (size_t)n : HEAD - before, head;
-            memcpy(c->head + before, block, taken);
-            c->head_size += taken;
-            if (!(head = parse_head(c))) {
-                if (c->head_size == HEAD) { drop(c); return; }
-                continue;
-            }
-            if (c->status < 0) { drop(c); return; }
-            memset(c->tail, 0, sizeof c->tail);
-            if (c->chunked) c->left = 1;
-            take_body(c, block + (head - before), n - (head - before));
-        } else {
-            take_body(c, block, n);
-        }
-        if (c->left < 0) { drop(c); return; }   /* more than was announced */
-        if (c->left == 0) {
-            finish(c, c->status);
-            if (c->closes) drop(c);
-            else idle[idle_count++] = (int)(c - connections);
+        switch (answer_take(&c->answer, block, (size_t)n)) {
+            case BROKEN: drop(c); return;
+            case PARTIAL: break;
+            case COMPLETE:
+                finish(c, c->answer.status);
+                if (c->answer.closes) drop(c);
+                else idle[idle_count++] = (int)(c - connections);
         }
     }
     if (ended && c->state != CLOSED) drop(c);
@@ -242,27 +191,9 @@ static void dispatch(double at) {
 /* Puts what is due in line. */
 static void arrive(double *next, double at) {
     for (; *next <= at && *next < ends; *next += gap()) {
-        if (counts(*next)) { keep(&lags, at - *next); offered++; }
+        if (counts(*next)) { sample_add(&lags, at - *next); offered++; }
         wait_in_line(*next);
     }
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Nearest rank, milliseconds. */
-static void print_quantiles(const char *name, struct sample *sample) {
-    static const struct { const char *name; double p; } wanted[] = {
-        {"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}, {"max", 1}};
-    qsort(sample->at, sample->size, sizeof *sample->at, ascending);
-    printf(", \"%s\": {\"n\": %zu", name, sample->size);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && sample->size; i++) {
-        size_t rank = (size_t)ceil(wanted[i].p * sample->size);
-        printf(", \"%s\": %.4f", wanted[i].name, sample->at[rank ? rank - 1 : 0] * 1e3);
-    }
-    printf("}");
 }
 
 static void report(double began, long unanswered, long never_sent) {
@@ -278,8 +209,8 @@ static void report(double began, long unanswered, long never_sent) {
     for (int i = 0, first = 1; i < STATUSES; i++)
         if (statuses[i]) { printf("%s\"%d\": %ld", first ? "" : ", ", i, statuses[i]); first = 0; }
     printf("}");
-    print_quantiles("latency_ms", &latencies);
-    print_quantiles("lag_ms", &lags);
+    sample_print(&latencies, "latency_ms");
+    sample_print(&lags, "lag_ms");
     printf(", \"first_failure\": \"%s\"}\n", first_failure);
 }
 

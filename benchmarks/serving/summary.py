@@ -39,6 +39,11 @@ def good_rate(measured: Measured) -> float:
     return measured.load.good_rate
 
 
+def _settled(record: Record) -> bool:
+    """Whether its saturation is of valid runs."""
+    return not any(m.invalid for run, m in (record.runs or {}).items() if run.startswith("closed"))
+
+
 def _told(found: Figure) -> str:
     return found.text(".2f", spread=True) + ("" if found.valid else INVALID)
 
@@ -94,8 +99,12 @@ class Summary:
             told.append(f"{name} answers {_told(floor)} times what the floor does, 32 at a time")
         peers = [n for n in self.names if not n.startswith(name) and n not in (FLOOR, AGAIN)]
         best = max(peers, key=lambda n: max(r.saturation for r in self.of(n)), default=None)
-        mine = {record.round: record.saturation for record in self.of(name)}
-        shared = [(mine[r.round] / r.saturation, True) for r in self.of(best) if r.round in mine] if best else []
+        mine = {record.round: record for record in self.of(name)}
+        shared = [
+            (mine[r.round].saturation / r.saturation, _settled(mine[r.round]) and _settled(r))
+            for r in (self.of(best) if best else [])
+            if r.round in mine and r.saturation
+        ]
         if (beside := figure(shared)) is not None:
             told.append(f"at its best {_told(beside)} times what {best} does at its own")
         kept = self.run(name, "overload", lambda m: m.load.goodput / (m.load.rate / OVERLOAD))

@@ -226,6 +226,8 @@ def test_an_invalid_round_counts_only_where_there_is_no_other(parts):
     assert both.run("primum", "closed 32", parts.summary.good_rate).median == 50
     alone = parts.summary.Summary("risk-json", [bad])
     assert not alone.run("primum", "closed 32", parts.summary.good_rate).valid
+    beside = parts.summary.Summary("risk-json", [bad, record(parts, "floor", 1, 100), record(parts, "litserve", 1, 5)])
+    assert [told.count("INVALID") for told in beside.verdict()] == [1, 1, 1]
     text = parts.page.page([alone], ["ray: it could not be installed"], ["here"])
     assert "1, 1.00 / 3.00 INVALID" in text
     assert "cores of other work: 1.00" in text
