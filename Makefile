@@ -6,7 +6,7 @@ OUT ?= primum-demo
 export PRIMUM_DATA ?= $(wildcard ../shared/data)
 export PRIMUM_ORACLES ?= $(wildcard ../shared/oracles)
 
-.PHONY: install demo test check format test-real bench bench-runtimes bench-batcher coverage clean
+.PHONY: install demo test check format test-real bench bench-runtimes bench-batcher bench-serving coverage clean
 
 install: .venv/installed
 
@@ -44,6 +44,10 @@ bench-runtimes: install
 
 bench-batcher: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batcher.py
+
+# Needs an idle machine and some 75 minutes; SERVING='--quick --only primum,floor' shows that it works.
+bench-serving: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving/compare.py $(SERVING)
 
 coverage: install
 	$(BIN)/python benchmarks/coverage.py --jobs 2
