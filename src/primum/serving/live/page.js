@@ -3,7 +3,7 @@
 
 const EVERY_MS = 1000, KEPT = 300;
 const CLASSES = ["emergency", "urgent", "routine", "background"];
-const SVG = "http://www.w3.org/2000/svg", WIDTH = 340, HEIGHT = 150, LEFT = 44, BOTTOM = 20, TOP = 10;
+const SVG = "http://www.w3.org/2000/svg", WIDTH = 520, HEIGHT = 150, LEFT = 44, BOTTOM = 20, TOP = 10;
 const histories = new Map();
 let secret = "";
 
@@ -72,7 +72,7 @@ function lines(svg, past, series) {
     });
     svg.append(element("path", { d: path || "M0 0", class: `s${which % 3}` }));
     if (series.length > 1)
-      svg.append(element("text", { x: LEFT + 6 + 62 * which, y: HEIGHT - 4, class: `s${which % 3}` }, name));
+      svg.append(element("text", { x: LEFT + 6 + 84 * which, y: HEIGHT - 4, class: `s${which % 3}` }, name));
   });
   const told = series.map(([name, read]) => `${name} ${number(read(past[past.length - 1]))}`).join(", ");
   svg.setAttribute("aria-label", told);
@@ -119,7 +119,7 @@ function draw(model, now) {
   const lost = Object.fromEntries(Object.entries(stats.reasons).filter(([reason]) => reason !== "answered"));
   const queued = sum(stats.queued);
   put("name", model.name);
-  put("verdict", words(model.verdict).toLowerCase());
+  put("verdict", model.verdict.toLowerCase().replaceAll("_", "-"));
   part.querySelector("[data-put=verdict]").classList.toggle("good", model.verdict === "NON_INFERIOR");
   put("artifact", `${model.recipe} · version ${model.version}`);
   rungs(part.querySelector("[data-put=ladder]"), model.ladder || []);
@@ -131,7 +131,7 @@ function draw(model, now) {
   put("batch", number(stats.mean_batch_size));
   put("batches", listed(stats.releases) || "no batch yet");
   put("deferred", model.deferrals ? share(model.deferrals.deferred, model.deferrals.cases) : "no guard");
-  const tests = model.shadow ? model.shadow.tests : [];
+  const tests = model.shadow ? model.shadow.tests.filter((test) => test.cases) : [];
   put("shadow", tests.map((test) => `shadow: ${test.flips} of ${number(test.cases)} decided otherwise`).join("; "));
   put("lost", number(sum(lost)));
   put("reasons", listed(lost) || "every request was answered");
