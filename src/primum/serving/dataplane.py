@@ -50,6 +50,7 @@ class DataPlane:
     def __init__(self, repository: Repository, access: Access | None = None, audit: AuditLog | None = None) -> None:
         self.repository, self.access, self.audit = repository, access or Access(), audit
         self.shedding = Shedding()
+        repository.welcome = self._welcome
         self._writer: asyncio.Task[None] | None = None
 
     def metrics(self) -> bytes:
@@ -58,9 +59,6 @@ class DataPlane:
 
     async def start(self) -> None:
         """Load and measure the models."""
-        for name in self.repository.names:
-            if (model := self.repository.get(name)) is not None:
-                model.shadow.told = partial(self._barred, name)
         await self.repository.start()
         if self.audit is not None:
             self._writer = asyncio.create_task(self._write(self.audit))
@@ -106,6 +104,9 @@ class DataPlane:
         """Note in the log how a request of any other kind ended; `what`: what was asked for."""
         if self.audit is not None:
             self.audit.add(Event(time.time(), who, what, note.model, note.sha256, note.id, note.cases, status))
+
+    def _welcome(self, model: ServedModel) -> None:
+        model.shadow.told = partial(self._barred, model.name)
 
     def _barred(self, name: str, test: FlipTest) -> None:
         """Note in the log that an artifact answers no more."""

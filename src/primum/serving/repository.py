@@ -39,6 +39,8 @@ class Repository:
         self._make = make
         self._all = tuple(self._models)
         self._changes = {name: asyncio.Lock() for name in self._all}
+        self.welcome: Callable[[ServedModel], None] | None = None
+        """Called with each model before it starts."""
         self.ready = False
         """Every model is loaded and measured, and the server takes requests."""
 
@@ -75,7 +77,7 @@ class Repository:
             else:
                 model = await asyncio.to_thread(self._make, name)
                 try:
-                    await model.start()
+                    await self._start(model)
                 except BaseException:
                     await model.stop()
                     raise
@@ -105,8 +107,13 @@ class Repository:
     async def start(self) -> None:
         """Start every model."""
         for model in self._models.values():
-            await model.start()
+            await self._start(model)
         self.ready = True
+
+    async def _start(self, model: ServedModel) -> None:
+        if self.welcome is not None:
+            self.welcome(model)
+        await model.start()
 
     async def stop(self) -> None:
         """Refuse what comes, answer what is here."""
