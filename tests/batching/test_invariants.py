@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from primum.batching.outcome import FOR_LOAD, OutcomeKind, Reason
 from primum.batching.priority import Priority
 from primum.batching.release import Release
+from primum.batching.request import ItemState
 from primum.batching.settings import Settings
 from primum.config.batching import BatchStrategy
 
@@ -137,7 +138,9 @@ def test_no_executor_idles_while_work_is_ready_beyond_the_hold(world):
     def busy_or_held(world):
         stats = world.core.stats()
         if stats.running_batches < world.settings.executors:
-            assert not stats.retrying
+            again = [item for item in world.items if item.state is ItemState.RETRYING]
+            assert all(item.priority is Priority.BACKGROUND for item in again)
+            assert not again or stats.running_batches
             held = world.settings.strategy is BatchStrategy.TIMEOUT and not world.core.draining
             patients = [item for item in world.waiting if item.priority is not Priority.BACKGROUND]
             assert not patients or held
@@ -202,7 +205,7 @@ def test_who_has_no_deadline_is_released_within_the_bound_of_the_quota(requests,
 def test_the_background_runs_alone_while_no_patient_waits_and_displaces_nobody(world):
     def alone(world, batch):
         if any(item.priority is Priority.BACKGROUND for item in batch.items):
-            assert len(batch.items) == 1 and batch.reason in (Release.BACKGROUND, Release.PROBE)
+            assert len(batch.items) == 1 and batch.reason in (Release.BACKGROUND, Release.PROBE, Release.RETRY)
             stats = world.core.stats()
             assert stats.running_batches == 1 and not stats.retrying
             assert all(item.priority is Priority.BACKGROUND for item in world.waiting)

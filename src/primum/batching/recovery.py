@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 
-from primum.batching.priority import CLASSES
+from primum.batching.priority import BACKGROUND, CLASSES
 from primum.batching.release import Failure
 from primum.batching.request import Item, ItemState
 from primum.errors import ExecutorDied, OutputCountError
@@ -49,8 +49,8 @@ class Retries:
         return self._groups[level][0] if self._groups[level] else None
 
     def oldest(self) -> list[Item] | None:
-        """The group with the oldest member."""
-        groups = [group for groups in self._groups for group in groups]
+        """The group with the oldest member; the background apart."""
+        groups = [group for groups in self._groups[:BACKGROUND] for group in groups]
         return min(groups, key=lambda group: min(item.enqueued for item in group)) if groups else None
 
     def take(self, group: list[Item]) -> None:

@@ -153,6 +153,8 @@ class Schedule:
 
     def background(self, now: float) -> Choice | None:
         """A request of the background class, alone: whoever comes meanwhile waits for a call of one request at most."""
+        if (group := self._retries.first(BACKGROUND)) is not None:
+            return self._again(group, now)
         if not self._queue.count_of[BACKGROUND]:
             return None
         item = self._queue.heads(BACKGROUND)[0]
