@@ -40,6 +40,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
 
 
+@pytest.mark.slow
 def test_the_command_and_the_python_code_run(folder):
     command = next(b for b in blocks("bash") if "primum optimize" in b)
     line = command.replace("\\\n", " ").split("primum optimize", 1)[1].splitlines()[0]

@@ -147,6 +147,7 @@ sys.addaudithook(refuse)
 """
 
 
+@pytest.mark.slow
 def test_a_whole_study_opens_no_socket(made, tmp_path):
     log = tmp_path / "sockets.log"
     (tmp_path / "sitecustomize.py").write_text(NO_SOCKETS.format(log=str(log)))

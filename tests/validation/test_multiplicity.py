@@ -19,7 +19,7 @@ def test_holm_oracle(oracles):
     assert holm(item["inputs"]["p"]).adjusted == pytest.approx(item["expected"]["p_adj"], abs=item["abs_tol"])
 
 
-@settings(max_examples=25, deadline=None)  # the other implementation takes a tenth of a second
+@settings(max_examples=10, deadline=None)  # the other implementation takes a tenth of a second
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.sampled_from([0.025, 0.05]))
 def test_is_statsmodels(p, alpha):
     rejected, adjusted, _, _ = multipletests(p, alpha, method="holm")

@@ -18,6 +18,7 @@ STEPS = (
 )
 
 
+@pytest.mark.slow
 def test_killed_at_each_step_in_turn(workshop, tmp_path, monkeypatch):
     quicken(monkeypatch)
     without_evidence(monkeypatch)
