@@ -6,7 +6,7 @@ OUT ?= primum-demo
 export PRIMUM_DATA ?= $(wildcard ../shared/data)
 export PRIMUM_ORACLES ?= $(wildcard ../shared/oracles)
 
-.PHONY: install demo test check format test-real bench bench-runtimes bench-batcher bench-serving coverage clean
+.PHONY: install demo test check format test-real bench bench-runtimes bench-batcher bench-serving coverage clean soak
 
 install: .venv/installed
 
@@ -48,6 +48,10 @@ bench-batcher: install
 # Needs an idle machine and some 75 minutes; SERVING='--quick --only primum,floor' shows that it works.
 bench-serving: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving/compare.py $(SERVING)
+
+# A million requests with clients that leave, executors killed and artifacts replaced: some 20 minutes on two cores.
+soak: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 coverage: install
 	$(BIN)/python benchmarks/coverage.py --jobs 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from served import FEATURES, call, server
 
 from primum.errors import InputError
-from primum.serving.http.watch import route_of
+from primum.serving.http.witness import route_of
 from primum.serving.tracing import tracing_to
 
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")

@@ -20,7 +20,7 @@ from primum.serving.grpc.server import GrpcServer
 from primum.serving.http.app import App, Companion
 from primum.serving.http.connection import Limits, connection_class
 from primum.serving.http.table import routes_of
-from primum.serving.http.watch import Watch
+from primum.serving.http.witness import Witness
 from primum.serving.jobs import Jobs
 from primum.serving.logs import configure, note
 from primum.serving.model import ServedModel
@@ -38,10 +38,10 @@ def serve(options: ServeOptions) -> None:
     configure(options.log_json)
     plane = _plane(options)
     tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
-    watch = Watch(tracing, options.log_requests) if tracing is not None or options.log_requests else None
+    witness = Witness(tracing, options.log_requests) if tracing is not None or options.log_requests else None
     jobs = Jobs(options.studies) if options.studies is not None else None
     companions = _companions(options, plane, jobs, tracing)
-    _run(options, App(plane, options.most_bytes, companions, routes_of(plane, jobs), watch))
+    _run(options, App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness))
     if tracing is not None:
         tracing.stop()
     note("stopped")

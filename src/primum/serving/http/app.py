@@ -17,7 +17,7 @@ from primum.serving.http.live import page
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
-from primum.serving.http.watch import Watch
+from primum.serving.http.witness import Witness
 from primum.serving.model import ServedModel
 from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
 from primum.version import VERSION
@@ -45,7 +45,7 @@ class Companion(Protocol):
 
 
 class App:
-    """Routes requests to the data plane. `most_bytes`: the largest body taken; `watch`: who notes each request."""
+    """Routes requests to the data plane. `most_bytes`: the largest body taken; `witness`: who notes each request."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class App:
         most_bytes: int = 64 * 2**20,
         companions: Sequence[Companion] = (),
         routes: Sequence[Route] = (),
-        watch: Watch | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """`routes`: beside inference, which is not looked up among them."""
-        self.plane, self._most_bytes, self._companions, self._watch = plane, most_bytes, companions, watch
+        self.plane, self._most_bytes, self._companions, self._witness = plane, most_bytes, companions, witness
         self._routes = Routes(routes)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -68,10 +68,10 @@ class App:
             raise RuntimeError(f"a {scope['type']} connection is not served")
         scope[TASK] = asyncio.current_task()
         try:
-            if self._watch is None:
+            if self._witness is None:
                 response = await self._handle(scope, receive)
             else:
-                response = await self._watch.handled(scope, lambda: self._handle(scope, receive))
+                response = await self._witness.handled(scope, lambda: self._handle(scope, receive))
         except asyncio.CancelledError:
             # The client has left, or the server's patience at its end has: nobody reads an answer.
             return

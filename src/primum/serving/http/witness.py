@@ -14,6 +14,7 @@ from primum.serving.tracing import Tracing
 _TEMPLATES: Mapping[str, str] = {"models": "{model}", "versions": "{version}", "jobs": "{job}"}
 _KNOWN = {"v2", "health", "live", "ready", "models", "versions", "infer", "predict", "repository", "index", "load"}
 _KNOWN |= {"unload", "metrics", "openapi.json", "optimization", "status", "optimize-model", "batch-predict", "jobs"}
+_KNOWN |= {"live", "page.css", "page.js"}
 
 
 def route_of(path: str) -> str:
@@ -29,7 +30,7 @@ def route_of(path: str) -> str:
     return "/" + "/".join(found)
 
 
-class Watch:
+class Witness:
     """Wraps the handling of requests. `log`: a line for each."""
 
     def __init__(self, tracing: Tracing | None, log: bool) -> None:
