@@ -10,25 +10,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from primum.artifact.manifest import Manifest, read_manifest, write_manifest
+from primum.artifact.manifest import read_manifest
 from primum.batching import BatchConfig, DynamicBatcher
-from primum.data.preprocessing import Preprocessing
-from primum.models.signature import Signature
-from primum.runtimes.base import BuildSource, Target, get_runtime
-from primum.runtimes.export import export_onnx
 from primum.serving.executor.in_process import InProcess
 from primum.serving.executor.processes import Processes
 from primum.serving.program import Asked, Executor, Network, Program, ProgramCall
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "tests" / "support")]
+
+from served import build_artifact  # noqa: E402
 
 NETWORKS = {
     "32 features": ((32,), nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 1))),
@@ -45,26 +45,7 @@ NETWORKS = {
 
 def built(folder: Path, shape: tuple[int, ...], module: nn.Module) -> Network:
     """An ONNX Runtime artifact of one thread."""
-    source, target = folder.with_suffix(".onnx"), Target(runtime="onnxruntime", threads=1)
-    (folder / "model").mkdir(parents=True)
-    module.eval()
-    export_onnx(module, shape, source)
-    example = torch.zeros(1, *shape).numpy()
-    get_runtime("onnxruntime").build(BuildSource(None, module, source, example), target, folder / "model")
-    manifest = Manifest(
-        primum_version="0",
-        created="now",
-        signature=Signature(input_shape=shape, outputs=1, classes=("low", "high")),
-        threshold=0.5,
-        target=target.model_dump(mode="json"),
-        runtime_version="",
-        precision_proven="fp32",
-        provider="CPU",
-        recipe=str(target),
-        parent_hash="",
-        preprocessing=Preprocessing(),
-    )
-    write_manifest(folder, manifest)
+    build_artifact(folder, module.eval(), shape)
     return Network(folder, read_manifest(folder))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from torch import nn
 import primum
 from primum.config import BatchConfig
 from primum.errors import InputError, PrimumError, RequestExpired, RequestRejected
+from primum.serving.executor.placement import Hosting
+from primum.serving.isolation import Isolation
 from primum.serving.model import INPUT, ServedModel
+from primum.serving.shadow import ShadowOptions
 
 ROUTINE = 0
 
@@ -160,3 +164,16 @@ def test_a_case_without_a_finite_answer_fails_alone(tmp_path, rows):
     answers = run([folder], ask)
     assert [k for k, answer in enumerate(answers) if isinstance(answer, PrimumError)] == [7]
     assert "finite" in str(answers[7])
+
+
+def test_a_model_that_is_refused_leaves_no_process_behind(tmp_path):
+    folder = build_artifact(tmp_path / "a")
+    before = set(threads())
+    with pytest.raises(InputError):
+        ServedModel("risk", [folder], BatchConfig(), hosting=Hosting(Isolation.ALWAYS), shadow=ShadowOptions(share=0.1))
+    assert set(threads()) == before
+
+
+def threads():
+    """Those that keep an executor's place filled: as long as one lives, so does its process."""
+    return [one for one in threading.enumerate() if one.name == "primum-executor"]

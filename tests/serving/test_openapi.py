@@ -5,6 +5,7 @@ from pictures import picture_artifact
 from served import call, server
 
 from primum.serving.http.openapi import document
+from primum.serving.http.witness import route_of
 
 
 def test_the_server_gives_its_description(port):
@@ -45,3 +46,8 @@ def test_no_request_made_from_it_is_answered_by_a_failure_of_the_server(fuzzed):
         case.call_and_validate(base_url=f"http://127.0.0.1:{port}", checks=held)
 
     every_answer_is_described()
+
+
+def test_every_path_has_a_name_in_traces_and_logs(port):
+    described = call(port, "GET", "/openapi.json")[2]["paths"]
+    assert described and all(route_of(path.replace("{", "").replace("}", "")) != "{unknown}" for path in described)

@@ -1,12 +1,20 @@
 """The table of paths, and what a request may say beside its body."""
 
+import asyncio
+import json
+
 import msgspec
 import pytest
 
 from primum.errors import InputError
 from primum.serving.access import Scope
+from primum.serving.audit import AuditLog
+from primum.serving.dataplane import DataPlane
+from primum.serving.http.app import CLIENT_LEFT, App
+from primum.serving.http.connection import TASK
 from primum.serving.http.responses import HttpError
 from primum.serving.http.routing import QUERY, Route, Routes, decoded, parsed_query, schedule_of
+from primum.serving.repository import Repository
 
 
 async def handler(call):
@@ -60,3 +68,28 @@ def test_bodies():
         with pytest.raises(InputError) as found:
             decoded(body, Body)
         assert "Quill" not in str(found.value)
+
+
+def test_a_client_that_leaves_in_the_middle_is_taken_down(tmp_path):
+    """As for inference: the log says that it asked, and that it was gone."""
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    begun = asyncio.Event()
+
+    async def slow(call):
+        call.note.cases = 3
+        begun.set()
+        await asyncio.sleep(60)
+
+    async def leave():
+        app = App(DataPlane(Repository(()), audit=audit), routes=(Route("GET", "/slow", Scope.INFER, "slow", slow),))
+        scope = {"type": "http", "path": "/slow", "method": "GET", "headers": [], "query_string": b""}
+        task = asyncio.create_task(app(scope, None, None))
+        await begun.wait()
+        assert scope[TASK] is task
+        task.cancel()
+        await task
+
+    asyncio.run(leave())
+    audit.close()
+    record = json.loads(audit.path.read_text())
+    assert (record["what"], record["cases"], record["status"]) == ("slow", 3, CLIENT_LEFT)

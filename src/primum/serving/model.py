@@ -68,7 +68,11 @@ class ServedModel:
         self.batcher = DynamicBatcher(ProgramCall(self._executor), config=config, name=name)
         self._asking = Asking(self.batcher)
         self.shadow = Shadow(name, shadow or ShadowOptions(), self._asking, trust)
-        self._line = self._lined(rungs)
+        try:
+            self._line = self._lined(rungs)
+        except BaseException:
+            self._executor.stop()
+            raise
         self._watch = self._watching(self._line)
 
     @property

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from primum.batching.profiling import peak_memory
 from primum.batching.stats import BatcherStats
 from primum.files import finite
 from primum.hardware.machine import this_machine
+from primum.hardware.memory import memory_use
 from primum.serving.job import now
 from primum.serving.jobs import PLATFORMS, Jobs
 from primum.serving.model import ServedModel
@@ -115,19 +115,7 @@ def _batching(stats: BatcherStats) -> dict[str, Any]:
     }
 
 
-def _memory() -> dict[str, int | None]:
-    """Bytes: of this process now and at most, and what the machine has left (null where /proc does not tell)."""
-    now_pages = _proc("/proc/self/statm", lambda text: int(text.split()[1]))
-    left = _proc("/proc/meminfo", lambda text: int(text.partition("MemAvailable:")[2].split()[0]))
-    return {
-        "resident_bytes": None if now_pages is None else now_pages * resource.getpagesize(),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "available_bytes": None if left is None else left * 1024,
-    }
-
-
-def _proc(path: str, read: Any) -> int | None:
-    try:
-        return int(read(Path(path).read_text()))
-    except (OSError, ValueError, IndexError):
-        return None
+def _memory() -> dict[str, Any]:
+    """Bytes: of this process at most so far, and of what it may use with its executors, in use."""
+    use = memory_use()
+    return {"peak_bytes": peak_memory(), "used_bytes": use.used, "limit_bytes": use.limit, "source": use.source}

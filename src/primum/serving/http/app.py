@@ -184,6 +184,9 @@ class App:
         # Taken down like an answer, then answered as it would have been.
         except Exception as error:  # noqa: BLE001
             response = failure(error)
+        except asyncio.CancelledError:
+            self.plane.note(who, found.route.what, note, CLIENT_LEFT)
+            raise
         self.plane.note(who, found.route.what, note, int(response.status))
         return response
 
