@@ -48,6 +48,17 @@ def test_no_request_made_from_it_is_answered_by_a_failure_of_the_server(fuzzed):
     every_answer_is_described()
 
 
+@pytest.mark.parametrize("path", ["/optimization/status", "/v2/models/risk", "/v2"])
+def test_what_is_told_is_what_is_described(port, path):
+    """Not left to the draw: each of these is asked once."""
+    jsonschema = pytest.importorskip("jsonschema")
+    described = call(port, "GET", "/openapi.json")[2]
+    route = path.replace("risk", "{model}")
+    schema = described["paths"][route]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    told = call(port, "GET", path)[2]
+    jsonschema.validate(told, {**schema, "components": described["components"]})
+
+
 def test_every_path_has_a_name_in_traces_and_logs(port):
     described = call(port, "GET", "/openapi.json")[2]["paths"]
     assert described and all(route_of(path.replace("{", "").replace("}", "")) != "{unknown}" for path in described)

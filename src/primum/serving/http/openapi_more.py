@@ -123,7 +123,14 @@ MORE_SCHEMAS: dict[str, Schema] = {
             "started": _TEXT,
             "uptime_s": {"type": "number"},
             "machine": {"type": "object"},
-            "memory": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
+            "memory": _object(
+                {
+                    "peak_bytes": {"type": ["number", "null"]},
+                    "used_bytes": {"type": "integer"},
+                    "limit_bytes": {"type": "integer"},
+                    "source": {"enum": ["cgroup", "system", "peak"]},
+                }
+            ),
             "models": _list(_STATUS_MODEL),
             "optimization": _object(
                 {
