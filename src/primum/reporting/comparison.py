@@ -17,6 +17,7 @@ _COLUMNS = columns(
 _NAMES = {
     "prune_channels": "channels removed",
     "prune_to_latency": "channels removed to a latency",
+    "prune_while_training": "weights zeroed in training",
     "reestimate_batch_norm": "batch norm re-estimated",
     "distill": "distilled",
     "fine_tune": "fine-tuned",

@@ -17,6 +17,7 @@ from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe, recipe_of
 from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Trial
+from primum.techniques.distillation.distill import Distill
 from primum.techniques.registry import TechniqueConfig, make, technique_of
 from primum.validation.verdict import Outcome
 
@@ -140,7 +141,7 @@ class Search:
             return False
         if fast is None:
             return True
-        for extra, why in (((), "the recovered network in INT8"), (self._aware(), "INT8 learned in training")):
+        for extra, why in (((), "the recovered network in INT8"), (self._aware(taught), "INT8 learned in training")):
             recipe = Recipe(fast, (*taught, *extra))
             if recipe.key not in known:
                 return Proposal(recipe, f"{ratio:.0%} of channels removed: {why}")
@@ -182,8 +183,10 @@ class Search:
             (prune, make("distill", {"max_minutes": minutes, **settings})) for settings in ({}, {"alpha": _HALF})
         )
 
-    def _aware(self) -> tuple[TechniqueConfig, ...]:
-        return (make("qat", {"max_minutes": self.space.minutes / 2}),)
+    def _aware(self, taught: tuple[TechniqueConfig, ...]) -> tuple[TechniqueConfig, ...]:
+        """Training for INT8 by the teacher and labels as they recovered the network."""
+        alpha = next(t.alpha for t in taught if isinstance(t, Distill))
+        return (make("qat", {"max_minutes": self.space.minutes / 2, "alpha": alpha}),)
 
     def _good(self, trial: Trial) -> bool:
         if not trial.ok or trial.outcome not in (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import quantizable
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,30 @@ def test_gradual_trains_between_steps_with_zeros_held():
     assert result.sparsity == pytest.approx(0.6, abs=1e-3)
     once = prune_weights(_net(), PruneWeights(amount=0.6)).model
     assert not torch.equal(once[0].weight, result.model[0].weight)
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_pruning_while_training_recovers_what_pruning_alone_loses(taught, tmp_path):
+    data, unseen = quantizable.images(600, 1), quantizable.images(600, 2)
+    net = quantizable.fit(quantizable.residual(), data)
+    context = Context(
+        signature=quantizable.signature((1, 12, 12)), train=data, teacher=net if taught else None, work=tmp_path
+    )
+    config = make("prune_while_training", {"amount": 0.9, "n_iterations": 3, "epochs": 2, "learning_rate": 3e-3})
+    made = apply_all(net, (config,), context)
+    alone = prune_gradually(net, PruneGradually(amount=0.9, n_iterations=3)).model
+    exact, lost, back = (quantizable.accuracy(m, unseen) for m in (net, alone, made))
+    assert exact - lost > 0.1, "nothing was lost that could come back"
+    assert back - lost > 0.5 * (exact - lost)
+    weights = [p for n, p in made.named_parameters() if p.ndim > 1]
+    share = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    assert share == pytest.approx(0.9, abs=0.01), "zeros stayed zero"
+    assert any("fine-tuned after each" in note for note in context.notes)
+    assert sum(note.startswith("step ") for note in context.notes) == 3
+    again = Context(signature=context.signature, train=data, teacher=context.teacher, work=tmp_path)
+    taken_up = apply_all(net, (config,), again)
+    assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), taken_up.state_dict().values()))
+    assert any("taken up again" in note for note in again.notes)
 
 
 def test_fine_tuning_that_cannot_be_is_refused():

@@ -12,6 +12,7 @@ from torch import nn
 
 from primum.errors import InputError, TrialError
 from primum.runtimes.export import export_onnx
+from primum.techniques.context import TrainingData
 from primum.techniques.quantization.fake import FakeActivation, FakeLayer, round_through
 from primum.techniques.quantization.qat import QuantizationAwareTraining, finish_qat, prepare_qat
 from primum.techniques.quantization.qdq import QuantizeDequantize
@@ -59,6 +60,22 @@ def test_accuracy_lost_by_rounding_to_two_bits_comes_back(trained, kind, ranges)
     assert any("validation loss" in note for note in context.notes)
     weights = [m.values for m in made.modules() if hasattr(m, "values")]
     assert weights and all(w.dtype is torch.int8 and w.abs().max() <= 1 for w in weights)
+
+
+def test_the_original_teaches_where_labels_mislead(trained):
+    """Labels of another network's making: what follows the original decides as it does, what follows them does not."""
+    net, train, test, shape = trained["residual"]
+    wrong = TrainingData(train.inputs, (train.labels + 1) % quantizable.CLASSES, train.units)
+    with torch.no_grad():
+        decided = TrainingData(test.inputs, net(torch.from_numpy(test.inputs)).argmax(1).numpy(), test.units)
+    agreement = {}
+    for alpha in (0.0, 1.0):
+        context = Context(signature=quantizable.signature(shape), train=wrong, teacher=net)
+        config = QuantizationAwareTraining(weight_bits=2, epochs=4, learning_rate=2e-3, alpha=alpha)
+        made = apply_all(net, (config,), context)
+        agreement[alpha] = quantizable.accuracy(made, decided)
+        assert any("labels alone" in note for note in context.notes) == (alpha == 0)
+    assert agreement[1.0] > 0.85 > 0.5 > agreement[0.0]
 
 
 @pytest.fixture(scope="module", params=NETS)

@@ -1,7 +1,7 @@
 """Pruning: weights set to zero, or channels removed. Importing the room registers its techniques; torch stays out."""
 
 from primum.config import PruningMethod
-from primum.techniques.pruning.gradual import PruneGradually, prune_gradually, schedule
+from primum.techniques.pruning.gradual import PruneGradually, PruneWhileTraining, prune_gradually, schedule
 from primum.techniques.pruning.info import LayerInfo, PruningInfo, compare
 from primum.techniques.pruning.measured import LatencySearch, Point, PruneToLatency, prune_to_latency
 from primum.techniques.pruning.methods import Pruned, prune_by
@@ -24,6 +24,7 @@ __all__ = [
     "PruneNOfM",
     "PruneToLatency",
     "PruneWeights",
+    "PruneWhileTraining",
     "Pruned",
     "PruningConfig",
     "PruningInfo",

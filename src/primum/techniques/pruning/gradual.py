@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from primum.errors import InputError
+from primum.techniques.distillation.config import Distillation
+from primum.techniques.distillation.objective import DistillationObjective
 from primum.techniques.pruning.unstructured import Sparse, masks, noted, prunable, sparse, zero
 from primum.techniques.registry import Context, Stage, TechniqueConfig, technique
+from primum.techniques.training import check_labels, task_loss, train, usual_augmentation
 
 if TYPE_CHECKING:
     import torch
@@ -49,13 +53,53 @@ class PruneGradually(TechniqueConfig):
         return self
 
 
+def _prune_trained(model: torch.nn.Module, config: PruneWhileTraining, context: Context) -> torch.nn.Module:
+    data, signature = context.need_train("prune_while_training"), context.need_signature("prune_while_training")
+    steps = config.n_iterations
+    training = Distillation(
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        alpha=config.alpha,
+        max_minutes=config.max_minutes and config.max_minutes / steps,
+    )
+    for note in check_labels(data.labels, signature):
+        context.note(note)
+    augment = usual_augmentation(signature.input_shape)
+    number = itertools.count(1)
+
+    def teach(held: torch.nn.Module, inner: Context) -> None:
+        objective: Any = task_loss(signature, data.labels)
+        if inner.teacher is not None and config.alpha > 0:
+            objective = DistillationObjective(inner.teacher, signature, training, data.labels)
+        train(held, objective, data, training, inner, augment, name=f"step {next(number)} of {steps}")
+
+    return noted(prune_gradually(model, config, context, teach, recover=True), context)
+
+
+@technique("prune_while_training", _prune_trained, Stage.PRUNE, trains=True)
+class PruneWhileTraining(PruneGradually):
+    """`prune_gradually` with training after every step, in which the zeros stay zero: by the original's answers and the
+    labels, or labels alone where the original cannot be asked.
+    """
+
+    epochs: int = Field(1, ge=1)
+    """After each step."""
+    learning_rate: float = Field(3e-4, gt=0)
+    alpha: float = Field(0.9, ge=0, le=1)
+    """Weight of the original's answers, 1 - alpha that of the labels; 0: labels alone."""
+    max_minutes: float | None = Field(None, gt=0)
+    """Of all trainings together."""
+
+
 def prune_gradually(
     model: torch.nn.Module,
     config: PruneGradually,
     context: Context | None = None,
     fine_tune: FineTune | None = None,
+    recover: bool = False,
 ) -> Sparse:
-    """A copy of `model`, pruned in steps; `fine_tune` is called between them, with the context's training data.
+    """A copy of `model`, pruned in steps; `fine_tune` is called between them, with the context's training data, and
+    after the last where `recover` says so.
 
     Without it every step ranks the same weights, so that the result is that of one step: a note says so. Raises
     InputError where `fine_tune` is given without training data, or nothing can be pruned.
@@ -70,10 +114,11 @@ def prune_gradually(
         keep = masks(found, amount, config.scope)
         for tensor, mask in zip(found, keep, strict=True):
             zero(tensor, mask)
-        if fine_tune is not None and number < len(steps):
+        if fine_tune is not None and (recover or number < len(steps)):
             _train_held(pruned, found, keep, fine_tune, context)
     path = ", ".join(f"{100 * amount:.4g}%" for amount in steps)
-    how = "fine-tuned between" if fine_tune else "no fine-tuning between: the result is that of the last step alone"
+    after = "fine-tuned after each" if recover else "fine-tuned between"
+    how = after if fine_tune else "no fine-tuning between: the result is that of the last step alone"
     return sparse(pruned, found, (f"zeros after each step: {path}; {how}",))
 
 

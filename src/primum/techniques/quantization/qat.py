@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from primum.errors import TrialError
+from primum.models.signature import Signature
 from primum.techniques.context import TrainingData
+from primum.techniques.distillation.config import Distillation
+from primum.techniques.distillation.objective import DistillationObjective
 from primum.techniques.quantization.folding import fold_batch_norm
 from primum.techniques.quantization.graph import copied
 from primum.techniques.quantization.layers import Skipped, listed
 from primum.techniques.quantization.static import BATCH, batches_of
 from primum.techniques.registry import Context, technique
-from primum.techniques.training import TrainingConfig, task_loss, train
+from primum.techniques.training import TrainingConfig, check_labels, task_loss, train
+from primum.techniques.training.objective import LossFunction, Objective
 
 if TYPE_CHECKING:
     import torch
@@ -101,13 +105,28 @@ def _apply(model: torch.nn.Module, config: QuantizationAwareTraining, context: C
     )
     for line in (*notes, *listed(skipped)):
         context.note(line)
-    train(prepared, task_loss(signature, data.labels), data, config, context, name="qat")
+    train(prepared, _objective(config, signature, data, context), data, config, context, name="qat")
     return finish_qat(prepared)
+
+
+def _objective(
+    config: QuantizationAwareTraining, signature: Signature, data: TrainingData, context: Context
+) -> LossFunction | Objective:
+    """What the rounding network learns from: the original and the labels, or labels alone where nobody can be asked."""
+    for note in check_labels(data.labels, signature):
+        context.note(note)
+    if context.teacher is None or config.alpha == 0:
+        context.note("taught by labels alone")
+        return task_loss(signature, data.labels)
+    teaching = Distillation(alpha=config.alpha, temperature=config.temperature)
+    return DistillationObjective(context.teacher, signature, teaching, data.labels)
 
 
 @technique("qat", _apply, trains=True, reshapes=True)
 class QuantizationAwareTraining(TrainingConfig):
-    """Fine-tune with rounded weights and activations; the result holds integer weights and exports as INT8."""
+    """Fine-tune with rounded weights and activations, to answer as the original does where it can be asked; the result
+    holds integer weights and exports as INT8.
+    """
 
     epochs: int = Field(5, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
@@ -120,3 +139,7 @@ class QuantizationAwareTraining(TrainingConfig):
     """Ranges of activations: a moving average, or steps learned with the weights (Esser et al. 2020)."""
     keep: tuple[str, ...] = ()
     """Names of layers that stay in FP32."""
+    alpha: float = Field(0.9, ge=0, le=1)
+    """Weight of the original's answers, 1 - alpha that of the labels; 0: labels alone."""
+    temperature: float = Field(4.0, gt=0)
+    """Of those answers (Hinton et al. 2015)."""
