@@ -67,8 +67,10 @@ class Signature(BaseModel):
         one = wide if self.activation is Activation.IDENTITY else _sigmoid(wide)
         if not single:
             return one
-        pair = [1.0 - one, one] if self.positive == 1 else [one, 1.0 - one]
-        return np.concatenate(pair, axis=1)
+        both = np.empty((len(one), 2, *self.spatial))
+        both[:, self.positive] = one[:, 0]
+        np.subtract(1.0, one[:, 0], out=both[:, 1 - self.positive])
+        return both
 
     def positive_probability(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         """BINARY: P(positive class), shape (N,)."""
@@ -225,8 +227,9 @@ def _infer_activation(task: Task, outputs: NDArray[np.float32]) -> Activation:
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
+    from scipy.special import expit
+
+    return np.asarray(expit(x))
 
 
 def _softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:

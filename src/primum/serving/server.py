@@ -95,6 +95,7 @@ def _run(options: ServeOptions, app: App) -> None:
         timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
