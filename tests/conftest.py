@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,21 @@ def own_turn(tmp_path_factory):
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         yield
+
+
+def _as_asked() -> None:
+    """A study that ran in this process set torch's threads; more of them than cores are free stall a hundredfold."""
+    torch = sys.modules.get("torch")
+    if torch is not None and "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_runtest_setup() -> None:
+    _as_asked()
+
+
+def pytest_runtest_call() -> None:
+    _as_asked()
 
 
 def _mount(folder: Path, options: str) -> None:

@@ -13,6 +13,7 @@ from unittest import mock
 
 import cloudpickle
 import pytest
+import torch
 
 from primum.cli.main import run
 from primum.errors import StorageError, TrialError
@@ -41,7 +42,9 @@ class Inline(Isolated):
 
 
 def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step of a study runs here."""
+    """Every step of a study runs here, on as many of torch's threads as this process was given."""
+    for runtime in ("eager", "torchscript"):
+        monkeypatch.setattr(f"primum.runtimes.{runtime}.cores", torch.get_num_threads)
     for user in _USERS:
         monkeypatch.setattr(f"primum.{user}.Isolated", Inline)
 
