@@ -22,29 +22,40 @@ _WHY = {
     "Embedding": "tables are looked up, not multiplied",
     "MultiheadAttention": "its keys and values are of another width, or it appends a key",
     "NonDynamicallyQuantizableLinear": "it belongs to an attention that could not be split",
+    **dict.fromkeys(("LSTM", "GRU"), "torch has no INT8 form of it without biases, or with a projection"),
 }
 
 
 def quantize_dynamic_int8(model: torch.nn.Module) -> tuple[torch.nn.Module, tuple[Skipped, ...]]:
     """A copy with every Linear, LSTM and GRU in dynamic INT8, and the layers that stay.
 
-    Raises TrialError where the model has none of these layers.
+    Raises TrialError where the model has none of these layers, or none that torch converts.
     """
     import torch
     from torch import nn
     from torch.ao import quantization
+    from torch.ao.quantization import default_dynamic_qconfig
 
     from primum.techniques.quantization.attention import split_attention
 
     changed, _ = split_attention(copied(model))
-    kinds = {nn.Linear, nn.LSTM, nn.GRU}
-    if not any(type(m) in kinds for m in changed.modules()):
-        raise TrialError("dynamic INT8 converts Linear, LSTM and GRU layers; this model has none of them")
+    names = {name for name, module in changed.named_modules() if _takes(module)}
+    if not names:
+        raise TrialError("dynamic INT8 converts Linear, LSTM and GRU layers; this model has none that it can convert")
     with known_warnings_silenced(), engine_in_use():
         holder = nn.Module()
         holder.root = changed
-        changed = quantization.quantize_dynamic(holder, kinds, dtype=torch.qint8, inplace=True).root
+        wanted = dict.fromkeys((f"root.{name}" if name else "root" for name in names), default_dynamic_qconfig)
+        changed = quantization.quantize_dynamic(holder, wanted, dtype=torch.qint8, inplace=True).root
     return changed.eval(), still_float(changed, _WHY, "it is no Linear, LSTM or GRU layer")
+
+
+def _takes(module: torch.nn.Module) -> bool:
+    from torch import nn
+
+    if type(module) in (nn.LSTM, nn.GRU):
+        return bool(module.bias) and not module.proj_size
+    return type(module) is nn.Linear
 
 
 def _obstacle(config: DynamicInt8, machine: Machine) -> str | None:

@@ -88,7 +88,11 @@ def quantize_static_int8(
             raise TrialError(f"static INT8 traces the model, and torch.fx cannot: {_first(error)}") from error
         for batch in batches:
             prepared(batch)
-        changed = quantize_fx.convert_fx(prepared).eval()
+        try:
+            changed = quantize_fx.convert_fx(prepared).eval()
+        # torch's conversion fails on some graphs with whatever it stumbles over.
+        except Exception as error:
+            raise TrialError(f"static INT8: torch.fx cannot convert this model: {_first(error)}") from error
         if not any("quantized" in type(m).__module__ for m in changed.modules()):
             raise TrialError("static INT8 found no layer in this model that torch runs in INT8")
         if bias_correction:
@@ -124,7 +128,9 @@ def _keep_output_fine(source: torch.nn.Module, mapping: Any) -> str | None:
 
 
 def _mapping(engine: str, per_channel: bool, activation: Any) -> Any:
-    """torch's own mapping for the engine, with our observers; norms and softmax stay in FP32."""
+    """torch's own mapping for the engine, with our observers; norms and softmax stay in FP32, and so do PReLU and
+    transposed convolutions, whose INT8 kernels answer wrongly where channels have ranges of their own.
+    """
     import torch
     from torch.ao.quantization import QConfig, get_default_qconfig_mapping, observer
 
@@ -135,9 +141,11 @@ def _mapping(engine: str, per_channel: bool, activation: Any) -> Any:
         if found is not None and found.activation == usual.activation:
             mapping.set_object_type(kind, QConfig(activation, weight if found.weight == usual.weight else found.weight))
     mapping.set_global(QConfig(activation, weight))
-    functional = torch.nn.functional
-    kept = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.Softmax, functional.layer_norm, functional.softmax)
-    for kind in (*kept, torch.softmax, torch.nn.InstanceNorm2d, functional.scaled_dot_product_attention):
+    nn, functional = torch.nn, torch.nn.functional
+    norms = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, functional.layer_norm)
+    softmax = (nn.Softmax, functional.softmax, torch.softmax, functional.scaled_dot_product_attention)
+    transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    for kind in (*norms, *softmax, *transposed, nn.PReLU, functional.prelu):
         mapping.set_object_type(kind, None)
     return mapping
 
