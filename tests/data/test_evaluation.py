@@ -64,7 +64,7 @@ def test_bad_files_are_left_out_listed_and_shift_nothing(folder, tmp_path):
     done = materialize(folder, RAW, tmp_path / "x.npy", skip_bad=True)
     assert list(done.cases.case_ids) == ["c1", "c3"] and list(done.cases.patients) == ["p0", "p1"]
     assert [e.case for e in done.cases.excluded] == ["c0", "c2", "c4"]
-    assert all(f"{e.case[1:]}.png" in e.reason for e in done.cases.excluded)
+    assert all(e.reason and ".png" not in e.reason for e in done.cases.excluded), "a file's name may be a patient's"
     assert values(done) == [1, 3], "one row for each case that is left, and none for the others"
     assert np.load(tmp_path / "x.npy").shape == done.inputs.shape
     assert [done.cases.digest(i) for i in range(2)] == list(done.digests)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from primum.config import ClinicalPolicy, Margins
 from primum.errors import InputError
+from primum.task import Task
 from primum.validation.gate import Cases, judge
 from primum.validation.paired import auc_mover_logit_interval, newcombe_paired_interval, tango_interval
 from primum.validation.verdict import Basis, Outcome
@@ -369,3 +370,23 @@ def test_the_gate_loads_no_framework():
     code = "import sys, primum.validation.gate; print([m for m in ('torch', 'onnxruntime') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def rare_finding(found):
+    """Two findings of 1,500 patients; of the 4 with the rare one the candidate finds `found`, the original all."""
+    generator = np.random.default_rng(5)
+    labels = np.stack([np.arange(1500) % 2, np.arange(1500) < 4], axis=1).astype(np.int64)
+    reference = np.clip(labels * 0.6 + 0.2 + generator.normal(0, 0.02, labels.shape), 0, 1)
+    candidate = reference.copy()
+    candidate[found:4, 1] = 0.4
+    names = np.array([f"p{i}" for i in range(1500)])
+    cases = Cases(labels, names, {}, names, task=Task.MULTILABEL, classes=("common", "rare"))
+    return judge(cases, reference, candidate, ClinicalPolicy())
+
+
+def test_a_rare_class_that_was_lost_is_no_proof_of_none_lost():
+    kept, lost = rare_finding(4), rare_finding(0)
+    rare = {part.name: part for part in lost.components}["sensitivity[rare]"]
+    assert rare.outcome is Outcome.INSUFFICIENT and rare.difference == -1
+    assert lost.outcome is Outcome.INCONCLUSIVE and "sensitivity[rare]" in lost.reasons[0]
+    assert kept.outcome is Outcome.NON_INFERIOR

@@ -92,6 +92,16 @@ def test_another_machine_says_so_and_its_speed_is_not_compared():
     assert changes(unnamed)["speed"] is Change.NOT_COMPARABLE and "does not name its machine" in unnamed.notes[0]
 
 
+def test_the_same_cases_under_another_name_are_the_same_data():
+    """A renamed file must not hide that quality got worse."""
+    before = report(data__digest="d1")
+    worse = report(data__digest="d1", data__name="renamed", verdict__components__0=part("sensitivity", "INFERIOR"))
+    found = compare_reports(before, worse)
+    assert found.compared and found.regressed and changes(found)["sensitivity"] is Change.REGRESSED
+    other = compare_reports(before, report(data__digest="d2"))
+    assert not other.compared and "digest d1 before, d2 now" in other.notes[0]
+
+
 def test_other_data_or_another_policy_says_so_and_quality_is_not_compared():
     for other, word in (
         (report(verdict__n=500), "another data: n 400 before, 500 now"),

@@ -154,7 +154,8 @@ def show_regression(found: Regression) -> None:
     print_table("against the previous report", ["kind", "item", "change", "detail"], rows)
     for note in found.notes:
         typer.echo(f"note: {note}")
-    typer.echo("regression: " + ("yes" if found.regressed else "none found"))
+    untold = "none found" if found.compared else "quality could not be compared; of the rest none found"
+    typer.echo("regression: " + ("yes" if found.regressed else untold))
 
 
 def _figure(value: float) -> str:

@@ -24,7 +24,7 @@ from primum.task import Task
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A case left out of judging, and why."""
+    """A case left out of judging, and why; the reason names neither case nor file."""
 
     case: str
     reason: str
@@ -176,7 +176,8 @@ def _fill(
         except InputError as error:
             if not skip_bad:
                 raise
-            bad[row] = str(error)
+            # Of whom it is stays out of the reason, which reports show: a file may be called after its patient.
+            bad[row] = str(error).replace(cases.source.name(int(cases.index[row])), "").strip(": ")
             continue
         if out is None:
             out = reserve(path, (len(cases), *array.shape), np.float32)

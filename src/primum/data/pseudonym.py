@@ -6,12 +6,14 @@ import hashlib
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.data.evaluation import Exclusion
 from primum.data.ledger import state_folder
 from primum.errors import IntegrityError
 from primum.files import storage
@@ -24,6 +26,12 @@ def pseudonyms(names: NDArray[np.str_], key: bytes) -> NDArray[np.str_]:
     """`case-` and twelve hex digits for each name; equal names give equal pseudonyms under one key."""
     digests = (hashlib.blake2b(str(n).encode(), key=key, digest_size=6).hexdigest() for n in names)
     return np.array([f"case-{d}" for d in digests], dtype=np.str_)
+
+
+def pseudonymous(excluded: Sequence[Exclusion], key: bytes) -> tuple[Exclusion, ...]:
+    """Cases that were left out, under their pseudonyms."""
+    names = pseudonyms(np.array([e.case for e in excluded], dtype=np.str_), key)
+    return tuple(Exclusion(str(name), e.reason.replace(e.case, "").strip(": ")) for name, e in zip(names, excluded))
 
 
 def local_key(folder: Path | None = None) -> bytes:

@@ -58,10 +58,11 @@ def judge(
 def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
     """The first of INFERIOR, NOT_ASSESSED, INCONCLUSIVE that some part has.
 
-    What is insufficient blocks only where the policy says so; the sufficient parts of a level count all the same.
+    What is insufficient blocks where the policy says so, and in a class whose observed loss is beyond the margin; the
+    sufficient parts of a level count all the same.
     """
     outcomes = {part.outcome for part in judged.components}
-    blocked = any(_blocks_part(part, policy) for part in judged.components)
+    blocked = any(_blocks_part(part, policy) or _lost(part) for part in judged.components)
     for level in judged.subgroups:
         outcomes |= {part.outcome for part in level.components}
         blocked |= _blocks(level, policy)
@@ -72,6 +73,11 @@ def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
 
 def _blocks_part(part: Component, policy: ClinicalPolicy) -> bool:
     return part.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not part.waived
+
+
+def _lost(part: Component) -> bool:
+    """Whether more of a class too rare to be judged was lost than its margin: no proof of harm, and none of none."""
+    return part.outcome is Outcome.INSUFFICIENT and part.difference < -part.margin and not part.waived
 
 
 def _blocks(level: SubgroupVerdict, policy: ClinicalPolicy) -> bool:
@@ -91,7 +97,7 @@ def _reasons(cases: Cases, judged: Judged, basis: Basis, policy: ClinicalPolicy)
     """Plain sentences, what decides first."""
     lossless = basis is Basis.NUMERIC
     ranked = [
-        _rank_part(part, _blocks_part(part, policy) and not lossless)
+        _rank_part(part, (_blocks_part(part, policy) or _lost(part)) and not lossless)
         for part in judged.components
         if part.outcome is not Outcome.NON_INFERIOR
     ]

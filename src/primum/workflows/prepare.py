@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.config import ClinicalPolicy, OptimizationLevel, ResolvedConfig
-from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize, materialize_masks
+from primum.data.evaluation import EvaluationSet, Materialized, materialize, materialize_masks
 from primum.data.preprocessing import Color, Preprocessing
 from primum.data.preprocessing_any import AnyPreprocessing
 from primum.data.preprocessing_array import ArrayPreprocessing
 from primum.data.preprocessing_table import NumericColumn, TablePreprocessing
-from primum.data.pseudonym import local_key, pseudonyms
+from primum.data.pseudonym import local_key, pseudonymous, pseudonyms
 from primum.data.readers import read_data
 from primum.data.sources import ArraySource, TableSource
 from primum.data.split import FRACTIONS, Split, split
@@ -231,15 +231,6 @@ def _case_names(request: OptimizeRequest, cases: EvaluationSet, work: Path) -> N
     return names[: len(cases)]
 
 
-def _excluded(request: OptimizeRequest, cases: EvaluationSet) -> tuple[Exclusion, ...]:
-    """The cases left out, under the names that evidence uses; a reason may hold the file's name, so it is cut off."""
-    if request.plain_case_ids or not cases.excluded:
-        return cases.excluded
-    names = pseudonyms(np.array([e.case for e in cases.excluded], dtype=np.str_), local_key())
-    reasons = [e.reason.replace(e.case, "").strip(": ") for e in cases.excluded]
-    return tuple(Exclusion(str(name), reason) for name, reason in zip(names, reasons))
-
-
 def _describe(
     request: OptimizeRequest,
     cases: EvaluationSet,
@@ -261,7 +252,7 @@ def _describe(
         unit=named,
         parts=tuple(part(name, rows) for name, rows in parts.parts().items()),
         groups={c: {str(v): int((g == v).sum()) for v in np.unique(g)} for c, g in cases.groups.items()},
-        excluded=_excluded(request, cases),
+        excluded=cases.excluded if request.plain_case_ids else pseudonymous(cases.excluded, local_key()),
         notes=cases.notes + notes,
         synthetic=request.synthetic,
     )

@@ -55,6 +55,11 @@ class Regression:
     """What differs between the two beside their results: machine, data, policy, original."""
 
     @property
+    def compared(self) -> bool:
+        """Whether anything of quality could be compared."""
+        return any(i.kind == "quality" and i.change is not Change.NOT_COMPARABLE for i in self.items)
+
+    @property
     def regressed(self) -> bool:
         """Whether anything became worse."""
         return any(item.change is Change.REGRESSED for item in self.items)
@@ -77,7 +82,7 @@ def compare_reports(
     if not (0 <= tolerance < 1 and size_tolerance >= 0):
         raise InputError("tolerances are shares: at least 0, and that of speed below 1")
     old, new = read_snapshot(previous), read_snapshot(current)
-    data = _differences("data", old.data, new.data)
+    data = _differences("data", *_without_names(old.data, new.data))
     policy = _differences("policy", old.policy, new.policy)
     machine = _machine(old, new)
     notes = [*data, *policy, *machine]
@@ -180,6 +185,13 @@ def _machine(old: Snapshot, new: Snapshot) -> list[str]:
         both = old.speeds and new.speeds
         return ["a report does not name its machine, so speeds are not comparable"] if both else []
     return _differences("machine", old.machine, new.machine, ("cpu", "architecture", "features", "cores", "libraries"))
+
+
+def _without_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Where both know what the data hold, what their files are called is left out: it tells nothing."""
+    if "digest" not in old or "digest" not in new:
+        return [old, new]
+    return [{key: value for key, value in data.items() if key != "name"} for data in (old, new)]
 
 
 def _differences(

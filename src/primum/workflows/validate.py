@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from primum.artifact.manifest import Manifest, read_manifest
 from primum.config import MEDICAL_ACCURACY, ClinicalPolicy, ValidationConfig
 from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize, materialize_masks
-from primum.data.pseudonym import local_key, pseudonyms
+from primum.data.pseudonym import local_key, pseudonymous, pseudonyms
 from primum.data.readers import DataOptions, read_data
 from primum.errors import InputError
 from primum.files import size_of
@@ -111,7 +111,7 @@ def validate(
         policy=policy,
         verdict=verdict,
         assessment=assess(judged, reference, candidate, policy, verdict, config, records, frozen),
-        excluded=kept.excluded,
+        excluded=kept.excluded if plain_case_ids else pseudonymous(kept.excluded, local_key()),
         data_name=data.name,
         data_digest=digest,
         size_bytes=size_of(artifact / "model"),

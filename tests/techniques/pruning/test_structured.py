@@ -319,3 +319,19 @@ def test_without_torch_pruning_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch_pruning", None)
     with pytest.raises(MissingExtra, match=r"primum\[prune\]"):
         prune_channels(nn.Linear(4, 2), PruneChannels(), Context(), torch.zeros(1, 4))
+
+
+def test_channels_that_a_pixel_shuffle_rearranges_stay():
+    class Upscaling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.wide = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+            self.shuffle, self.last = nn.PixelShuffle(2), nn.Conv2d(8, 1, 1)
+
+        def forward(self, x):
+            return self.last(self.shuffle(self.wide(self.first(x).relu())))
+
+    example = torch.randn(1, 1, 16, 16)
+    found = prune_channels(Upscaling(), PruneChannels(ratio=0.3), example_inputs=example)
+    assert found.model.first.out_channels < 32 and found.model.wide.out_channels == 32
+    assert found.model(example).shape == (1, 1, 32, 32)

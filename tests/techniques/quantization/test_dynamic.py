@@ -52,7 +52,7 @@ def test_convolutions_stay_and_are_named():
 
 
 def test_a_model_without_such_layers_is_refused():
-    with pytest.raises(TrialError, match="none of them"):
+    with pytest.raises(TrialError, match="none that it can convert"):
         quantize_dynamic_int8(nn.Sequential(nn.Conv2d(1, 1, 1)))
 
 
@@ -61,3 +61,17 @@ def test_a_single_linear_layer_and_the_setting_of_the_process():
     made, _ = quantize_dynamic_int8(nn.Linear(16, 4))
     assert "quantized.dynamic" in type(made).__module__ and torch.backends.quantized.engine == before
     assert np.isfinite(made(torch.ones(1, 16)).detach().numpy()).all()
+
+
+@pytest.mark.parametrize("settings", [{"bias": False}, {"proj_size": 4}])
+def test_recurrent_layers_that_torch_cannot_convert_stay(settings):
+    net = quantizable.recurrent()
+    net.core = nn.LSTM(8, 16, batch_first=True, **settings)
+    net.head = nn.Linear(settings.get("proj_size", 16), 3)
+    x = torch.from_numpy(quantizable.inputs((6, 8)))
+    made, skipped = quantize_dynamic_int8(net.eval())
+    assert [(s.name, s.kind) for s in skipped] == [("core", "LSTM")] and "biases" in skipped[0].why
+    with torch.no_grad():
+        assert float((made(x) - net(x)).abs().max()) < 0.05
+    with pytest.raises(TrialError, match="none that it can convert"):
+        quantize_dynamic_int8(nn.Sequential(net.core))

@@ -1,5 +1,6 @@
 """Static INT8 in torch: fused layers, integer additions, observers, bias correction."""
 
+import pruning_nets
 import pytest
 import quantizable
 import torch
@@ -32,6 +33,34 @@ def test_a_residual_net_runs_in_integers(observer, per_channel):
         exact, near = net(x), made(x)
     assert 0 < float((near - exact).abs().max()) < 0.1 * float(exact.abs().max())
     assert not [note for note in context.notes if "stays in FP32" in note]
+
+
+def _conv(inputs: int, outputs: int) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "kept"),
+    [
+        (lambda: nn.Sequential(_conv(8, 16), nn.PReLU(), _conv(16, 2)), (8, 16, 16), None),
+        (
+            lambda: nn.Sequential(_conv(8, 16), nn.ReLU(), nn.ConvTranspose2d(16, 8, 2, 2), nn.ReLU(), _conv(8, 2)),
+            (8, 16, 16),
+            "ConvTranspose2d",
+        ),
+        (lambda: pruning_nets.UNet(2), (1, 16, 16), "ConvTranspose2d"),
+        (lambda: pruning_nets.UNet(3), (1, 16, 16, 16), "ConvTranspose3d"),
+    ],
+    ids=["prelu", "transposed", "unet-2d", "unet-3d"],
+)
+def test_what_torchs_kernels_compute_wrongly_stays_in_floats(make, shape, kept):
+    torch.manual_seed(0)
+    net, x = make().eval(), torch.randn(4, *shape)
+    made, skipped, _ = quantize_static_int8(net, [x])
+    with torch.no_grad():
+        exact, near = net(x), made(x)
+    assert float((near - exact).norm() / exact.norm()) < 0.1
+    assert kept is None or kept in {s.kind for s in skipped}
 
 
 def test_an_encoder_has_its_attention_quantized_too():

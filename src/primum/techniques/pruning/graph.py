@@ -186,6 +186,11 @@ class Graph:
             obstacle = "one channel a group" if blocks > 1 else "a single channel"
         return ChannelSet(name, layers, channels, 1 if obstacle else blocks, obstacle, output)
 
+    def _has(self, member: Member) -> int:
+        """Channels of a layer, on the side on which it is a member."""
+        count = self._graph.get_out_channels if member.outward else self._graph.get_in_channels
+        return int(count(member.module))
+
     def _limits(self, member: Member, channels: int) -> tuple[int, str | None]:
         """Into how many equal blocks a layer divides the channels, and why they cannot go."""
         module = member.module
@@ -194,6 +199,8 @@ class Graph:
             return 1, f"joined to {what}"
         if not isinstance(module, nn.Module) or isinstance(module, self._ops._OutputOp):
             return 1, None
+        if isinstance(module, (CONV, nn.Linear)) and max(member.idxs, default=-1) >= self._has(member):
+            return 1, f"they are rearranged before {member.name}, as by a pixel shuffle"
         groups = 1
         if isinstance(module, CONV) and module.groups > 1:
             if module.groups == module.out_channels == module.in_channels:
