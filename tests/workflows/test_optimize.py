@@ -129,6 +129,8 @@ def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop,
     second = run(workshop, tmp_path / "two", config=config(runtimes=("openvino",)))
     assert second.result.confirmations and second.result.prior_openings
     assert "100%" in second.result.prior_openings[0]
+    assert "NOT A FIRST LOOK" in second.report.with_suffix(".txt").read_text().upper()[:2000], "where everybody reads"
+    assert "NOT A FIRST LOOK" not in first.report.with_suffix(".txt").read_text().upper()
 
 
 def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):

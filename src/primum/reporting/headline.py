@@ -26,6 +26,10 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
             "It may harm; these data cannot tell."
         )
         out.append(Banner("bad", "UNPROVEN", text))
+    if result.earlier_openings:
+        count = n.plural(len(result.earlier_openings), "time")
+        text = f"The confirmation cases were opened {count} before, for other candidates: the proof is weaker for it."
+        out.append(Banner("warn", "Not a first look", text))
     names = w.defaults(result)
     if names:
         task = result.model.task

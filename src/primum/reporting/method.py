@@ -159,8 +159,7 @@ def _sequence(result: StudyResult) -> list[Block]:
             for c in result.openings
         )
         blocks.append(Table("Openings in this study.", columns("Candidate", "Outcome", "First reason"), rows))
-    prior = tuple(dict.fromkeys(text for claim in result.claims or (result,) for text in claim.prior_openings))
-    if prior:
+    if prior := result.earlier_openings:
         count = n.plural(len(prior), "time")
         text = f"These confirmation cases were opened {count} before. Every further opening weakens the proof."
         blocks += [Paragraph(text, "warn"), bullets(prior)]

@@ -109,6 +109,11 @@ class StudyResult(Claim):
         return tuple(opened for claim in self.claims or (self,) for opened in claim.confirmations)
 
     @property
+    def earlier_openings(self) -> tuple[str, ...]:
+        """What the ledger says of openings of these confirmation cases before this study, for whichever claim."""
+        return tuple(dict.fromkeys(text for claim in self.claims or (self,) for text in claim.prior_openings))
+
+    @property
     def speedup(self) -> float:
         """Original's median / delivered artifact's, batch 1, last interleaved run; of a guarded artifact the ratio of
         mean latencies, for its deferred cases pay for both models."""

@@ -187,11 +187,12 @@ def _machine(old: Snapshot, new: Snapshot) -> list[str]:
     return _differences("machine", old.machine, new.machine, ("cpu", "architecture", "features", "cores", "libraries"))
 
 
-def _without_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _without_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Where both know what the data hold, what their files are called is left out: it tells nothing."""
     if "digest" not in old or "digest" not in new:
-        return [old, new]
-    return [{key: value for key, value in data.items() if key != "name"} for data in (old, new)]
+        return old, new
+    before, after = ({key: value for key, value in data.items() if key != "name"} for data in (old, new))
+    return before, after
 
 
 def _differences(
