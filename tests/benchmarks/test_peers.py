@@ -160,4 +160,5 @@ def test_a_quick_run_compares_all(tmp_path):
     figures = json.loads(out.with_suffix(".json").read_text())["mlp"]
     rows = {r["name"]: r for r in figures["rows"]}
     assert rows["PyTorch eager"]["ratio"] == 1.0
-    assert all(row["ratio"] > 0 for row in rows.values()), "which is faster, a benchmark says"
+    # Quantization hurts here, which is why it was left out.
+    assert rows["ONNX Runtime INT8"]["ratio"] < rows["ONNX Runtime"]["ratio"]

@@ -44,9 +44,9 @@ async def told(model):
     [
         ((Isolation.NEVER,), {}, InProcess, "none (as asked for)"),
         ((Isolation.ALWAYS,), {}, Processes, "process (as asked for)"),
-        ((Isolation.AUTO,), {"inline_below_us": 5_000_000}, InProcess, "less than 5e+06 us)"),
+        ((Isolation.AUTO,), {"inline_below_us": 50_000}, InProcess, "less than 50000 us)"),
         ((Isolation.AUTO,), {"inline_below_us": 0.0}, Processes, "us, 0 us or more)"),
-        ((Isolation.AUTO, 700), {"inline_below_us": 5_000_000}, Processes, "process (a limit on memory is asked for)"),
+        ((Isolation.AUTO, 700), {"inline_below_us": 50_000}, Processes, "process (a limit on memory is asked for)"),
     ],
 )
 def test_the_same_answers_wherever(artifact, given, config, kind, said):
@@ -58,7 +58,7 @@ def test_the_same_answers_wherever(artifact, given, config, kind, said):
 def test_a_slow_network_is_measured_as_slow(artifact):
     _, found, isolation, model = placed(artifact, told, Isolation.AUTO, None, "executor_doubles:slow")
     assert found is Processes
-    assert int(isolation.split("takes ")[1].split()[0]) >= 1000, "it sleeps so long; how much longer, the machine says"
+    assert 1000 <= int(isolation.split("takes ")[1].split()[0]) < 20_000
     # Profiled at start by synthetic cases, over the way to the process.
     assert model.stats().buckets[0].latency_s[1] > 0.001 and model.stats().submitted == len(ROWS)
 

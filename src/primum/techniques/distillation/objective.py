@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -15,11 +16,12 @@ from primum.techniques.distillation.features import Features, pair_layers
 from primum.techniques.distillation.losses import check_decoupled, decoupled_kd_loss, soft_loss
 from primum.techniques.training.checkpoint import digest
 from primum.techniques.training.losses import logits, task_loss
-from primum.techniques.training.objective import Objective, Targets, weighted
+from primum.techniques.training.objective import LossFunction, Objective, Targets, weighted
 
 if TYPE_CHECKING:
     import torch
 
+Note = Callable[[str], None]
 _REMEMBERED_BYTES = 2**28
 
 
@@ -114,3 +116,13 @@ class DistillationObjective(Objective):
         for features in self._features or ():
             features.close()
         self._remembered.clear()
+
+
+def taught_by(
+    teacher: torch.nn.Module | None, signature: Signature, config: Distillation, labels: NDArray[Any], note: Note
+) -> LossFunction | Objective:
+    """What a network learns from: teacher and labels; labels alone where there is no teacher, or alpha is 0."""
+    if teacher is None or config.alpha == 0:
+        note("taught by labels alone")
+        return task_loss(signature, labels)
+    return DistillationObjective(teacher, signature, config, labels)

@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from primum.errors import InputError
 from primum.techniques.distillation.config import Distillation
-from primum.techniques.distillation.objective import DistillationObjective
+from primum.techniques.distillation.objective import taught_by
 from primum.techniques.pruning.unstructured import Sparse, masks, noted, prunable, sparse, zero
 from primum.techniques.registry import Context, Stage, TechniqueConfig, technique
-from primum.techniques.training import check_labels, task_loss, train, usual_augmentation
+from primum.techniques.training import check_labels, train, usual_augmentation
 
 if TYPE_CHECKING:
     import torch
@@ -68,9 +68,7 @@ def _prune_trained(model: torch.nn.Module, config: PruneWhileTraining, context: 
     number = itertools.count(1)
 
     def teach(held: torch.nn.Module, inner: Context) -> None:
-        objective: Any = task_loss(signature, data.labels)
-        if inner.teacher is not None and config.alpha > 0:
-            objective = DistillationObjective(inner.teacher, signature, training, data.labels)
+        objective = taught_by(inner.teacher, signature, training, data.labels, inner.note)
         train(held, objective, data, training, inner, augment, name=f"step {next(number)} of {steps}")
 
     return noted(prune_gradually(model, config, context, teach, recover=True), context)

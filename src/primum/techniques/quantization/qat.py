@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from primum.errors import TrialError
-from primum.models.signature import Signature
 from primum.techniques.context import TrainingData
 from primum.techniques.distillation.config import Distillation
-from primum.techniques.distillation.objective import DistillationObjective
+from primum.techniques.distillation.objective import taught_by
 from primum.techniques.quantization.folding import fold_batch_norm
 from primum.techniques.quantization.graph import copied
 from primum.techniques.quantization.layers import Skipped, listed
 from primum.techniques.quantization.static import BATCH, batches_of
 from primum.techniques.registry import Context, technique
-from primum.techniques.training import TrainingConfig, check_labels, task_loss, train
-from primum.techniques.training.objective import LossFunction, Objective
+from primum.techniques.training import TrainingConfig, check_labels, train
 
 if TYPE_CHECKING:
     import torch
@@ -105,21 +103,12 @@ def _apply(model: torch.nn.Module, config: QuantizationAwareTraining, context: C
     )
     for line in (*notes, *listed(skipped)):
         context.note(line)
-    train(prepared, _objective(config, signature, data, context), data, config, context, name="qat")
-    return finish_qat(prepared)
-
-
-def _objective(
-    config: QuantizationAwareTraining, signature: Signature, data: TrainingData, context: Context
-) -> LossFunction | Objective:
-    """What the rounding network learns from: the original and the labels, or labels alone where nobody can be asked."""
-    for note in check_labels(data.labels, signature):
-        context.note(note)
-    if context.teacher is None or config.alpha == 0:
-        context.note("taught by labels alone")
-        return task_loss(signature, data.labels)
+    for line in check_labels(data.labels, signature):
+        context.note(line)
     teaching = Distillation(alpha=config.alpha, temperature=config.temperature)
-    return DistillationObjective(context.teacher, signature, teaching, data.labels)
+    objective = taught_by(context.teacher, signature, teaching, data.labels, context.note)
+    train(prepared, objective, data, config, context, name="qat")
+    return finish_qat(prepared)
 
 
 @technique("qat", _apply, trains=True, reshapes=True)
