@@ -7,6 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.special import expit
 
 from primum.errors import InputError
 from primum.task import Task
@@ -227,8 +228,6 @@ def _infer_activation(task: Task, outputs: NDArray[np.float32]) -> Activation:
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.special import expit
-
     return np.asarray(expit(x))
 
 
