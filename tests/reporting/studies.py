@@ -175,7 +175,7 @@ def make_regression(base: StudyResult) -> StudyResult:
     reference = labels + generator.normal(0.4, 7, (3000, 1))
     candidate = reference + generator.normal(0.2, 0.8, (3000, 1))
     candidate[:6] += 6.5
-    policy = ClinicalPolicy(margins=Margins(error=0.5), tolerance=4)
+    policy = ClinicalPolicy(margins=Margins(error=1.2), tolerance=4)
     return told(base, cases_of(Task.REGRESSION, labels, ("bone age, months",), each=2), (reference, candidate), policy)
 
 

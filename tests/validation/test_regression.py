@@ -89,13 +89,15 @@ def test_bad_vectors_are_refused(a, b):
 
 
 def test_error_and_agreement_decide():
-    labels, ref, new = outputs()
+    labels, ref, new = outputs(1200)
     verdict = judge(cases(labels), ref, new, POLICY)
     error = verdict.component("error")
     interval = skewed_mean_interval(np.abs(ref - labels) - np.abs(new - labels))
-    assert (error.difference, error.lower, error.upper) == pytest.approx(
+    assert (error.difference, error.beside["t_lower"], error.upper) == pytest.approx(
         (interval.estimate, interval.lower, interval.upper)
     )
+    assert error.beside["worst_loss"] == np.ptp(np.r_[labels, ref])
+    assert error.lower == error.beside["unseen_lower"] < interval.lower
     assert (error.reference, error.margin, error.margin_given) == (
         pytest.approx(np.abs(ref - labels).mean()),
         0.5,
@@ -169,7 +171,7 @@ def test_what_is_not_finite_is_worse_than_any_seen():
 
 
 def test_several_outputs_have_their_own_endpoints():
-    labels, ref, new = (np.stack([x, 0.1 * x], axis=1) for x in outputs())
+    labels, ref, new = (np.stack([x, 0.1 * x], axis=1) for x in outputs(1200))
     new[:, 1] += 3
     verdict = judge(cases(labels, names=("hb", "wbc")), ref, new, POLICY)
     assert [part.name for part in verdict.components] == ["error[hb]", "error[wbc]", "agreement[hb]", "agreement[wbc]"]
@@ -185,9 +187,9 @@ def test_lossless_is_relative_to_the_spread():
 
 
 def test_subgroups_are_judged_on_their_error():
-    labels, ref, new = outputs(400)
-    new[300:] += np.sign(ref - labels)[300:] * 2
-    site = np.repeat(["A", "B", "C"], [300, 95, 5])
+    labels, ref, new = outputs(2000)
+    new[1900:] += np.sign(ref - labels)[1900:] * 2
+    site = np.repeat(["A", "B", "C"], [1900, 95, 5])
     verdict = judge(cases(labels, site=site), ref, new, ClinicalPolicy(margins=Margins(error=0.6), tolerance=9))
     a, b, c = verdict.subgroups
     assert verdict.component("error").outcome is Outcome.NON_INFERIOR

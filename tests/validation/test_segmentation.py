@@ -66,16 +66,18 @@ def test_masks_that_do_not_fit_are_refused(masks, truth, names):
 
 
 def test_is_the_paired_t_interval_by_structure():
-    ref, new = dice(120)
-    verdict = judge(cases(120), ref, new, GIVEN)
+    ref, new = dice(600)
+    verdict = judge(cases(600), ref, new, GIVEN)
     assert [part.name for part in verdict.components] == ["dice[liver]", "dice[spleen]"]
     for c, part in enumerate(verdict.components):
         expected = stats.ttest_rel(new[:, c], ref[:, c]).confidence_interval(0.95)
-        assert (part.lower, part.upper) == pytest.approx((expected.low, expected.high), abs=1e-4)
-        assert part.lower <= expected.low + 1e-12 and part.upper >= expected.high - 1e-12
+        by_t = part.beside["t_lower"]
+        assert (by_t, part.upper) == pytest.approx((expected.low, expected.high), abs=1e-4)
+        assert by_t <= expected.low + 1e-12 and part.upper >= expected.high - 1e-12
+        assert part.lower == min(by_t, part.beside["unseen_lower"])
         lost = int((ref[:, c] - new[:, c] > 0.05).sum())
-        assert part.beside["share_losing"] == lost / 120
-        assert part.beside["share_losing_upper"] == clopper_pearson_interval(lost, 120).upper
+        assert part.beside["share_losing"] == lost / 600
+        assert part.beside["share_losing_upper"] == clopper_pearson_interval(lost, 600).upper
     assert (verdict.outcome, verdict.n_positive, verdict.class_counts) == (Outcome.NON_INFERIOR, None, {})
     assert len(verdict.flips) == verdict.agreement.harmful > 0
     assert all(flip.harmful and flip.view in NAMES for flip in verdict.flips)
@@ -89,7 +91,7 @@ def test_hand_example(oracles):
     assert part.difference == pytest.approx(item["expected"]["mean_diff"], abs=item["abs_tol"])
     plain = paired_mean_interval(new[:, 0] - ref[:, 0]).lower
     assert plain == pytest.approx(item["expected"]["lower_one_sided_975_t"], abs=item["abs_tol"])
-    assert part.lower < plain, "the gate's bound moves out for skewness"
+    assert part.beside["t_lower"] < plain, "the gate's bound moves out for skewness"
 
 
 def test_a_loss_is_inferior_and_patients_are_the_unit():
@@ -127,11 +129,11 @@ def test_lossless_is_relative_to_the_spread():
 
 
 def test_levels_too_small_even_for_no_difference():
-    ref, new = dice(300)
-    new[295:] = ref[295:] - np.linspace(-0.03, 0.04, 10).reshape(5, 2)
-    site = np.where(np.arange(300) < 295, "A", "B")
-    site[299] = ""
-    verdict = judge(cases(300, site=site), ref, new, GIVEN)
+    ref, new = dice(600)
+    new[595:] = ref[595:] - np.linspace(-0.03, 0.04, 10).reshape(5, 2)
+    site = np.where(np.arange(600) < 595, "A", "B")
+    site[599] = ""
+    verdict = judge(cases(600, site=site), ref, new, GIVEN)
     assert [(s.value, s.outcome) for s in verdict.subgroups] == [
         ("A", Outcome.NON_INFERIOR), ("B", Outcome.INSUFFICIENT), ("(missing)", Outcome.INSUFFICIENT),
     ]  # fmt: skip

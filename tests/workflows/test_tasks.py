@@ -162,7 +162,7 @@ def test_grades_in_their_order(tmp_path):
 
 
 def test_values_need_a_margin_that_only_a_clinician_can_name(tmp_path):
-    data = clinics.table(tmp_path / "cases.csv", 400, 5, label=clinics.value)
+    data = clinics.table(tmp_path / "cases.csv", 1200, 5, label=clinics.value)
     given = {"task": "regression", "preprocessing": in_tables(tmp_path)}
     known = minimal(tolerance=6.0)
     delivery = optimized("one_value", data, tmp_path / "out", 6, config=known, **given)

@@ -129,7 +129,7 @@ def judge_pooled(answers: Answers, member: Bools, policy: ClinicalPolicy) -> lis
         parts.append(_kappa(answers, member, policy))
     if inside.any():
         losses = pooled.losses[0][inside], pooled.losses[1][inside]
-        parts.append(judge_loss("brier", *losses, units[inside], policy, "identical squared errors"))
+        parts.append(judge_loss("brier", *losses, units[inside], policy))
     else:
         parts.append(not_assessed("brier", policy, "no label is known"))
     return parts

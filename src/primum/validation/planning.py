@@ -11,6 +11,7 @@ from primum.config import Margins
 from primum.errors import InputError
 from primum.validation.classification import POOLED
 from primum.validation.power import power_noninferiority, required_positives, smallest_margin
+from primum.validation.unseen import UnseenLoss
 from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
 
@@ -69,9 +70,10 @@ def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
 
     Rates: exact power at the effective counts seen, with rates shrunk to (x + 0.5)/(n + 1); those of one binary
     question (sensitivity and specificity) multiplied, for they share no case. Other endpoints: normal, with the
-    standard error shrunk by the root of the ratio. Subgroups of one column that will be large enough: multiplied, for
-    they share no case. The smallest of these is returned, for they all rest on the same cases. 0 where an endpoint is
-    missing, was not assessed or was INFERIOR; 1 for a lossless candidate, whose confirmation does not rest on numbers.
+    standard error shrunk by the root of the ratio, against the bound that so many patients give. Subgroups of one
+    column that will be large enough: multiplied, for they share no case. The smallest of these is returned, for they
+    all rest on the same cases. 0 where an endpoint is missing, was not assessed or was INFERIOR; 1 for a lossless
+    candidate, whose confirmation does not rest on numbers.
     InputError unless the ratio is positive.
     """
     if not n_patients_ratio > 0:
@@ -104,8 +106,12 @@ def _stay_above(part: Component, ratio: float, alpha: float) -> float:
     if part.outcome is Outcome.INSUFFICIENT:
         return 1.0
     z = float(ndtri(1 - alpha))
-    error = (part.difference - part.lower) / z / sqrt(ratio)
-    return float(ndtr((part.margin + part.difference) / error - z)) if error > 0 else 1.0
+    half = (part.difference - part.beside.get("t_lower", part.lower)) / sqrt(ratio)
+    error, unseen = half / z, UnseenLoss.of_part(part, 1 - 2 * alpha)
+    if unseen is not None:
+        half = max(half, part.difference - unseen.lower(max(2, floor(part.n_patients * ratio))))
+    spare = part.margin + part.difference - half
+    return float(ndtr(spare / error)) if error > 0 else float(spare > 0)
 
 
 def _pass_if_large(part: Component, ratio: float, alpha: float) -> float:

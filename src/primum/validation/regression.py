@@ -15,7 +15,7 @@ from primum.validation.arrays import Bools, Floats, as_codes, as_scores, check_c
 from primum.validation.cases import Cases
 from primum.validation.intervals import Interval
 from primum.validation.means import t_quantile
-from primum.validation.outcomes import decided, identical, margin_of, named, not_assessed, smallest_passing
+from primum.validation.outcomes import decided, margin_of, named, not_assessed, smallest_passing
 from primum.validation.proportions import clopper_pearson_interval
 from primum.validation.scores import judge_loss
 from primum.validation.sufficiency import mark_mean
@@ -23,6 +23,8 @@ from primum.validation.verdict import Component, Outcome
 
 _Z = 1.96
 """The limits are those of 95 % of the differences, whatever the confidence of their bounds; rounded as published."""
+BEYOND = 0.05
+"""The share of patients that limits of agreement of 95 % leave outside."""
 NO_MARGIN = "no margin for the error was given (--error-margin, in units of the label)"
 NO_TOLERANCE = "no tolerance was given (the difference, in units of the label, that changes no care)"
 
@@ -107,9 +109,14 @@ def worst_values(labels: Floats, reference: Floats, candidate: Floats) -> Floats
     output has a larger error, and none is dropped.
     """
     finite = np.isfinite(candidate)
-    seen = np.stack([labels, reference, np.where(finite, candidate, reference)])
-    reach = seen.max(axis=(0, 1)) - seen.min(axis=(0, 1))
+    reach = reach_of(labels, reference, np.where(finite, candidate, reference))
     return np.where(finite, candidate, np.maximum(labels, reference) + reach)
+
+
+def reach_of(*values: Floats) -> Floats:
+    """(D,) the range of each column of `values` (N, D) together: no error within it is larger."""
+    seen = np.stack(values)
+    return np.asarray(seen.max(axis=(0, 1)) - seen.min(axis=(0, 1)))
 
 
 def moved(values: Values, tolerance: float | None) -> tuple[Bools, Bools]:
@@ -151,7 +158,7 @@ def _errors(values: Values, member: Bools, policy: ClinicalPolicy) -> list[Compo
             part = not_assessed(name, policy, NO_MARGIN, **means, **figures)
             part = replace(part, difference=-part.difference)
         else:
-            part = judge_loss(name, before, after, units, policy, "identical errors")
+            part = judge_loss(name, before, after, units, policy, worst=reach_of(cases.labels, values.reference)[d])
         parts.append(replace(part, view=output))
     return parts
 
@@ -159,7 +166,8 @@ def _errors(values: Values, member: Bools, policy: ClinicalPolicy) -> list[Compo
 def _agreement(values: Values, d: int, output: str, policy: ClinicalPolicy) -> Component:
     """The limits of agreement must lie within the tolerance, with their confidence bounds.
 
-    Beside them the share of patients of whom some case moved by more than the tolerance, with Clopper-Pearson's bound.
+    So must 95 % of the patients, whatever the distribution: Clopper-Pearson's bound of the share of whom some case
+    moved by more than the tolerance is at most 5 %, or the endpoint is INCONCLUSIVE.
     """
     name, units = named("agreement", output), values.cases.units
     ref, new = values.reference[:, d], values.candidate[:, d]
@@ -173,8 +181,6 @@ def _agreement(values: Values, d: int, output: str, policy: ClinicalPolicy) -> C
     tolerance, _ = margin_of(name, policy)
     if isnan(tolerance):
         part = not_assessed(name, policy, NO_TOLERANCE, **figures)
-    elif np.array_equal(ref, new):
-        part = identical(name, policy, "identical outputs", **figures)
     elif found.degenerate:
         part = not_assessed(name, policy, "one patient has no variance", **figures)
     else:
@@ -213,10 +219,26 @@ def _decide_limits(
 
     noun = "patients" if found.n_units < found.n else "cases"
     part = decided(name, policy, interval, lambda: smallest_passing(passes, found.n_units), noun, figures)
+    if part.outcome is Outcome.NON_INFERIOR and share.upper > BEYOND:
+        return _too_few_within(part, share, moved, tolerance)
     if part.outcome is not Outcome.INFERIOR:
         return part
     limits = f"{found.lower.estimate:+.3g} to {found.upper.estimate:+.3g}"
     return replace(part, reason=f"the 95 % limits of agreement ({limits}) lie beyond the tolerance of {tolerance:.3g}")
+
+
+def _too_few_within(part: Component, share: Interval, moved: int, tolerance: float) -> Component:
+    """INCONCLUSIVE: the limits would pass, but so few patients do not show that 95 % lie within the tolerance."""
+
+    def passes(count: int) -> bool:
+        return clopper_pearson_interval(share.estimate * count, count, share.confidence).upper <= BEYOND
+
+    needed = smallest_passing(passes, part.n_patients) if share.estimate < BEYOND else None
+    reason = (
+        f"{moved} of {part.n_patients} patients moved by more than the tolerance of {tolerance:.3g}: up to "
+        f"{share.upper:.1%} may" + (f"; with the same share about {needed} would show at most 5 %" if needed else "")
+    )
+    return replace(part, outcome=Outcome.INCONCLUSIVE, n_would_decide=needed, reason=reason)
 
 
 def _variance(gaps: Floats, codes: NDArray[Any], sizes: NDArray[Any]) -> float:

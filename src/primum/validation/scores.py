@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -26,6 +27,7 @@ from primum.validation.means import skewed_mean_interval, t_quantile
 from primum.validation.multiclass import worst_if_broken
 from primum.validation.ordinal import KappaDifference, kappa_difference
 from primum.validation.outcomes import decided, identical, margin_of, not_assessed, smallest_passing
+from primum.validation.unseen import UnseenLoss
 from primum.validation.verdict import Component
 
 
@@ -129,22 +131,26 @@ def judge_brier(
     A candidate score that is not finite has squared error 1.
     """
     before, after = (worst_if_broken((scores - labels) ** 2) for scores in (reference, candidate))
-    return judge_loss(name, before, after, units, policy, "identical squared errors")
+    return judge_loss(name, before, after, units, policy)
 
 
 def judge_loss(
-    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, same: str
+    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, worst: float | None = None
 ) -> Component:
     """The mean loss (n,) of reference and candidate: their paired difference, t interval by patient, widened for
-    skewness; `same` says what holds where all losses are equal."""
-    return _judge_mean(name, before - after, (before, after), units, policy, same)
+    skewness.
+
+    `worst` is the most that a case can lose: where nothing else is judged of the cases that could show a rare loss, the
+    lower bound is that of `UnseenLoss` too, and equal losses are no identity. Where one did lose more, that counts.
+    """
+    return _judge_mean(name, before - after, (before, after), units, policy, worst)
 
 
 def judge_gain(
-    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, same: str
+    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, worst: float | None = None
 ) -> Component:
     """As `judge_loss` for figures of which more is better."""
-    return _judge_mean(name, after - before, (before, after), units, policy, same)
+    return _judge_mean(name, after - before, (before, after), units, policy, worst)
 
 
 def _judge_mean(
@@ -153,7 +159,7 @@ def _judge_mean(
     figures_of: tuple[Floats, Floats],
     units: NDArray[Any],
     policy: ClinicalPolicy,
-    same: str,
+    worst: float | None,
 ) -> Component:
     n, patients = int(gains.size), int(np.unique(units).size)
     figures: dict[str, Any] = {
@@ -162,13 +168,21 @@ def _judge_mean(
         "n": n,
         "n_patients": patients,
     }
-    if not gains.any():
-        return identical(name, policy, same, **figures)
+    changed = bool(gains.any())
+    if not changed and worst is None:
+        return identical(name, policy, "identical losses", **figures)
     mean = skewed_mean_interval(gains, policy.confidence, units)
-    if mean.degenerate:
+    if mean.degenerate and changed:
         return not_assessed(name, policy, mean.reason, **figures)
     figures["method"] = f"paired t{', cluster-robust' if patients < n else ''}, widened for skewness"
-    return decide_by_t(name, mean, policy, figures)
+    if worst is None:
+        return decide_by_t(name, mean, policy, figures)
+    unseen = UnseenLoss.of(mean, n, units, max(worst, float(-gains.min())))
+    figures["method"] += f", and for a loss of {unseen.worst:.3g} that no case shows"
+    if not changed:
+        # Equal figures have no t: what a loss may take away, a gain that no case shows may add.
+        mean = replace(mean, lower=0.0, upper=-unseen.lower(), standard_error=0.0, degrees_of_freedom=patients - 1)
+    return decide_by_t(name, mean, policy, figures, unseen)
 
 
 def judge_kappa(
@@ -202,24 +216,34 @@ def judge_kappa(
 
 
 def decide_by_t(
-    name: str, found: MeanDifference | KappaDifference, policy: ClinicalPolicy, figures: dict[str, Any]
+    name: str,
+    found: MeanDifference | KappaDifference,
+    policy: ClinicalPolicy,
+    figures: dict[str, Any],
+    unseen: UnseenLoss | None = None,
 ) -> Component:
-    """The component that a t interval of patients decides; `figures` lacks only what stands beside."""
+    """The component that a t interval of patients decides, its lower bound that of `unseen` where this is lower;
+    `figures` lacks only what stands beside."""
     patients = figures["n_patients"]
     margin, _ = margin_of(name, policy)
     figures["beside"] = {
         "standard_error": found.standard_error,
         "degrees_of_freedom": float(found.degrees_of_freedom),
     }
+    lower = found.lower
+    if unseen is not None:
+        figures["beside"] |= unseen.figures() | {"t_lower": found.lower}
+        lower = min(lower, unseen.lower())
 
     def passes(count: int) -> bool:
-        scale = t_quantile(policy.confidence, count - 1) / t_quantile(policy.confidence, patients - 1)
-        return found.estimate - (found.estimate - found.lower) * scale * sqrt(patients / count) > -margin
+        scale = t_quantile(policy.confidence, count - 1) / t_quantile(policy.confidence, max(patients, 2) - 1)
+        by_t = found.estimate - (found.estimate - found.lower) * scale * sqrt(patients / count)
+        return by_t > -margin and (unseen is None or unseen.lower(count) > -margin)
 
     return decided(
         name,
         policy,
-        Interval(found.estimate, found.lower, found.upper, policy.confidence),
+        Interval(found.estimate, lower, found.upper, policy.confidence),
         lambda: smallest_passing(passes, patients),
         "patients" if patients < figures["n"] else "cases",
         figures,

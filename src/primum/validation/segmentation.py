@@ -71,7 +71,7 @@ def structures_of(cases: Cases, columns: int) -> tuple[str, ...]:
 def judge_dice(
     cases: Cases, names: Sequence[str], reference: Floats, candidate: Floats, policy: ClinicalPolicy
 ) -> tuple[Component, ...]:
-    """Each structure's mean Dice, candidate - reference, by patient; scores (N, C).
+    """Each structure's mean Dice, candidate - reference, by patient; scores (N, C); a case may lose all of it.
 
     Beside it the share of patients of whom some case loses more than 0.05, with its Clopper-Pearson bounds. The
     candidate's Dice must be finite: the gate takes one that is not as 0.
@@ -93,7 +93,8 @@ def _parts(
     parts = []
     for c, structure in enumerate(names):
         before, after, units = reference[member, c], candidate[member, c], cases.units[member]
-        part = judge_gain(named("dice", structure), before, after, units, policy, "identical Dice")
+        # No case can lose more than the Dice that it has.
+        part = judge_gain(named("dice", structure), before, after, units, policy, worst=float(reference[:, c].max()))
         lost = np.unique(units[before - after > DICE_LOSS]).size
         share = clopper_pearson_interval(lost, part.n_patients, policy.confidence)
         beside = {"share_losing": share.estimate, "share_losing_lower": share.lower, "share_losing_upper": share.upper}

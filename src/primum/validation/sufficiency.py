@@ -11,6 +11,7 @@ from primum.validation.clustered import clustered_critical
 from primum.validation.means import t_quantile
 from primum.validation.outcomes import smallest_passing
 from primum.validation.power import required_positives
+from primum.validation.unseen import UnseenLoss
 from primum.validation.verdict import Component, Outcome
 
 _FEW = 5
@@ -45,10 +46,14 @@ def mark_mean(part: Component, confidence: float) -> Component:
     half = part.difference - part.lower
     if part.outcome is not Outcome.INCONCLUSIVE or not half > part.margin:
         return part
+    half = part.difference - part.beside.get("t_lower", part.lower)
+    seen = UnseenLoss.of_part(part, confidence)
+    unseen = None if seen is None else replace(seen, mean=0.0)
 
     def passes(count: int) -> bool:
         scale = t_quantile(confidence, count - 1) / t_quantile(confidence, part.n_patients - 1)
-        return half * scale * sqrt(part.n_patients / count) < part.margin
+        enough = half * scale * sqrt(part.n_patients / count) < part.margin
+        return enough and (unseen is None or unseen.lower(count) > -part.margin)
 
     needed = smallest_passing(passes, part.n_patients)
     kind = "cases" if part.n_patients == part.n else "patients"

@@ -37,8 +37,8 @@ class Component:
 
     `difference`, `lower` and `upper` are oriented so that negative is worse for the candidate: candidate - reference
     for rates, AUROC, kappa and Dice; reference - candidate for the Brier score and the absolute error; for the
-    agreement minus the limit of agreement that lies farther from 0. NON_INFERIOR iff lower > -margin; INFERIOR iff
-    upper < -margin.
+    agreement minus the limit of agreement that lies farther from 0. NON_INFERIOR iff lower > -margin (and, of the
+    agreement, few enough patients beyond it); INFERIOR iff upper < -margin.
     """
 
     name: str
