@@ -9,7 +9,8 @@ from scipy.special import expit, logit, stdtrit
 from scipy.stats import norm
 
 from primum.config import ClinicalPolicy, Margins
-from primum.validation.auroc import auroc_pair, mover_from_pair
+from primum.validation.auroc import auroc_pair
+from primum.validation.auroc_bounds import mover_from_pair
 from primum.validation.proportions import two_sided_z
 from primum.validation.scores import judge_auroc
 from primum.validation.verdict import Outcome

@@ -52,11 +52,9 @@ def skewed_mean_interval(
     _, residuals = _residuals(differences, confidence, clusters)
     units = residuals.size
     skewness = float(np.mean(residuals**3) / np.mean(residuals**2) ** 1.5)
-    if abs(skewness) < _SYMMETRIC:
-        return plain
     reach = t_quantile(confidence, units - 1) / sqrt(units)
     spread = plain.standard_error * sqrt(units)
-    below, above = (_hall_inverse(side * reach, skewness, units) * spread for side in (1, -1))
+    below, above = (hall_inverse(side * reach, skewness, units) * spread for side in (1, -1))
     lower, upper = min(plain.lower, plain.estimate - below), max(plain.upper, plain.estimate - above)
     return replace(plain, lower=lower, upper=upper)
 
@@ -96,8 +94,10 @@ def _residuals(differences: ArrayLike, confidence: float, clusters: ArrayLike | 
     return values, np.asarray(sums, dtype=np.float64)
 
 
-def _hall_inverse(reach: float, skewness: float, units: int) -> float:
-    """The T whose transform is `reach`."""
+def hall_inverse(reach: float, skewness: float, units: float) -> float:
+    """The T whose transform by Hall is `reach`, of means of so many units; t's own where they are not skewed."""
+    if abs(skewness) < _SYMMETRIC:
+        return reach
     return 3 / skewness * float(np.cbrt(1 + skewness * (reach - skewness / (6 * units))) - 1)
 
 

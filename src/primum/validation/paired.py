@@ -5,7 +5,8 @@ Tables are (a both correct, b first only, c second only, d neither); differences
 
 from __future__ import annotations
 
-from primum.validation.auroc import auc_interval, auc_mover_logit_interval, delong
+from primum.validation.auroc import auc_interval, delong
+from primum.validation.auroc_bounds import auc_mover_logit_interval
 from primum.validation.clustered import clustered_mcnemar, collapse_to_patients, design_effect
 from primum.validation.intervals import (
     AurocDifference,

@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 
 from primum.config import ClinicalPolicy
 from primum.validation.arrays import Floats, Ints
-from primum.validation.auroc import (
-    AurocPair,
-    auroc_pair,
+from primum.validation.auroc import AurocPair, auroc_pair, delong, same_placements, same_ranking, worst_ranked
+from primum.validation.auroc_bounds import (
     boundary_interval,
-    delong,
     mover_from_pair,
-    same_placements,
-    same_ranking,
+    presumed,
     score_interval,
-    worst_ranked,
+    skewed_interval,
 )
-from primum.validation.intervals import Interval, MeanDifference
+from primum.validation.clustered import clustered_critical
+from primum.validation.intervals import Interval, MeanDifference, MoverInterval
 from primum.validation.means import skewed_mean_interval, t_quantile
 from primum.validation.multiclass import worst_if_broken
 from primum.validation.ordinal import KappaDifference, kappa_difference
@@ -42,6 +40,9 @@ def judge_auroc(
     """AUROC by the wider of the MOVER-logit and the score interval, DeLong beside it; all vectors (N,), `units`
     are the patients.
 
+    Where one has several cases, by the widest of these and `skewed_interval`, with Student's t of what the patients are
+    worth (`presumed`).
+
     A candidate score that is not finite ranks worst for its class.
     """
     size = {"n": int(labels.size), "n_patients": int(np.unique(units).size)}
@@ -49,7 +50,9 @@ def judge_auroc(
         return not_assessed(name, policy, f"there are no {'negatives' if labels[0] else 'positives'}", **size)
     finite = np.isfinite(candidate)
     ranked = worst_ranked(labels, candidate)
-    pair = auroc_pair(labels, ranked, reference, units)
+    pair, worth = auroc_pair(labels, ranked, reference, units), float(_smaller_class(labels, units))
+    if size["n_patients"] < size["n"]:
+        pair, worth = presumed(pair, auroc_pair(labels, ranked, reference), labels, units)
     areas = {"reference": pair.auc_b, "candidate": pair.auc_a}
     if finite.all() and same_ranking(candidate, reference):
         return identical(name, policy, "identical rankings", **areas, **size)
@@ -66,7 +69,7 @@ def judge_auroc(
         "delong_p": delong_beside.p_value,
         "delong_standard_error": delong_beside.standard_error,
     }
-    return _decide_auroc(name, pair, _smaller_class(labels, units), policy, {**areas, **size, "beside": beside})
+    return _decide_auroc(name, pair, worth, policy, {**areas, **size, "beside": beside})
 
 
 def _decide_boundary(
@@ -92,26 +95,37 @@ def _smaller_class(labels: Ints, units: NDArray[Any]) -> int:
 
 
 def _decide_auroc(
-    name: str, pair: AurocPair, smaller: int, policy: ClinicalPolicy, figures: dict[str, Any]
+    name: str, pair: AurocPair, smaller: float, policy: ClinicalPolicy, figures: dict[str, Any]
 ) -> Component:
-    """The wider bounds of the MOVER-logit and the score interval; `smaller` patients have the rarer class."""
+    """The widest bounds of the intervals of `auroc_bounds`; `smaller` patients, or what they are worth, have the rarer
+    class."""
     margin, patients = policy.margins.value(name), figures["n_patients"]
     clustered = patients < figures["n"]
-    mover = mover_from_pair(pair, policy.confidence)
-    score = score_interval(pair, smaller, policy.confidence)
-    figures["beside"] |= {"correlation": mover.correlation, "mover_lower": mover.lower, "score_lower": score.lower}
-    covariance = "Obuchowski" if clustered else "DeLong"
-    figures["method"] = f"MOVER-logit and score interval, the wider bounds, {covariance} covariance"
+
+    def intervals(scale: float = 1.0) -> dict[str, Interval | MoverInterval]:
+        critical = clustered_critical(policy.confidence, smaller * scale) if clustered else None
+        found: dict[str, Interval | MoverInterval] = {
+            "mover": mover_from_pair(pair, policy.confidence, scale, critical),
+            "score": score_interval(pair, smaller, policy.confidence, scale),
+        }
+        if clustered:
+            found["skewed"] = skewed_interval(pair, smaller, policy.confidence, scale)
+        return found
+
+    found = intervals()
+    figures["beside"] |= {"correlation": pair.correlation} | {f"{k}_lower": i.lower for k, i in found.items()}
+    figures["method"] = "MOVER-logit and score interval, the wider bounds, DeLong covariance"
+    if clustered:
+        figures["method"] = "MOVER-logit, score and skewed t interval, the widest bounds, Obuchowski covariance"
 
     def passes(count: int) -> bool:
-        scale = count / patients
-        found = mover_from_pair(pair, policy.confidence, scale), score_interval(pair, smaller, policy.confidence, scale)
-        return min(interval.lower for interval in found) > -margin
+        return min(interval.lower for interval in intervals(count / patients).values()) > -margin
 
+    low, high = min(i.lower for i in found.values()), max(i.upper for i in found.values())
     return decided(
         name,
         policy,
-        Interval(mover.estimate, min(mover.lower, score.lower), max(mover.upper, score.upper), policy.confidence),
+        Interval(pair.auc_a - pair.auc_b, low, high, policy.confidence),
         lambda: smallest_passing(passes, patients),
         "patients" if clustered else "cases",
         figures,
