@@ -54,7 +54,8 @@ soak: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 coverage: install
-	$(BIN)/python benchmarks/coverage.py --jobs 2
+	$(BIN)/python benchmarks/coverage.py --jobs 2 $(foreach s,tango gate auroc select clustered power guard,--section $(s))
+	$(BIN)/python benchmarks/coverage.py --jobs 2 --section patients --section means --out docs/coverage-patients.md
 
 clean:
 	rm -rf .venv build dist src/*.egg-info

@@ -34,7 +34,7 @@ def test_every_section_runs(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     text = (tmp_path / "page.md").read_text()
-    assert text.count("\n## ") == 7
+    assert text.count("\n## ") == 9
     assert "nan" not in text
 
 
