@@ -57,7 +57,7 @@ class Hangup:
 
 
 def _check(plane: DataPlane, name: str, note: Note) -> None:
-    if not plane.repository.ready:
+    if not plane.repository.started:
         raise Unavailable("the server is starting or ending")
     known = [one.name for one in plane.repository.index()]
     if name not in known:

@@ -90,6 +90,11 @@ class ServedModel:
         """What looks after them."""
         return self._watch
 
+    @property
+    def alive(self) -> bool:
+        """Whether some executor can run it now: not while the only one is replaced, or none can be started."""
+        return self._executor.can_run(self.rung.program)
+
     async def start(self) -> None:
         """Measure the model by synthetic cases, so that no patient's request teaches it how long it takes."""
         await self.batcher.start()

@@ -80,6 +80,9 @@ class Executor(Protocol):
     def run(self, asked: Asked) -> NDArray[np.float64] | Awaitable[NDArray[np.float64]]:
         """Rows of answers (N, width) for rows of one program (N, *input_shape)."""
 
+    def can_run(self, program: Program) -> bool:
+        """Whether a call of it need not wait for a process to be replaced."""
+
     def close(self, program: Program) -> None:
         """Release a network."""
 

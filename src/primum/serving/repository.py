@@ -41,13 +41,18 @@ class Repository:
         self._changes = {name: asyncio.Lock() for name in self._all}
         self.welcome: Callable[[ServedModel], None] | None = None
         """Called with each model before it starts."""
-        self.ready = False
+        self.started = False
         """Every model is loaded and measured, and the server takes requests."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the models that answer."""
         return tuple(name for name in self._all if name in self._models)
+
+    @property
+    def ready(self) -> bool:
+        """The server takes requests, and can answer those for every model."""
+        return self.started and all(model.alive for model in self._models.values())
 
     def get(self, name: str) -> ServedModel | None:
         """The model of that name; None where there is none, or it is unloaded."""
@@ -108,7 +113,7 @@ class Repository:
         """Start every model."""
         for model in self._models.values():
             await self._start(model)
-        self.ready = True
+        self.started = True
 
     async def _start(self, model: ServedModel) -> None:
         if self.welcome is not None:
@@ -117,7 +122,7 @@ class Repository:
 
     async def stop(self) -> None:
         """Refuse what comes, answer what is here."""
-        self.ready = False
+        self.started = False
         for model in self._models.values():
             await model.stop()
 

@@ -80,6 +80,27 @@ def test_a_server_goes_on_when_its_process_is_killed(artifact):
     gone([child.pid for child in children])
 
 
+def test_a_model_that_no_process_can_run_is_not_ready(artifact):
+    """A load balancer must see it: a process that hangs is found out only by a request."""
+    with server(f"risk={artifact}", "--isolation", "always", give_process=True) as (port, process):
+        paths = ("/v2/health/ready", "/v2/models/risk/ready", "/optimization/status")
+
+        def told():
+            found = [call(port, "GET", path) for path in paths]
+            return [status for status, _, _ in found[:2]], found[2][2]["ready"]
+
+        assert told() == ([200, 200], True)
+        os.kill(psutil.Process(process.pid).children()[0].pid, signal.SIGKILL)
+        end, seen = time.monotonic() + 10, []
+        while told() not in seen or len(seen) < 2:
+            seen.append(now) if (now := told()) not in seen else None
+            assert time.monotonic() < end, f"only {seen} was told"
+        assert ([503, 503], False) in seen
+        while told() != ([200, 200], True):
+            assert time.monotonic() < end, "never ready again"
+        assert call(port, "GET", "/v2/health/live")[0] == 200
+
+
 def test_what_a_network_prints_goes_nowhere(tmp_path):
     """Runtimes may quote a case."""
     code = "import sys; sys.stdout.write('patient Smith'); sys.stderr.write('patient Smith')"

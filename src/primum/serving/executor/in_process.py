@@ -32,6 +32,10 @@ class InProcess:
         session, answers = self._open[asked.program.key]
         return answers.rows(run_rows(session, asked.rows))
 
+    def can_run(self, program: Program) -> bool:
+        """As Executor."""
+        return program.key in self._open
+
     def close(self, program: Program) -> None:
         """As Executor."""
         self._open.pop(program.key)[0].close()

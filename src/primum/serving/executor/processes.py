@@ -101,6 +101,11 @@ class Processes:
                 process.busy = False
                 self._wake()
 
+    def can_run(self, program: Program) -> bool:
+        """As Executor."""
+        usable = (slot for slot in self._slots if slot.process is not None and slot.process.usable)
+        return any(program.key in slot.opened for slot in usable)
+
     def close(self, program: Program) -> None:
         """As Executor. Calls that wait for it end in PrimumError."""
         self._forget(program.key)

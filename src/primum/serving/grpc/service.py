@@ -54,8 +54,8 @@ class Service:
     async def ModelReady(self, request: Any, context: Any) -> Any:
         """Whether a model takes requests."""
         self._admit(context)
-        self._plane.model(request.name, request.version)
-        return message("ModelReadyResponse")(ready=self._plane.repository.ready)
+        model = self._plane.model(request.name, request.version)
+        return message("ModelReadyResponse")(ready=self._plane.repository.started and model.alive)
 
     async def ServerMetadata(self, request: Any, context: Any) -> Any:
         """Name, version and extensions."""

@@ -123,16 +123,17 @@ class App:
 
     def _described(self, parts: list[str]) -> tuple[dict[str, Any], bool]:
         """What a path below /v2 tells, and whether that is good."""
-        ready = self.plane.repository.ready
+        repository = self.plane.repository
         if not parts:
             return {"name": "primum", "version": VERSION, "extensions": list(EXTENSIONS)}, True
         if parts == ["health", "live"]:
             return {"live": True}, True
         if parts == ["health", "ready"]:
-            return {"live": True, "ready": ready}, ready
+            return {"live": True, "ready": repository.ready}, repository.ready
         if parts[0] == "models" and len(parts) >= 2:
             asks_ready = parts[-1] == "ready" and len(parts) > 2
             model = self._model(parts[1:-1] if asks_ready else parts[1:])
+            ready = repository.started and model.alive
             return ({"name": model.name, "ready": ready}, ready) if asks_ready else (model.metadata(), True)
         raise NotFound("no such path")
 
