@@ -1,6 +1,7 @@
 """`primum validate`: judging, planning, and holding one report against another."""
 
 import json
+import shutil
 from pathlib import Path
 
 import blobs
@@ -83,6 +84,47 @@ def test_a_previous_report_is_held_against_it(made, tmp_path):
     ]
     other = validate(made, "--previous", made / "out" / "report.json")
     assert "another data" in other.stdout and "quality could not be compared" in other.stdout and other.returncode == 0
+
+
+def without_patients(made, folder, *more):
+    """Judge the new cases twice each, under two names, with no column of patients."""
+    shutil.copytree(made / "new" / "images", folder / "images")
+    header, *rows = (made / "new" / "manifest.csv").read_text().splitlines()
+    again = [row.replace(".png", "-again.png", 1) for row in rows]
+    for row in rows:
+        name = row.split(",")[0]
+        shutil.copy(folder / name, folder / name.replace(".png", "-again.png"))
+    (folder / "manifest.csv").write_text("\n".join([header, *rows, *again]) + "\n")
+    return primum(
+        "validate", "--artifact", made / "out" / "artifact", "--model", "nets:build",
+        "--checkpoint", made / "weights.safetensors", "--data", folder / "manifest.csv", *more,
+        PRIMUM_STATE=str(made / "state"),
+    )  # fmt: skip
+
+
+def test_a_case_under_two_names_is_one_where_no_patient_is_named(made, tmp_path):
+    done = without_patients(made, tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["verdict"]
+    assert (found["n"], found["n_patients"], found["copies"]) == (264, 132, 132)
+    assert found["unit"] == "distinct case (no patient named)", "nobody declared anything"
+
+
+def test_independence_is_declared_by_a_flag_and_copies_are_told(made, tmp_path):
+    done = without_patients(made, tmp_path, "--independent")
+    assert done.returncode == 0, done.stderr
+    assert "distinct case (declared independent)" in done.stdout
+    assert "132 of 264 cases repeat the input of another" in done.stdout
+    assert "unit of evidence: patient" in validate(made, "--independent").stdout, "patients that are named are stricter"
+
+
+def test_a_plan_without_patients_says_what_it_counts(tmp_path):
+    (tmp_path / "cases.csv").write_text(SURVEY)
+    done = primum("validate", "--plan", "--data", tmp_path / "cases.csv")
+    assert done.returncode == 0, done.stderr
+    assert "no patient is named: every row counts as one" in " ".join(done.stdout.split())
+    told = primum("validate", "--plan", "--data", tmp_path / "cases.csv", "--patient-column", "who").stdout
+    assert "no patient is named" not in told
 
 
 def test_a_plan_needs_neither_model_nor_artifact(made):

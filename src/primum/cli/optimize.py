@@ -84,7 +84,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
     recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
     activation: Annotated[str | None, typer.Option(help="sigmoid, softmax or identity; default: inferred.")] = None,
-    independent: Annotated[bool, typer.Option("--independent", help="Declare that no patient has two cases.")] = False,
+    independent: o.Independent = False,
     skip_bad_files: Annotated[
         bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")
     ] = False,

@@ -47,6 +47,9 @@ FeatureColumns = Annotated[
 PathColumn = Annotated[str, typer.Option(help="Manifest column with the image path, or .npz key of the inputs.")]
 IdColumn = Annotated[str | None, typer.Option(help="Column that names the case; default: its path, or row number.")]
 PatientColumn = Annotated[str | None, typer.Option(help="Column that names the patient.")]
+Independent = Annotated[
+    bool, typer.Option("--independent", help="Declare that no patient has two cases; copies of one input count once.")
+]
 GroupColumns = Annotated[str, typer.Option(help="Columns of subgroups, separated by commas.")]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that manifest paths are relative to.")]
 MaskRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that mask paths are relative to.")]

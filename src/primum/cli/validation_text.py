@@ -59,7 +59,7 @@ def _show_verdict(verdict: Verdict) -> None:
         )
     if len(verdict.flips) > _FLIPS_SHOWN:
         typer.echo(f"  and {len(verdict.flips) - _FLIPS_SHOWN} more (--json lists all)")
-    typer.echo(f"verdict: {verdict.outcome.value}, basis {verdict.basis.value}")
+    typer.echo(f"verdict: {verdict.outcome.value}, basis {verdict.basis.value}; unit of evidence: {verdict.unit}")
     for reason in verdict.reasons:
         typer.echo(f"  {reason}")
 
@@ -121,6 +121,8 @@ def show_plan(found: DataPlan) -> None:
         )
     if found.levels:
         _show_levels(found)
+    for note in found.notes:
+        typer.echo(f"note: {note}")
 
 
 def _show_levels(found: DataPlan) -> None:

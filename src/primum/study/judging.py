@@ -25,18 +25,30 @@ class Judging:
     policy: ClinicalPolicy
     case_ids: NDArray[np.str_]
     """What evidence calls the cases (pseudonyms)."""
+    independent: bool = False
+    """The user declared that no patient has two cases."""
 
     def cases(self, rows: NDArray[np.int64], signature: Signature) -> Cases:
         """The judged cases at `rows`."""
-        return judged_cases(self.data.cases.take(rows), self.case_ids[rows], signature)
+        contents = np.array(self.data.digests, dtype=np.str_)[rows]
+        return judged_cases(self.data.cases.take(rows), contents, self.case_ids[rows], signature, self.independent)
 
     def scores(self, raw: NDArray[np.float32], rows: NDArray[np.int64], signature: Signature) -> NDArray[np.float64]:
         """What is judged, from the raw outputs at `rows`."""
         return judged_scores(raw, self.data, rows, signature)
 
 
-def judged_cases(data: EvaluationSet, case_ids: NDArray[np.str_], signature: Signature) -> Cases:
-    """`data` as the gate takes it; of a binary task label 1 is the positive class."""
+def judged_cases(
+    data: EvaluationSet,
+    contents: NDArray[np.str_],
+    case_ids: NDArray[np.str_],
+    signature: Signature,
+    independent: bool = False,
+) -> Cases:
+    """`data` as the gate takes it; of a binary task label 1 is the positive class.
+
+    `contents` (N,) are digests of the inputs: the unit where the data name no patients, `independent` or not.
+    """
     binary = signature.task is Task.BINARY
     # Of masks the background is no structure: it has no Dice.
     classes = signature.classes[1:] if signature.task is Task.SEGMENTATION else signature.classes
@@ -45,7 +57,8 @@ def judged_cases(data: EvaluationSet, case_ids: NDArray[np.str_], signature: Sig
         patients=data.patients if data.patients is not None else np.full(len(data), "", dtype=np.str_),
         groups=dict(data.groups),
         case_ids=case_ids,
-        independent=data.patients is None,
+        independent=independent and data.patients is None,
+        contents=contents,
         task=signature.task,
         classes=classes,
     )

@@ -54,12 +54,14 @@ class DataSummary:
     cases: int
     patients: int
     unit: str
-    """"patient", or why each case is taken as one."""
+    """"patient"; where none is named, "distinct case", and whether that was declared."""
     parts: tuple[PartSummary, ...]
     groups: dict[str, dict[str, int]]
     excluded: tuple[Exclusion, ...]
     notes: tuple[str, ...]
     synthetic: bool = False
+    copies: int = 0
+    """Cases that repeat the input of another, where no patient is named: each input counts once."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,12 +83,14 @@ def validate(
     plain_case_ids: bool = False,
     progress: Progress | None = None,
     config: ValidationConfig | None = None,
+    independent: bool = False,
 ) -> Validation:
     """Run original and artifact on every case, each in a process of its own, judge, and assess.
 
     Labels must be the artifact's classes. Without a policy the artifact's thresholds hold; a policy that holds a rate
     freezes its threshold on the original's scores of these cases. Without a config 0.98 of the accuracy is to be
-    retained. Raises InputError, IntegrityError.
+    retained. Where the data name no patients the distinct input is the unit of evidence; `independent` declares that no
+    patient has two cases, which the verdict says. Raises InputError, IntegrityError.
     """
     progress = progress or Silent()
     config = config or ValidationConfig(accuracy_threshold=MEDICAL_ACCURACY)
@@ -102,7 +104,8 @@ def validate(
         digest = _digest(ready)
     kept = ready.cases
     names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
-    judged = judged_cases(kept, names, manifest.signature)
+    contents = np.array(ready.digests, dtype=np.str_)
+    judged = judged_cases(kept, contents, names, manifest.signature, independent)
     policy, frozen, notes = _held(policy, judged, reference, manifest)
     verdict = judge(judged, reference, candidate, policy, exported=_exported(manifest))
     records = {} if plain_case_ids else {Record.PSEUDONYMS: "this report"}
