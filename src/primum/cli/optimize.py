@@ -265,6 +265,8 @@ def show(delivery: Delivery) -> None:
         typer.echo(f"  and {len(result.reasons) - SHOWN_REASONS} more reasons, in the report")
     if result.earlier_openings:
         typer.echo(f"  not a first look: these cases were opened {len(result.earlier_openings)} time(s) before")
+    for text in result.untold_openings:
+        typer.echo(f"  {text}")
     typer.echo(f"delivered: {result.winner.recipe}, {gains(result)}")
     if result.guard is not None:
         typer.echo(_guard_line(result.guard))

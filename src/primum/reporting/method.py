@@ -170,11 +170,11 @@ def _sequence(result: StudyResult) -> list[Block]:
         count = n.plural(len(prior), "time")
         text = f"These confirmation cases were opened {count} before. Every further opening weakens the proof."
         blocks += [Paragraph(text, "warn"), bullets(prior)]
-    else:
+    elif not result.untold_openings:
         blocks.append(
             Paragraph("The ledger of this user and machine records no opening of these cases for another candidate.")
         )
-    return blocks
+    return blocks + ([bullets(result.untold_openings)] if result.untold_openings else [])
 
 
 def _declared(result: StudyResult, claim: Claim) -> list[Block]:

@@ -126,6 +126,7 @@ def _protocol(result: StudyResult, made: Delivered) -> Json:
             "reason": result.declared_reason,
             "openings": [_opening(c, result.declared_at) for c in result.confirmations],
             "prior_openings": list(result.prior_openings),
+            "uncomparable_openings": list(result.uncomparable_openings),
             "claims_that_share_the_error": result.shared_by,
             "sequences_of_other_claims": {
                 c.runtime: [recipes.get(key, key) for key in c.declared]

@@ -95,6 +95,8 @@ class Claim:
     confirmations: tuple[Confirmation, ...]
     prior_openings: tuple[str, ...]
     """Earlier openings of these confirmation cases for other candidates, as sentences."""
+    uncomparable_openings: tuple[str, ...] = ()
+    """Openings of an older release, of which nobody can tell whether they were of these cases, as sentences."""
     winner: Trial
     accepted: bool
     """A candidate was chosen and proven; False: the lossless original stands in because none was."""

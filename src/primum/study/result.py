@@ -116,6 +116,11 @@ class StudyResult(Claim):
         return tuple(dict.fromkeys(text for claim in self.claims or (self,) for text in claim.prior_openings))
 
     @property
+    def untold_openings(self) -> tuple[str, ...]:
+        """Openings of an older release, which cannot be compared with these cases, for whichever claim."""
+        return tuple(dict.fromkeys(text for claim in self.claims or (self,) for text in claim.uncomparable_openings))
+
+    @property
     def speedup(self) -> float:
         """Original's median / delivered artifact's, batch 1, last interleaved run; of a guarded artifact the ratio of
         mean latencies, for its deferred cases pay for both models."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from primum.config import OptimizationConfig
-from primum.data.ledger import Ledger
+from primum.data.ledger import Ledger, Opening
 from primum.progress import Progress
 from primum.study.claim import Confirmation
 from primum.study.guard import GUARDED
@@ -42,6 +42,8 @@ class Opened:
 
     confirmations: tuple[Confirmation, ...] = ()
     prior: tuple[str, ...] = ()
+    uncomparable: tuple[str, ...] = ()
+    """What the ledger cannot say: openings of an older release, as sentences."""
 
 
 def declare_once(
@@ -89,7 +91,7 @@ def confirm(
             progress.say(f"confirmation: {by_key[key].recipe}: {outcome.value}")
             if outcome is not Outcome.NON_INFERIOR:
                 break
-        found[name] = Opened(tuple(confirmations), opening.take_prior())
+        found[name] = Opened(tuple(confirmations), opening.take_prior(), uncomparable(Ledger().uncomparable()))
     return found
 
 
@@ -192,6 +194,17 @@ def _frozen(runner: Runner, trial: Trial) -> str:
         *([f"band {trial.guard.band.value}"] if trial.guard else []),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def uncomparable(openings: Sequence[Opening]) -> tuple[str, ...]:
+    """What must be said of openings whose cases are known by an older key; nothing of none."""
+    if not openings:
+        return ()
+    count, first, last = len(openings), openings[0].when[:10], openings[-1].when[:10]
+    return (
+        f"{count} opening{'s' if count > 1 else ''} in the ledger ({first} to {last}) cannot be compared with these "
+        "cases: an older release of primum recorded them by the bytes of files. They may have been of the same cases",
+    )
 
 
 def _prior(when: str, share: float) -> str:
