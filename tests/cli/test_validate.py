@@ -26,11 +26,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def validate(made, *more):
+def validate(made, *more, state=None):
     return primum(
         "validate", "--artifact", made / "out" / "artifact", "--model", "nets:build",
         "--checkpoint", made / "weights.safetensors", "--data", made / "new" / "manifest.csv",
-        "--patient-column", "patient_id", *more, PRIMUM_STATE=str(made / "state"),
+        "--patient-column", "patient_id", *more, PRIMUM_STATE=str(state or made / "state"),
     )  # fmt: skip
 
 
@@ -84,6 +84,26 @@ def test_a_previous_report_is_held_against_it(made, tmp_path):
     ]
     other = validate(made, "--previous", made / "out" / "report.json")
     assert "another data" in other.stdout and "quality could not be compared" in other.stdout and other.returncode == 0
+
+
+def test_a_second_look_at_the_same_cases_is_recorded_and_told(made, tmp_path, monkeypatch):
+    from primum.data.ledger import Ledger
+
+    def look(*more):
+        done = validate(made, *more, state=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    monkeypatch.setenv("PRIMUM_STATE", str(tmp_path))
+    first = json.loads(look("--json"))
+    assert first["prior_openings"] == [] == first["uncomparable_openings"]
+    assert "not a first look" not in look(), "the same judgement once more is no new one"
+    (opening,) = Ledger().openings()
+    assert opening.look == "validation" and len(opening.cases) == first["verdict"]["n"]
+    other = look("--margin", 0.03)
+    assert "not a first look" in other and "100% of these cases were judged by primum validate" in other
+    assert len(json.loads(look("--group-columns", "sex", "--json"))["prior_openings"]) == 2
+    assert len(Ledger().openings()) == 3
 
 
 def without_patients(made, folder, *more):

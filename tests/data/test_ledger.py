@@ -68,6 +68,13 @@ def test_prior_finds_other_candidates_by_shared_content(three):
     assert three.prior(["nobody"], "new") == () and three.prior([], "new") == ()
 
 
+def test_an_opening_says_what_kind_of_look_it_was(path):
+    ledger = Ledger(path)
+    assert ledger.record(["a"], "one").look == "confirmation"
+    assert ledger.record(["a"], "two", look="validation").look == "validation"
+    assert [o.look for o in ledger.openings()] == ["confirmation", "validation"]
+
+
 def test_openings_by_an_older_key_cannot_be_compared_and_that_is_told(path):
     """As they were written when cases were known by the bytes of their files."""
     from primum.data.ledger import _hash

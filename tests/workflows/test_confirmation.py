@@ -13,7 +13,8 @@ from primum.study.claim import Confirmation
 from primum.study.objective import objective_of
 from primum.study.select import declare
 from primum.validation.verdict import Outcome
-from primum.workflows.confirmation import SLOWER, choose, uncomparable
+from primum.workflows.confirmation import SLOWER, choose
+from primum.workflows.looks import uncomparable
 
 CONFIG = OptimizationConfig()
 SIZE = OptimizationConfig(objective="size")

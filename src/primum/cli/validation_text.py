@@ -23,6 +23,10 @@ _NONE = "none"
 def show(found: Validation) -> None:
     """Endpoints, subgroups, flips, verdict; then scores, calibration, actions and recommendations."""
     _show_verdict(found.verdict)
+    if found.prior_openings:
+        typer.echo(f"not a first look: these cases were looked at {len(found.prior_openings)} time(s) before")
+    for text in (*found.prior_openings, *found.uncomparable_openings):
+        typer.echo(f"  {text}")
     _show_assessment(found.assessment)
     for note in (*found.notes, *found.assessment.notes):
         typer.echo(f"note: {note}")

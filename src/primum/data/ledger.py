@@ -1,4 +1,4 @@
-"""The ledger of openings of confirmation sets: append-only, hash-chained, outside every output folder.
+"""The ledger of openings of confirmation sets, and of validations: append-only, hash-chained, outside every output.
 
 It is keyed by what the cases contain once decoded, so no new seed or folder, and no copy of the data that is renamed or
 saved anew escapes it. Openings by an older key are told as such.
@@ -24,6 +24,7 @@ from primum.data.content import KEY
 from primum.errors import IntegrityError
 from primum.files import storage, write_bytes
 
+CONFIRMATION, VALIDATION = "confirmation", "validation"
 _FIELDS = {"when", "candidate", "cases", "previous"}
 
 
@@ -33,13 +34,15 @@ class Opening:
 
     when: str
     candidate: str
-    """Digest of the frozen candidate (recipe, parent model and judging policy)."""
+    """Digest of the frozen candidate (recipe, parent model, judging policy) and of what it is judged by."""
     cases: tuple[str, ...]
     """Digests of the cases' content."""
     hash: str
     """Of this record and, through it, of all before: kept elsewhere, it shows later that none was removed."""
     key: str = KEY
     """What the digests are taken over; "" where that was the bytes of the files."""
+    look: str = CONFIRMATION
+    """"confirmation" of a study, or "validation" of an artifact."""
 
 
 def state_folder() -> Path:
@@ -87,7 +90,7 @@ class Ledger:
         """Openings of an older release, whose cases are known by another key: `prior` can say nothing of them."""
         return tuple(o for o in self.openings() if o.key != KEY)
 
-    def record(self, cases: Sequence[str], candidate: str) -> Opening:
+    def record(self, cases: Sequence[str], candidate: str, look: str = CONFIRMATION) -> Opening:
         """Append an opening, before the cases are looked at; once for one candidate on the same cases."""
         when, listed = datetime.now(UTC).isoformat(timespec="seconds"), tuple(sorted(cases))
         with storage(self.path):
@@ -104,13 +107,14 @@ class Ledger:
                 for known in map(_opening, records):
                     if (known.candidate, known.cases, known.key) == (candidate, listed, KEY):
                         return known
-                body = {"when": when, "candidate": candidate, "cases": list(listed), "key": KEY, "previous": previous}
+                body = {"when": when, "candidate": candidate, "cases": list(listed), "key": KEY, "look": look,
+                        "previous": previous}  # fmt: skip
                 digest = _hash(body)
                 line = json.dumps({**body, "hash": digest}).encode() + b"\n"
                 end = len(content) - torn
                 _append(file, end, line if content[:end].endswith(b"\n") or not end else b"\n" + line)
                 self._keep_head(digest)
-        return Opening(when, candidate, listed, digest)
+        return Opening(when, candidate, listed, digest, look=look)
 
     def _keep_head(self, digest: str) -> None:
         if not self.head.is_file() or self.head.read_text() != digest:
@@ -173,8 +177,8 @@ def _append(file: FileIO, end: int, line: bytes) -> None:
 
 
 def _opening(record: dict[str, Any]) -> Opening:
-    key = record.get("key", "")
-    return Opening(record["when"], record["candidate"], tuple(record["cases"]), record["hash"], key)
+    key, look = record.get("key", ""), record.get("look", CONFIRMATION)
+    return Opening(record["when"], record["candidate"], tuple(record["cases"]), record["hash"], key, look)
 
 
 def _hash(body: dict[str, Any]) -> str:

@@ -133,7 +133,8 @@ def _protocol(result: StudyResult, made: Delivered) -> Json:
                 for c in result.claims
                 if c.runtime != result.runtime
             },
-            "note": "What is frozen is the original, the recipe, the preprocessing and this policy, by SHA-256.",
+            "note": "What is frozen is the original, the recipe, the preprocessing, this policy, and the labels, "
+            "groups and patients of the confirmation cases, by SHA-256.",
         },
         "evaluation_methods": [
             "Original and candidate judged on the same cases (paired), at a threshold frozen on the original.",

@@ -28,7 +28,8 @@ class Confirmation:
     opened: str = ""
     """When the ledger recorded the opening, before the cases were looked at."""
     frozen: str = ""
-    """Digest of what was frozen (original, recipe, preprocessing, policy), as the ledger names it."""
+    """Digest of what was frozen (original, recipe, preprocessing, policy, labels, groups, patients), as the ledger
+    names it."""
     entry: str = ""
     """Hash of the ledger's record of this opening: kept here, it shows later that the ledger was not written anew."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +64,30 @@ def judged_cases(
         task=signature.task,
         classes=classes,
     )
+
+
+def judgement_digest(data: Materialized, rows: NDArray[np.int64]) -> str:
+    """Digest of what the cases at `rows` are judged by: labels, masks, groups and who shares a patient.
+
+    Neither the order of cases nor what patients are called changes it: of a patient the least digest of his cases
+    stands for him, so that it quotes nobody.
+    """
+    cases, contents = data.cases, data.digests
+    masks = data.masks if data.mask_path is not None else None
+    owners = None if cases.patients is None else [str(name) for name in cases.patients]
+    first: dict[str, str] = {}
+    if owners is not None:
+        for row in rows:
+            first[owners[row]] = min(first.get(owners[row], contents[row]), contents[row])
+    lines = []
+    for row in rows:
+        told: list[object] = [contents[row], cases.labels[row].tolist()]
+        told.append(hashlib.sha256(masks[row].tobytes()).hexdigest() if masks is not None else "")
+        told.append({name: str(values[row]) for name, values in cases.groups.items()})
+        told.append(first[owners[row]] if owners is not None else "")
+        lines.append(json.dumps(told, sort_keys=True))
+    head = json.dumps([cases.task.value, cases.classes, sorted(cases.groups)])
+    return hashlib.sha256("\n".join([head, *sorted(lines)]).encode()).hexdigest()
 
 
 def judged_scores(
