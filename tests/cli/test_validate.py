@@ -147,6 +147,14 @@ def test_a_plan_without_patients_says_what_it_counts(tmp_path):
     assert "no patient is named" not in told
 
 
+def test_a_previous_report_is_read_before_anything_runs(made, tmp_path):
+    (tmp_path / "other.json").write_text("[]")
+    for name, why in (("absent.json", "cannot read the report"), ("other.json", "no report of primum")):
+        done = validate(made, "--previous", tmp_path / name, state=tmp_path / "state")
+        assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
+        assert not (tmp_path / "state").exists(), "no look at the cases was recorded"
+
+
 def test_a_plan_needs_neither_model_nor_artifact(made):
     done = primum(
         "validate", "--plan", "--data", made / "new" / "manifest.csv", "--patient-column", "patient_id",
@@ -202,6 +210,10 @@ def test_no_word_of_a_plan_is_cut_at_the_width_of_a_terminal(tmp_path):
         (("--plan", "--hold-specificity", 0.9, "--hold-sensitivity", 0.9), "exclude each other"),
         (("--plan", "--actions", "absent.yaml"), "--actions absent.yaml: cannot be read"),
         (("--plan", "--data", "nowhere"), "no such file"),
+        (("--margin", "nan"), "--margin nan: a margin must be a finite number greater than 0 and less than 1"),
+        (("--plan", "--brier-margin", "inf"), "--brier-margin inf: a margin must be a finite number"),
+        (("--plan", "--error-margin", "inf"), "--error-margin inf: a margin must be a finite number greater than 0"),
+        (("--plan", "--kappa-margin", "2"), "--kappa-margin 2.0: a margin must be a finite number greater than 0 and"),
     ],
 )
 def test_bad_input(arguments, why, tmp_path):

@@ -44,6 +44,13 @@ def test_keys_are_named_or_usual(npz):
         read_data(npz("d.npz", x=X))
 
 
+def test_a_key_of_groups_that_names_cases_is_refused(npz):
+    held = {"x": np.zeros((50, 3)), "y": np.arange(50) % 2, "who": np.array([f"MRN{i}" for i in range(50)])}
+    with pytest.raises(InputError, match="'who'.*names cases or patients") as refusal:
+        read_data(npz(**held), DataOptions(group_columns=("who",)))
+    assert "MRN" not in str(refusal.value)
+
+
 def test_case_ids_of_a_key(npz):
     ids = np.array(["a", "b", "c", "d"])
     assert list(read_data(npz(**BEATS, id=ids), DataOptions(id_column="id")).case_ids) == list(ids)

@@ -128,6 +128,10 @@ def run(
         raise InputError(f"to judge, give {', '.join(missing)}; to plan without a model, add --plan")
     if guard is not None or prevalence or positive_class is not None:
         raise InputError("--guard, --prevalence and --positive-class belong to --plan: an artifact knows its own")
+    if previous is not None:
+        from primum.workflows.snapshot import read_snapshot
+
+        read_snapshot(previous)  # what it is held against is sound, or nothing runs
     found = _judge(artifact, model, checkpoint, data, options, policy, threshold, accuracy_threshold,
                    skip_bad_files, plain_case_ids, independent)  # fmt: skip
     _finish(found, previous, json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from primum.validation.arrays import as_labels, same_length
 PATIENT = "patient"
 MISSING = "(missing)"
 """The level that blanks of a grouping column form."""
+
+_MANY_LEVELS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,20 @@ class Cases:
     @property
     def _named(self) -> bool:
         return not self.independent and not (self.contents is not None and bool((self.patients == "").all()))
+
+
+def demand_groups(groups: Mapping[str, NDArray[Any]], where: str) -> None:
+    """InputError where a grouping column (N,) names cases or patients: reports print what its values are.
+
+    It has more than 20 different values, and more than half as many as there are cases.
+    """
+    for name, values in groups.items():
+        distinct, cases = len(np.unique(values)), len(values)
+        if distinct > _MANY_LEVELS and 2 * distinct > cases:
+            raise InputError(
+                f"{where}: the group column {name!r} has {distinct} different values on {cases} cases: it names cases "
+                "or patients rather than groups, and reports would print them. Leave it out, or sort its values"
+            )
 
 
 def unit_without_patients(declared: bool) -> str:
