@@ -191,6 +191,13 @@ def test_medical_critical_refuses_unproven_candidates_and_blocks_on_small_subgro
     assert not OptimizationConfig().resolve().config.policy.block_on_insufficient
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize("name", ["sensitivity", "kappa", "error"])
+def test_a_margin_is_a_finite_number_above_nothing(name, value):
+    with pytest.raises(ValidationError):
+        Margins(**{name: value})
+
+
 def test_margins_tell_given_from_default():
     some = Margins(auroc=0.03)
     assert some.value("auroc") == 0.03 and some.given("auroc")

@@ -141,6 +141,7 @@ def test_a_patient_in_training_and_judging(place):
 
 def test_options_out_of_range(place):
     refused(optimize(place, "--margin", "1.5"), "less than 1")
+    refused(optimize(place, "--margin", "nan"), "--margin nan", "finite number greater than 0 and less than 1")
     refused(optimize(place, "--level", "medical_critical"), "margins", "auroc")
     refused(optimize(place, "--target", "tensorflow"), "tensorflow")
 

@@ -1,6 +1,7 @@
 """`primum validate`: judging, planning, and holding one report against another."""
 
 import json
+import shutil
 from pathlib import Path
 
 import blobs
@@ -25,11 +26,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def validate(made, *more):
+def validate(made, *more, state=None):
     return primum(
         "validate", "--artifact", made / "out" / "artifact", "--model", "nets:build",
         "--checkpoint", made / "weights.safetensors", "--data", made / "new" / "manifest.csv",
-        "--patient-column", "patient_id", *more, PRIMUM_STATE=str(made / "state"),
+        "--patient-column", "patient_id", *more, PRIMUM_STATE=str(state or made / "state"),
     )  # fmt: skip
 
 
@@ -83,6 +84,75 @@ def test_a_previous_report_is_held_against_it(made, tmp_path):
     ]
     other = validate(made, "--previous", made / "out" / "report.json")
     assert "another data" in other.stdout and "quality could not be compared" in other.stdout and other.returncode == 0
+
+
+def test_a_second_look_at_the_same_cases_is_recorded_and_told(made, tmp_path, monkeypatch):
+    from primum.data.ledger import Ledger
+
+    def look(*more):
+        done = validate(made, *more, state=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    monkeypatch.setenv("PRIMUM_STATE", str(tmp_path))
+    first = json.loads(look("--json"))
+    assert first["prior_openings"] == [] == first["uncomparable_openings"]
+    assert "not a first look" not in look(), "the same judgement once more is no new one"
+    (opening,) = Ledger().openings()
+    assert opening.look == "validation" and len(opening.cases) == first["verdict"]["n"]
+    other = look("--margin", 0.03)
+    assert "not a first look" in other and "100% of these cases were judged by primum validate" in other
+    assert len(json.loads(look("--group-columns", "sex", "--json"))["prior_openings"]) == 2
+    assert len(Ledger().openings()) == 3
+
+
+def without_patients(made, folder, *more):
+    """Judge the new cases twice each, under two names, with no column of patients."""
+    shutil.copytree(made / "new" / "images", folder / "images")
+    header, *rows = (made / "new" / "manifest.csv").read_text().splitlines()
+    again = [row.replace(".png", "-again.png", 1) for row in rows]
+    for row in rows:
+        name = row.split(",")[0]
+        shutil.copy(folder / name, folder / name.replace(".png", "-again.png"))
+    (folder / "manifest.csv").write_text("\n".join([header, *rows, *again]) + "\n")
+    return primum(
+        "validate", "--artifact", made / "out" / "artifact", "--model", "nets:build",
+        "--checkpoint", made / "weights.safetensors", "--data", folder / "manifest.csv", *more,
+        PRIMUM_STATE=str(made / "state"),
+    )  # fmt: skip
+
+
+def test_a_case_under_two_names_is_one_where_no_patient_is_named(made, tmp_path):
+    done = without_patients(made, tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["verdict"]
+    assert (found["n"], found["n_patients"], found["copies"]) == (264, 132, 132)
+    assert found["unit"] == "distinct case (no patient named)", "nobody declared anything"
+
+
+def test_independence_is_declared_by_a_flag_and_copies_are_told(made, tmp_path):
+    done = without_patients(made, tmp_path, "--independent")
+    assert done.returncode == 0, done.stderr
+    assert "distinct case (declared independent)" in done.stdout
+    assert "132 of 264 cases repeat the input of another" in done.stdout
+    assert "unit of evidence: patient" in validate(made, "--independent").stdout, "patients that are named are stricter"
+
+
+def test_a_plan_without_patients_says_what_it_counts(tmp_path):
+    (tmp_path / "cases.csv").write_text(SURVEY)
+    done = primum("validate", "--plan", "--data", tmp_path / "cases.csv")
+    assert done.returncode == 0, done.stderr
+    assert "no patient is named: every row counts as one" in " ".join(done.stdout.split())
+    told = primum("validate", "--plan", "--data", tmp_path / "cases.csv", "--patient-column", "who").stdout
+    assert "no patient is named" not in told
+
+
+def test_a_previous_report_is_read_before_anything_runs(made, tmp_path):
+    (tmp_path / "other.json").write_text("[]")
+    for name, why in (("absent.json", "cannot read the report"), ("other.json", "no report of primum")):
+        done = validate(made, "--previous", tmp_path / name, state=tmp_path / "state")
+        assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
+        assert not (tmp_path / "state").exists(), "no look at the cases was recorded"
 
 
 def test_a_plan_needs_neither_model_nor_artifact(made):
@@ -140,6 +210,10 @@ def test_no_word_of_a_plan_is_cut_at_the_width_of_a_terminal(tmp_path):
         (("--plan", "--hold-specificity", 0.9, "--hold-sensitivity", 0.9), "exclude each other"),
         (("--plan", "--actions", "absent.yaml"), "--actions absent.yaml: cannot be read"),
         (("--plan", "--data", "nowhere"), "no such file"),
+        (("--margin", "nan"), "--margin nan: a margin must be a finite number greater than 0 and less than 1"),
+        (("--plan", "--brier-margin", "inf"), "--brier-margin inf: a margin must be a finite number"),
+        (("--plan", "--error-margin", "inf"), "--error-margin inf: a margin must be a finite number greater than 0"),
+        (("--plan", "--kappa-margin", "2"), "--kappa-margin 2.0: a margin must be a finite number greater than 0 and"),
     ],
 )
 def test_bad_input(arguments, why, tmp_path):

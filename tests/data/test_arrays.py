@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from primum.data.content import content_digest
 from primum.data.evaluation import materialize, materialize_masks
 from primum.data.preprocessing_array import ArrayPreprocessing
 from primum.data.readers import DataOptions, read_data
@@ -20,7 +21,7 @@ def test_columns_of_one_npz(npz):
     assert got.task is Task.MULTICLASS and got.classes == ("N", "S", "V") and got.labels.tolist() == [0, 2, 0, 1]
     assert list(got.patients) == ["101", "101", "106", "106"] and list(got.case_ids) == [f"case {i}" for i in range(4)]
     assert list(got.groups["sex"]) == ["F", "F", "M", "M"] and list(got.groups["age"]) == ["75", "75", "", "24.5"]
-    assert np.array_equal(got.source.item(1), X[1]) and got.source.content(1) == X[1].tobytes()
+    assert np.array_equal(got.source.item(1), X[1]) and got.digest(1) == content_digest(X[1])
     assert got.notes == ("inputs read from x, labels from y",)
 
 
@@ -41,6 +42,13 @@ def test_keys_are_named_or_usual(npz):
         read_data(npz("c.npz", beats=X, y=BEATS["y"]))
     with pytest.raises(InputError, match=r"holds neither label, labels, y .*--label-column"):
         read_data(npz("d.npz", x=X))
+
+
+def test_a_key_of_groups_that_names_cases_is_refused(npz):
+    held = {"x": np.zeros((50, 3)), "y": np.arange(50) % 2, "who": np.array([f"MRN{i}" for i in range(50)])}
+    with pytest.raises(InputError, match="'who'.*names cases or patients") as refusal:
+        read_data(npz(**held), DataOptions(group_columns=("who",)))
+    assert "MRN" not in str(refusal.value)
 
 
 def test_case_ids_of_a_key(npz):

@@ -1,8 +1,10 @@
-import hashlib
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from primum.data.content import content_digest
 from primum.data.evaluation import EvaluationSet, materialize
 from primum.data.preprocessing import Preprocessing
 from primum.data.sources import ArraySource, FolderSource
@@ -107,7 +109,16 @@ def test_digests_follow_content_and_nothing_else(tree, png, tmp_path):
     renamed = cases_of(FolderSource(tree({"z.png": png(1)}, "other"), ("z.png",)), 1)
     a, b, c = materialize(one, RAW, tmp_path / "x.npy").digests
     assert a == b != c and materialize(renamed, Preprocessing(size=(2, 2)), tmp_path / "y.npy").digests == (a,)
-    assert a == hashlib.blake2b(png(1), digest_size=8).hexdigest()
+    assert a == one.digest(0) == content_digest(one.source.item(0))
+
+
+def test_a_picture_saved_again_or_a_number_written_otherwise_is_no_new_case(tree, png, tmp_path):
+    again = io.BytesIO()
+    Image.open(io.BytesIO(png(1))).save(again, format="PNG", compress_level=0)
+    assert again.getvalue() != png(1)
+    both = cases_of(FolderSource(tree({"a.png": png(1), "b.png": again.getvalue()}), ("a.png", "b.png")), 2)
+    first, second = materialize(both, RAW, tmp_path / "x.npy").digests
+    assert first == second
 
 
 def test_take_keeps_every_column_aligned(arrays):

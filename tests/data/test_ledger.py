@@ -68,6 +68,30 @@ def test_prior_finds_other_candidates_by_shared_content(three):
     assert three.prior(["nobody"], "new") == () and three.prior([], "new") == ()
 
 
+def test_an_opening_says_what_kind_of_look_it_was(path):
+    ledger = Ledger(path)
+    assert ledger.record(["a"], "one").look == "confirmation"
+    assert ledger.record(["a"], "two", look="validation").look == "validation"
+    assert [o.look for o in ledger.openings()] == ["confirmation", "validation"]
+
+
+def test_openings_by_an_older_key_cannot_be_compared_and_that_is_told(path):
+    """As they were written when cases were known by the bytes of their files."""
+    from primum.data.ledger import _hash
+
+    body = {"when": "2026-01-02T03:04:05+00:00", "candidate": "one", "cases": ["a", "b"], "previous": ""}
+    path.parent.mkdir()
+    path.write_text(json.dumps({**body, "hash": _hash(body)}) + "\n")
+    path.with_suffix(".head").write_text(_hash(body))
+    ledger = Ledger(path)
+    assert ledger.prior(["a", "b"], "two") == (), "these are no digests of the same kind"
+    assert [o.candidate for o in ledger.uncomparable()] == ["one"]
+    ledger.record(["a", "b"], "one")
+    ledger.record(["b"], "two")
+    assert len(ledger.openings()) == 3 and len(ledger.uncomparable()) == 1
+    assert [(o.candidate, share) for o, share in ledger.prior(["b"], "new")] == [("one", 1.0), ("two", 1.0)]
+
+
 def cut_off(three):
     lines = three.path.read_text().splitlines(keepends=True)
     three.path.write_text("".join(lines[:-1]))
@@ -120,7 +144,7 @@ def edit_and_rehash(lines):
 
     record = json.loads(lines[1])
     record["cases"] = ["c"]
-    record["hash"] = _hash({k: record[k] for k in ("when", "candidate", "cases", "previous")})
+    record["hash"] = _hash({k: v for k, v in record.items() if k != "hash"})
     lines[1] = json.dumps(record) + "\n"
 
 

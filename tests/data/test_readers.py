@@ -120,11 +120,36 @@ def test_blank_labels_are_left_out_and_listed(manifest):
     assert [(e.case, e.reason) for e in got.excluded] == [("b.png", "no label"), ("d.png", "no label")]
 
 
-def test_a_blank_patient_is_named_unless_its_case_is_left_out(manifest):
+def test_a_blank_patient_is_told_by_its_row_unless_its_case_is_left_out(manifest):
     options = DataOptions(patient_column="patient")
-    with pytest.raises(InputError, match=r"b\.png has no patient"):
+    with pytest.raises(InputError, match="row 2 has no patient") as refusal:
         read_data(manifest(f"{HEAD}a.png,0,p1,,\nb.png,1, ,,\n"), options)
+    assert "b.png" not in str(refusal.value), "a case may be called after its patient"
     assert len(read_data(manifest(f"{HEAD}a.png,0,p1,,\nb.png,1,p2,,\nc.png,,,,\n"), options)) == 2
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff", "\n\n"])
+def test_an_empty_table_is_called_so(tmp_path, text):
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    for read in (read_data, read_labelled):
+        with pytest.raises(InputError, match=r"list\.csv: is empty"):
+            read(path)
+
+
+def survey(names):
+    return "age,label,who\n" + "".join(f"{i},{i % 2},{name}\n" for i, name in enumerate(names))
+
+
+def test_a_group_column_that_names_cases_is_refused_without_naming_one(manifest):
+    options = DataOptions(group_columns=("who",))
+    for names in ([f"MRN{i:04d}" for i in range(60)], [f"MRN{i // 2 * 2 % 62:04d}" for i in range(60)][:45]):
+        with pytest.raises(InputError, match="'who'.*different values.*names cases or patients") as refusal:
+            read_labelled(manifest(survey(names)), options)
+        assert "MRN" not in str(refusal.value)
+    fine = ([f"S{i}" for i in range(20)], [f"site {i % 25}" for i in range(60)], [f"year {i % 30}" for i in range(60)])
+    for names in fine:
+        assert len(read_labelled(manifest(survey(names)), options).groups["who"]) == len(names)
 
 
 @pytest.mark.parametrize("second", ["a.png", "./a.png", ".//a.png"])
@@ -350,7 +375,8 @@ def test_a_damaged_archive_gives_data_or_an_input_error(tmp_path_factory, kind, 
     try:
         got = read_data(path)
         for row in range(len(got)):
-            got.source.content(int(got.index[row]))
+            read = got.source.content if kind == "zip" else got.source.item
+            read(int(got.index[row]))
     except InputError as error:
         assert str(error)
 

@@ -77,3 +77,15 @@ def test_decisions_are_counted_as_the_task_makes_them(all_results: dict[str, Stu
     assert w.decisions(all_results["unstated"].verdict) == (800, "value")
     assert w.decisions(all_results["segmentation"].verdict) == (780, "mask")
     assert w.decisions(all_results["multiclass"].verdict) == (2000, "case")
+
+
+def test_where_no_patient_is_named_nothing_speaks_of_patients(results: dict[str, StudyResult]) -> None:
+    verdict = dataclasses.replace(
+        results["proven"].verdict, unit="distinct case (no patient named)", copies=200, n=900, n_patients=700
+    )
+    assert w.units(verdict) == "700 distinct cases" and w.cases_of(verdict) == "900 cases, 700 of them distinct"
+    alone = dataclasses.replace(verdict, copies=0, n_patients=900)
+    assert w.units(alone) == "900 cases" == w.cases_of(alone)
+    part = dataclasses.replace(verdict.component("sensitivity"), n_would_decide=73, outcome=Outcome.INCONCLUSIVE)
+    clustered = dataclasses.replace(verdict, clustered=True)
+    assert w.would_decide(part, clustered) == "about 73 distinct cases with a positive"

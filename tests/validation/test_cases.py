@@ -41,3 +41,15 @@ def test_patients_are_named_or_cases_declared_independent(make_cases):
     assert cases.units.tolist() == ["c0", "c1"]
     with pytest.raises(InputError, match="declared independent"):
         make_cases([0, 1], patients=["a", "a"], independent=True)
+
+
+def test_without_patients_cases_of_one_content_count_as_one(make_cases):
+    cases = make_cases([0, 1, 1], patients=[""] * 3, contents=["x", "y", "x"])
+    assert cases.units.tolist() == ["x", "y", "x"] and cases.copies == 1
+    assert cases.unit == "distinct case (no patient named)"
+    declared = make_cases([0, 1, 1], patients=[""] * 3, contents=["x", "y", "x"], independent=True)
+    assert declared.units.tolist() == ["x", "y", "x"] and declared.unit == "distinct case (declared independent)"
+    named = make_cases([0, 1], patients=["a", "b"], contents=["x", "x"])
+    assert (named.units.tolist(), named.copies, named.unit) == (["a", "b"], 0, "patient")
+    with pytest.raises(InputError, match="no patient"):
+        make_cases([0, 1], patients=["a", ""], contents=["x", "y"])

@@ -251,6 +251,18 @@ def test_independent_cases_are_their_own_patients(make_cases, scored):
     assert (verdict.clustered, verdict.n_patients) == (False, 60)
 
 
+def test_rows_that_repeat_others_are_no_new_evidence(make_cases, scored):
+    """Every row four times, no patient named: judged as four rows of one patient each."""
+    labels, ref, new = (np.repeat(values, 4) for values in scored(40, 40, lost=1))
+    own = np.repeat(np.arange(80), 4)
+    of_patients = judge(make_cases(labels, own), ref, new, POLICY)
+    found = judge(make_cases(labels, np.full(320, ""), contents=own), ref, new, POLICY)
+    assert found.components == of_patients.components and found.outcome is of_patients.outcome
+    assert (found.n, found.n_patients, found.copies, found.clustered) == (320, 80, 240, True)
+    assert any("240 of 320 cases repeat the input of another" in reason for reason in found.reasons)
+    assert of_patients.copies == 0 and not any("repeat the input" in reason for reason in of_patients.reasons)
+
+
 def clustered(scored, make_cases, size, **changes):
     labels, ref, new = scored(300, 300, **changes)
     return judge(make_cases(labels, np.arange(600) // size), ref, new, POLICY)

@@ -8,11 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from primum.config import OptimizationConfig
+from primum.data.ledger import Opening
 from primum.study.claim import Confirmation
 from primum.study.objective import objective_of
 from primum.study.select import declare
 from primum.validation.verdict import Outcome
 from primum.workflows.confirmation import SLOWER, choose
+from primum.workflows.looks import uncomparable
 
 CONFIG = OptimizationConfig()
 SIZE = OptimizationConfig(objective="size")
@@ -96,3 +98,11 @@ def test_a_winner_that_is_refused_on_confirmation_gives_way(make_trial):
     declared = declare([original, good], {"good": 0.9})
     found = choose([original, good], declared, [Confirmation("good", "good", bad.verdict)], CONFIG)
     assert found.winner is original and found.verdict.outcome is Outcome.INFERIOR and "not accepted" in found.reasons[0]
+
+
+def test_openings_of_an_older_kind_are_told_once_with_their_dates(tmp_path):
+    old = [Opening(f"2026-0{month}-02T03:04:05+00:00", "x", ("a",), "h", key="") for month in (1, 3)]
+    (text,) = uncomparable(old)
+    assert text.startswith("2 openings") and "2026-01-02" in text and "2026-03-02" in text
+    assert "cannot be compared" in text
+    assert uncomparable([]) == () and "1 opening " in uncomparable(old[:1])[0]

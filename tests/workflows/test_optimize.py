@@ -133,6 +133,22 @@ def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop,
     assert "NOT A FIRST LOOK" not in first.report.with_suffix(".txt").read_text().upper()
 
 
+def test_the_same_candidate_judged_otherwise_on_the_same_cases_is_another_opening(workshop, tmp_path):
+    first = run(workshop, tmp_path / "one")
+    other = run(workshop, tmp_path / "two", group_columns=())
+    before, now = ({c.key: c.frozen for c in done.result.confirmations} for done in (first, other))
+    both = before.keys() & now.keys()
+    assert both and not {before[key] for key in both} & {now[key] for key in both}, "the same recipe, another opening"
+    assert not first.result.prior_openings and other.result.prior_openings and "100%" in other.result.prior_openings[0]
+    assert "NOT A FIRST LOOK" in (tmp_path / "two" / "report.txt").read_text().upper()
+    evidence = other.artifact / "evidence"
+    told = json.loads((evidence / "validation.json").read_text())
+    assert told["earlier_openings"] == list(other.result.earlier_openings) and told["uncomparable_openings"] == []
+    for name in ("MODEL_CARD.md", "mlbom.cdx.json"):
+        text = (evidence / name).read_text()
+        assert "Not a first look: the confirmation cases were opened" in text and "100% of these" in text, name
+
+
 def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):
     run(workshop, tmp_path / "out", config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)))
     with (tmp_path / "out" / "study" / "case-names.csv").open() as file:

@@ -84,7 +84,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="Threads of every candidate; default: all cores.")] = None,
     recipes: Annotated[Path | None, typer.Option(help="YAML with recipes to try beside the planner's.")] = None,
     activation: Annotated[str | None, typer.Option(help="sigmoid, softmax or identity; default: inferred.")] = None,
-    independent: Annotated[bool, typer.Option("--independent", help="Declare that no patient has two cases.")] = False,
+    independent: o.Independent = False,
     skip_bad_files: Annotated[
         bool, typer.Option("--skip-bad-files", help="Exclude (and list) unreadable files.")
     ] = False,
@@ -265,6 +265,8 @@ def show(delivery: Delivery) -> None:
         typer.echo(f"  and {len(result.reasons) - SHOWN_REASONS} more reasons, in the report")
     if result.earlier_openings:
         typer.echo(f"  not a first look: these cases were opened {len(result.earlier_openings)} time(s) before")
+    for text in result.untold_openings:
+        typer.echo(f"  {text}")
     typer.echo(f"delivered: {result.winner.recipe}, {gains(result)}")
     if result.guard is not None:
         typer.echo(_guard_line(result.guard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,9 @@ FeatureColumns = Annotated[
 PathColumn = Annotated[str, typer.Option(help="Manifest column with the image path, or .npz key of the inputs.")]
 IdColumn = Annotated[str | None, typer.Option(help="Column that names the case; default: its path, or row number.")]
 PatientColumn = Annotated[str | None, typer.Option(help="Column that names the patient.")]
+Independent = Annotated[
+    bool, typer.Option("--independent", help="Declare that no patient has two cases; copies of one input count once.")
+]
 GroupColumns = Annotated[str, typer.Option(help="Columns of subgroups, separated by commas.")]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that manifest paths are relative to.")]
 MaskRoot = Annotated[Path | None, typer.Option(help="Folder or .zip that mask paths are relative to.")]
@@ -56,13 +60,28 @@ PreprocessingFile = Annotated[
 ]
 Threshold = Annotated[float, typer.Option(help="Decision threshold on P(positive).")]
 PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased class; default: the second.")]
-Margin = Annotated[float | None, typer.Option("--margin", help="Margin for sensitivity and specificity.")]
-AurocMargin = Annotated[float | None, typer.Option(help="Margin for the AUROC.")]
-BrierMargin = Annotated[float | None, typer.Option(help="Margin for the Brier score.")]
-KappaMargin = Annotated[float | None, typer.Option(help="Margin for the weighted kappa (ordinal).")]
-DiceMargin = Annotated[float | None, typer.Option(help="Margin for the mean Dice (segmentation).")]
+
+
+def _margin(flag: str, text: str, below: float | None = 1) -> Any:
+    """An option that takes a margin; InputError on what is none (also NaN and infinity)."""
+
+    def checked(value: float | None) -> float | None:
+        if value is not None and not 0 < value < (inf if below is None else below):
+            end = "" if below is None else f" and less than {below:g}"
+            raise InputError(f"{flag} {value}: a margin must be a finite number greater than 0{end}")
+        return value
+
+    return typer.Option(flag, help=text, callback=checked)
+
+
+Margin = Annotated[float | None, _margin("--margin", "Margin for sensitivity and specificity.")]
+AurocMargin = Annotated[float | None, _margin("--auroc-margin", "Margin for the AUROC.")]
+BrierMargin = Annotated[float | None, _margin("--brier-margin", "Margin for the Brier score.")]
+KappaMargin = Annotated[float | None, _margin("--kappa-margin", "Margin for the weighted kappa (ordinal).", 2)]
+DiceMargin = Annotated[float | None, _margin("--dice-margin", "Margin for the mean Dice (segmentation).")]
 ErrorMargin = Annotated[
-    float | None, typer.Option(help="Margin for the mean absolute error (regression), in units of the label.")
+    float | None,
+    _margin("--error-margin", "Margin for the mean absolute error (regression), in units of the label.", None),
 ]
 Tolerance = Annotated[
     float | None, typer.Option(help="Difference between both models that changes no care (regression).")

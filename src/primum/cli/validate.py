@@ -39,6 +39,7 @@ def run(
     feature_columns: o.FeatureColumns = "",
     id_column: o.IdColumn = None,
     patient_column: o.PatientColumn = None,
+    independent: o.Independent = False,
     group_columns: o.GroupColumns = "",
     image_root: o.ImageRoot = None,
     mask_root: o.MaskRoot = None,
@@ -127,8 +128,12 @@ def run(
         raise InputError(f"to judge, give {', '.join(missing)}; to plan without a model, add --plan")
     if guard is not None or prevalence or positive_class is not None:
         raise InputError("--guard, --prevalence and --positive-class belong to --plan: an artifact knows its own")
+    if previous is not None:
+        from primum.workflows.snapshot import read_snapshot
+
+        read_snapshot(previous)  # what it is held against is sound, or nothing runs
     found = _judge(artifact, model, checkpoint, data, options, policy, threshold, accuracy_threshold,
-                   skip_bad_files, plain_case_ids)  # fmt: skip
+                   skip_bad_files, plain_case_ids, independent)  # fmt: skip
     _finish(found, previous, json)
 
 
@@ -143,6 +148,7 @@ def _judge(
     accuracy_threshold: float,
     skip_bad_files: bool,
     plain_case_ids: bool,
+    independent: bool,
 ) -> Validation:
     from pydantic import ValidationError
 
@@ -162,7 +168,18 @@ def _judge(
         raise InputError(explain(error)) from error
     with Terminal() as terminal:
         reference = parse_model(model, checkpoint)
-        return validate(artifact, reference, data, options, chosen, skip_bad_files, plain_case_ids, terminal, config)
+        return validate(
+            artifact,
+            reference,
+            data,
+            options,
+            chosen,
+            skip_bad_files,
+            plain_case_ids,
+            terminal,
+            config,
+            independent,
+        )
 
 
 def _finish(found: Validation, previous: Path | None, json: bool) -> None:

@@ -23,6 +23,10 @@ _NONE = "none"
 def show(found: Validation) -> None:
     """Endpoints, subgroups, flips, verdict; then scores, calibration, actions and recommendations."""
     _show_verdict(found.verdict)
+    if found.prior_openings:
+        typer.echo(f"not a first look: these cases were looked at {len(found.prior_openings)} time(s) before")
+    for text in (*found.prior_openings, *found.uncomparable_openings):
+        typer.echo(f"  {text}")
     _show_assessment(found.assessment)
     for note in (*found.notes, *found.assessment.notes):
         typer.echo(f"note: {note}")
@@ -59,7 +63,7 @@ def _show_verdict(verdict: Verdict) -> None:
         )
     if len(verdict.flips) > _FLIPS_SHOWN:
         typer.echo(f"  and {len(verdict.flips) - _FLIPS_SHOWN} more (--json lists all)")
-    typer.echo(f"verdict: {verdict.outcome.value}, basis {verdict.basis.value}")
+    typer.echo(f"verdict: {verdict.outcome.value}, basis {verdict.basis.value}; unit of evidence: {verdict.unit}")
     for reason in verdict.reasons:
         typer.echo(f"  {reason}")
 
@@ -121,6 +125,8 @@ def show_plan(found: DataPlan) -> None:
         )
     if found.levels:
         _show_levels(found)
+    for note in found.notes:
+        typer.echo(f"note: {note}")
 
 
 def _show_levels(found: DataPlan) -> None:

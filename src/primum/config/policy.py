@@ -39,7 +39,7 @@ class Margins(BaseModel):
     """Quadratic-weighted kappa with the labels (ordinal)."""
     dice: float | None = Field(None, gt=0, lt=1)
     """Mean Dice a structure (segmentation)."""
-    error: float | None = Field(None, gt=0)
+    error: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Mean absolute error (regression), in the units of the label."""
 
     def value(self, name: str) -> float:

@@ -16,6 +16,7 @@ from primum.data.options import DataOptions
 from primum.data.sources import ArraySource
 from primum.errors import InputError
 from primum.task import Task
+from primum.validation.cases import demand_groups
 
 _INPUTS, _LABELS = ("inputs", "x"), ("labels", "y")
 _DEFAULTS = DataOptions()
@@ -115,6 +116,8 @@ def _assemble(
     if patients is not None and (patients == "").any():
         row = int(labels.rows[np.flatnonzero(patients == "")[0]])
         raise InputError(f"{path}: case {row} has no {options.patient_column}")
+    groups = {name: columns[name] for name in options.group_columns}
+    demand_groups(groups, str(path))
     unlabelled = np.setdiff1d(np.arange(len(inputs)), labels.rows)
     return EvaluationSet(
         source=ArraySource(inputs, "case"),
@@ -123,7 +126,7 @@ def _assemble(
         classes=labels.classes,
         case_ids=np.array(ids, dtype=np.str_)[labels.rows],
         patients=patients,
-        groups={name: columns[name] for name in options.group_columns},
+        groups=groups,
         task=labels.task,
         excluded=tuple(Exclusion(ids[row], "no label") for row in unlabelled),
         notes=(keys, *labels.notes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from primum.data.content import content_digest
 from primum.data.masks import class_map, indexed, nearest
 from primum.data.npy import reserve, shorten
 from primum.data.preprocessing import Preprocessing
@@ -79,13 +79,13 @@ class EvaluationSet:
         return replace(self.take(keep), excluded=self.excluded + tuple(gone))
 
     def digest(self, row: int) -> str:
-        """Digest of one case's raw content (16 hex digits)."""
-        return hashlib.blake2b(self.source.content(int(self.index[row])), digest_size=8).hexdigest()
+        """Digest of one case's content, as `content_digest`. InputError where it cannot be decoded."""
+        return content_digest(self.source.item(int(self.index[row])))
 
 
 @dataclass(frozen=True)
 class Materialized:
-    """Every case preprocessed once: `inputs` float32 (N, *shape), memory-mapped; `digests` (N,) of raw content."""
+    """Every case preprocessed once: `inputs` float32 (N, *shape), memory-mapped; `digests` (N,) of content."""
 
     cases: EvaluationSet
     path: Path
@@ -172,7 +172,7 @@ def _fill(
     out: np.memmap[Any, np.dtype[np.float32]] | None = None
     for row in range(len(cases)):
         try:
-            array = _preprocessed(cases, row, preprocessing)
+            array, content = _preprocessed(cases, row, preprocessing)
         except InputError as error:
             if not skip_bad:
                 raise
@@ -186,7 +186,7 @@ def _fill(
             name = cases.source.name(int(cases.index[row]))
             raise InputError(f"{name}: is {array.shape} after preprocessing, others are {out.shape[1:]}{hint}")
         out[len(digests)] = array
-        digests.append(cases.digest(row))
+        digests.append(content)
         if progress is not None and row % 50 == 0:
             progress(row, len(cases))
     if out is None:
@@ -197,18 +197,19 @@ def _fill(
     return bad, digests
 
 
-def _preprocessed(cases: EvaluationSet, row: int, preprocessing: AnyPreprocessing) -> NDArray[np.float32]:
-    """The network's input of one case. InputError naming it."""
+def _preprocessed(cases: EvaluationSet, row: int, preprocessing: AnyPreprocessing) -> tuple[NDArray[np.float32], str]:
+    """The network's input of one case, and the digest of its content. InputError naming it."""
     position = int(cases.index[row])
     name = cases.source.name(position)
     try:
         item = cases.source.item(position)
+        content = content_digest(item)
         array: NDArray[np.float32] = preprocessing(item)  # type: ignore[arg-type]
     except InputError as error:
         raise error if name in str(error) else InputError(f"{name}: {error}") from error
     if cases.masks is not None:
         _check_mask(cases.masks, position, item)
-    return array
+    return array, content
 
 
 def _check_mask(masks: Source, position: int, item: Item) -> None:

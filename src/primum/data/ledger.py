@@ -1,6 +1,7 @@
-"""The ledger of openings of confirmation sets: append-only, hash-chained, outside every output folder.
+"""The ledger of openings of confirmation sets, and of validations: append-only, hash-chained, outside every output.
 
-It is keyed by what the cases contain, so neither a new seed, a new folder nor a renamed copy of the data escapes it.
+It is keyed by what the cases contain once decoded, so no new seed or folder, and no copy of the data that is renamed or
+saved anew escapes it. Openings by an older key are told as such.
 
 The chain has no key. It shows an edit of the ledger alone. Where ledger and head file are written anew, together, by
 somebody who may write both, nothing here shows it: only a copy, or the hash of an opening, that was kept elsewhere.
@@ -19,8 +20,12 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from primum.data.content import KEY
 from primum.errors import IntegrityError
 from primum.files import storage, write_bytes
+
+CONFIRMATION, VALIDATION = "confirmation", "validation"
+_FIELDS = {"when", "candidate", "cases", "previous"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,15 @@ class Opening:
 
     when: str
     candidate: str
-    """Digest of the frozen candidate (recipe, parent model and judging policy)."""
+    """Digest of the frozen candidate (recipe, parent model, judging policy) and of what it is judged by."""
     cases: tuple[str, ...]
-    """Digests of the cases' raw content."""
+    """Digests of the cases' content."""
     hash: str
     """Of this record and, through it, of all before: kept elsewhere, it shows later that none was removed."""
+    key: str = KEY
+    """What the digests are taken over; "" where that was the bytes of the files."""
+    look: str = CONFIRMATION
+    """"confirmation" of a study, or "validation" of an artifact."""
 
 
 def state_folder() -> Path:
@@ -73,10 +82,15 @@ class Ledger:
     def prior(self, cases: Sequence[str], candidate: str) -> tuple[tuple[Opening, float], ...]:
         """Openings for *other* candidates that share cases, each with the share of `cases` it had seen."""
         mine = set(cases)
-        seen = [(o, len(mine & set(o.cases)) / max(len(mine), 1)) for o in self.openings() if o.candidate != candidate]
+        others = [o for o in self.openings() if o.candidate != candidate and o.key == KEY]
+        seen = [(o, len(mine & set(o.cases)) / max(len(mine), 1)) for o in others]
         return tuple((o, share) for o, share in seen if share > 0)
 
-    def record(self, cases: Sequence[str], candidate: str) -> Opening:
+    def uncomparable(self) -> tuple[Opening, ...]:
+        """Openings of an older release, whose cases are known by another key: `prior` can say nothing of them."""
+        return tuple(o for o in self.openings() if o.key != KEY)
+
+    def record(self, cases: Sequence[str], candidate: str, look: str = CONFIRMATION) -> Opening:
         """Append an opening, before the cases are looked at; once for one candidate on the same cases."""
         when, listed = datetime.now(UTC).isoformat(timespec="seconds"), tuple(sorted(cases))
         with storage(self.path):
@@ -91,15 +105,16 @@ class Ledger:
                 if previous:
                     self._keep_head(previous)  # a crash may have left it one record behind
                 for known in map(_opening, records):
-                    if (known.candidate, known.cases) == (candidate, listed):
+                    if (known.candidate, known.cases, known.key) == (candidate, listed, KEY):
                         return known
-                body = {"when": when, "candidate": candidate, "cases": list(listed), "previous": previous}
+                body = {"when": when, "candidate": candidate, "cases": list(listed), "key": KEY, "look": look,
+                        "previous": previous}  # fmt: skip
                 digest = _hash(body)
                 line = json.dumps({**body, "hash": digest}).encode() + b"\n"
                 end = len(content) - torn
                 _append(file, end, line if content[:end].endswith(b"\n") or not end else b"\n" + line)
                 self._keep_head(digest)
-        return Opening(when, candidate, listed, digest)
+        return Opening(when, candidate, listed, digest, look=look)
 
     def _keep_head(self, digest: str) -> None:
         if not self.head.is_file() or self.head.read_text() != digest:
@@ -132,9 +147,9 @@ class Ledger:
                 break
             try:
                 record: dict[str, Any] = json.loads(line)
-                body = {key: record[key] for key in ("when", "candidate", "cases", "previous")}
-                sound = record["hash"] == _hash(body) and record["previous"] == previous
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                body = {name: value for name, value in record.items() if name != "hash"}
+                sound = body.keys() >= _FIELDS and record["hash"] == _hash(body) and record["previous"] == previous
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 if last and isinstance(error, ValueError):
                     return records, len(line)
                 sound = False
@@ -162,7 +177,8 @@ def _append(file: FileIO, end: int, line: bytes) -> None:
 
 
 def _opening(record: dict[str, Any]) -> Opening:
-    return Opening(record["when"], record["candidate"], tuple(record["cases"]), record["hash"])
+    key, look = record.get("key", ""), record.get("look", CONFIRMATION)
+    return Opening(record["when"], record["candidate"], tuple(record["cases"]), record["hash"], key, look)
 
 
 def _hash(body: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from primum.data.sources import FolderSource, Source, TableSource, ZipSource, zi
 from primum.data.tables import Table, columns_of, is_table, read_table
 from primum.errors import InputError
 from primum.task import Task
+from primum.validation.cases import demand_groups
 
 __all__ = ["DataOptions", "read_data", "read_labelled"]
 
@@ -195,12 +196,14 @@ def _assemble(table: Table, ids: list[str], labels: Labels, source: Source, opti
         cells = table.columns[options.patient_column]
         blank = next((row for row in labels.rows if not cells[row]), None)
         if blank is not None:
-            raise InputError(f"{table.path}: case {ids[blank]} has no {options.patient_column}")
+            # A case may be called after its patient.
+            raise InputError(f"{table.path}: row {blank + 1} has no {options.patient_column}")
         patients = np.array([cells[row] for row in labels.rows], dtype=np.str_)
     groups = {
         name: np.array([table.columns[name][row] for row in labels.rows], dtype=np.str_)
         for name in options.group_columns
     }
+    demand_groups(groups, str(table.path))
     return EvaluationSet(
         source=source,
         index=np.arange(len(labels.rows)),

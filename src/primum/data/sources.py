@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import lzma
 import struct
 import threading
@@ -34,9 +33,6 @@ Item = Image.Image | NDArray[Any] | Mapping[str, Any]
 
 class Source(Protocol):
     """Raw inputs by position."""
-
-    def content(self, index: int) -> bytes:
-        """The bytes that identify the input (what its digest is taken over)."""
 
     def item(self, index: int) -> Item:
         """The decoded input."""
@@ -121,10 +117,6 @@ class ArraySource:
     arrays: NDArray[Any]
     label: str = "image"
 
-    def content(self, index: int) -> bytes:
-        """The bytes of one array."""
-        return bytes(self.arrays[index].tobytes())
-
     def item(self, index: int) -> NDArray[Any]:
         """One array."""
         return np.asarray(self.arrays[index])
@@ -140,10 +132,6 @@ class TableSource:
 
     columns: Mapping[str, Sequence[str]]
     names: Sequence[str]
-
-    def content(self, index: int) -> bytes:
-        """The row's columns and cells as JSON."""
-        return json.dumps(self.item(index), sort_keys=True).encode()
 
     def item(self, index: int) -> dict[str, str]:
         """One row, column -> cell."""

@@ -32,7 +32,7 @@ class Split:
 
 
 def position(unit: str) -> float:
-    """A number in [0, 1) that depends on the patient alone (or, without patients, on the raw content alone)."""
+    """A number in [0, 1) that depends on the patient alone (or, without patients, on the content alone)."""
     return int.from_bytes(hashlib.blake2b(unit.encode(), key=_KEY, digest_size=8).digest()) / 2.0**64
 
 

@@ -48,13 +48,16 @@ def is_table(path: Path) -> bool:
 def read_table(path: Path, wanted: Sequence[str], hint: str = "") -> Table:
     """Read the wanted columns of every row.
 
-    Raises InputError on a column that is missing or there twice (followed by `hint`), a row longer than the header
-    and a file that is no table; MissingExtra for Parquet without pyarrow; UnsafeInput beyond MAX_TEXT characters.
+    Raises InputError on a column that is missing or there twice (followed by `hint`), a row longer than the header,
+    and a file that is empty or no table; MissingExtra for Parquet without pyarrow; UnsafeInput beyond MAX_TEXT
+    characters.
     """
     if _is_parquet(path):
         return _parquet(path, wanted, hint)
     with _csv_rows(path) as reader:
-        header: list[str] = next(reader, [])
+        header = _header(reader)
+        if not header:
+            raise InputError(f"{path}: is empty: a table begins with the names of its columns")
         return _read(path, reader, header, _places(path, header, wanted, hint))
 
 
@@ -64,7 +67,12 @@ def columns_of(path: Path) -> list[str]:
         with _parquet_file(path) as file:
             return list(file.schema_arrow.names)
     with _csv_rows(path) as reader:
-        return list(next(reader, []))
+        return _header(reader)
+
+
+def _header(reader: Any) -> list[str]:
+    """The first row that is not blank; [] where there is none."""
+    return next((list(row) for row in reader if any(cell.strip() for cell in row)), [])
 
 
 def _is_parquet(path: Path) -> bool:

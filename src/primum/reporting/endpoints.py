@@ -25,6 +25,7 @@ from primum.reporting.blocks import (
 from primum.reporting.headline import meaning
 from primum.study.result import StudyResult
 from primum.task import Task
+from primum.validation.cases import PATIENT
 from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
 _COLUMNS = columns(
@@ -64,7 +65,7 @@ def endpoints_section(result: StudyResult) -> Section:
                 )
             )
     if verdict.clustered and any(p.table for p in verdict.components):
-        blocks.append(Paragraph(_CLUSTERED, "small"))
+        blocks.append(Paragraph(_CLUSTERED if verdict.unit == PATIENT else _COPIED, "small"))
     return Section("endpoints", "Is it as good as the original?", (*blocks, *_beside(verdict)))
 
 
@@ -105,6 +106,10 @@ _FOLDED = {
     Task.ORDINAL: "Endpoints by grade",
     Task.MULTILABEL: "Endpoints by label",
 }
+_COPIED = (
+    "Some cases repeat the input of another. The values and their difference count cases; the interval rests on "
+    "distinct inputs, for a copy is no evidence."
+)
 _CLUSTERED = (
     "Some patients have several cases. The values and their difference count cases; the interval rests on patients, "
     "for several cases of one are not as much evidence as cases of several."
@@ -115,8 +120,8 @@ def _where(result: StudyResult) -> str:
     verdict = result.verdict
     subject = w.name_of(result, result.verdict_recipe)
     return (
-        f"{subject} against the original, on the {w.part_judged(result)} cases: {n.plural(verdict.n, 'case')} of "
-        f"{n.plural(verdict.n_patients, 'patient')}{_composition(verdict)}."
+        f"{subject} against the original, on the {w.part_judged(result)} cases: {w.cases_of(verdict)}"
+        f"{_composition(verdict)}."
     )
 
 

@@ -26,7 +26,11 @@ def write_evidence(result: StudyResult, folder: Path) -> None:
     render(result, folder)
     made = delivered(result, folder.parent)
     verdict = made.verdict
-    write_json(folder / "validation.json", {"recipe": result.winner.recipe, "verdict": plain(verdict)})
+    looks = {
+        "earlier_openings": list(result.earlier_openings),
+        "uncomparable_openings": list(result.untold_openings),
+    }
+    write_json(folder / "validation.json", {"recipe": result.winner.recipe, "verdict": plain(verdict), **looks})
     flips = flips_csv(verdict.flips, numbered_classes(verdict)) if verdict is not None else flips_csv(())
     write_bytes(folder / "flips.csv", flips)
     benchmark = {

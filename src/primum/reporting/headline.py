@@ -28,8 +28,13 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
         out.append(Banner("bad", "UNPROVEN", text))
     if result.earlier_openings:
         count = n.plural(len(result.earlier_openings), "time")
-        text = f"The confirmation cases were opened {count} before, for other candidates: the proof is weaker for it."
+        text = (
+            f"The confirmation cases were opened {count} before, for other candidates or judgements: the proof is "
+            "weaker for it."
+        )
         out.append(Banner("warn", "Not a first look", text))
+    for text in result.untold_openings:
+        out.append(Banner("warn", "Older openings", f"{text}."))
     names = w.defaults(result)
     if names:
         task = result.model.task

@@ -24,6 +24,7 @@ from primum.reporting.blocks import (
 from primum.study.claim import Claim
 from primum.study.result import DataSummary, StudyResult
 from primum.task import Task
+from primum.validation.cases import PATIENT
 from primum.validation.planning import EndpointPlan
 
 _USES = {
@@ -68,7 +69,7 @@ def _data(result: StudyResult) -> list[Block]:
             data_set=data.name,
             made=("by a program: synthetic" if data.synthetic else ""),
             cases=n.count(data.cases),
-            patients=n.count(data.patients),
+            **{"patients" if data.unit == PATIENT else "distinct_cases": n.count(data.patients)},
             unit_of_analysis=data.unit,
             groups=groups or "none named",
             excluded=n.plural(len(data.excluded), "case"),
@@ -91,8 +92,14 @@ def _parts(data: DataSummary) -> list[Block]:
     classes = list(data.parts[0].counts) if data.parts else []
     beside = classes if len(classes) <= _BESIDE else []
     table = Table(
-        "Parts of the data. A patient is in one part only, whatever the seed.",
-        columns("Part", "#Cases", "#Patients", *(f"#{name}" for name in beside), "Use"),
+        f"Parts of the data. A {data.unit.partition(' (')[0]} is in one part only, whatever the seed.",
+        columns(
+            "Part",
+            "#Cases",
+            "#Patients" if data.unit == PATIENT else "#Distinct",
+            *(f"#{name}" for name in beside),
+            "Use",
+        ),
         tuple(
             row(
                 p.name,
@@ -163,11 +170,11 @@ def _sequence(result: StudyResult) -> list[Block]:
         count = n.plural(len(prior), "time")
         text = f"These confirmation cases were opened {count} before. Every further opening weakens the proof."
         blocks += [Paragraph(text, "warn"), bullets(prior)]
-    else:
+    elif not result.untold_openings:
         blocks.append(
             Paragraph("The ledger of this user and machine records no opening of these cases for another candidate.")
         )
-    return blocks
+    return blocks + ([bullets(result.untold_openings)] if result.untold_openings else [])
 
 
 def _declared(result: StudyResult, claim: Claim) -> list[Block]:

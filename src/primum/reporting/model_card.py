@@ -147,8 +147,8 @@ def _results(result: StudyResult, made: Delivered) -> list[str]:
     if verdict is None:
         return ["## Results", "Not assessed."]
     intro = (
-        f"Original against delivered on the same cases of the {made.part} part: {n.plural(verdict.n, 'case')} of "
-        f"{n.plural(verdict.n_patients, 'patient')}. Outcome: **{verdict.outcome.value}**, "
+        f"Original against delivered on the same cases of the {made.part} part: {w.cases_of(verdict)}. "
+        f"Outcome: **{verdict.outcome.value}**, "
         f"basis {w.basis_word(verdict.basis)}. A negative difference is worse; intervals at "
         f"{n.confidence(verdict.confidence)}."
     )

@@ -126,13 +126,15 @@ def _protocol(result: StudyResult, made: Delivered) -> Json:
             "reason": result.declared_reason,
             "openings": [_opening(c, result.declared_at) for c in result.confirmations],
             "prior_openings": list(result.prior_openings),
+            "uncomparable_openings": list(result.uncomparable_openings),
             "claims_that_share_the_error": result.shared_by,
             "sequences_of_other_claims": {
                 c.runtime: [recipes.get(key, key) for key in c.declared]
                 for c in result.claims
                 if c.runtime != result.runtime
             },
-            "note": "What is frozen is the original, the recipe, the preprocessing and this policy, by SHA-256.",
+            "note": "What is frozen is the original, the recipe, the preprocessing, this policy, and the labels, "
+            "groups and patients of the confirmation cases, by SHA-256.",
         },
         "evaluation_methods": [
             "Original and candidate judged on the same cases (paired), at a threshold frozen on the original.",

@@ -12,6 +12,7 @@ from primum.reporting.blocks import Cell
 from primum.study.result import StudyResult
 from primum.study.trial import Trial
 from primum.task import Task
+from primum.validation.cases import PATIENT
 from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
 DEFAULT = "default, not confirmed by a clinician"
@@ -173,10 +174,18 @@ def part_judged(result: StudyResult) -> str:
 
 
 def units(verdict: Verdict) -> str:
-    """For example "843 patients"."""
-    if verdict.unit == "patient":
-        return n.plural(verdict.n_patients, "patient")
-    return n.plural(verdict.n, "case")
+    """For example "843 patients"; where no patient is named, the cases that are not copies of one another."""
+    if verdict.unit == PATIENT:
+        return n.plural(verdict.n_patients, PATIENT)
+    return n.plural(verdict.n_patients, "distinct case" if verdict.copies else "case")
+
+
+def cases_of(verdict: Verdict) -> str:
+    """For example "900 cases of 843 patients"; where no patient is named "900 cases, 843 of them distinct"."""
+    cases = n.plural(verdict.n, "case")
+    if verdict.unit == PATIENT:
+        return f"{cases} of {n.plural(verdict.n_patients, PATIENT)}"
+    return f"{cases}, {n.count(verdict.n_patients)} of them distinct" if verdict.copies else cases
 
 
 def would_decide(part: Component, verdict: Verdict) -> str:
@@ -186,8 +195,9 @@ def would_decide(part: Component, verdict: Verdict) -> str:
     about = "at least" if part.outcome is Outcome.INSUFFICIENT else "about"
     one, many = _noun(part, verdict.task)
     if verdict.clustered:
-        one = "patient" if one == "case" else f"patient with a {one}"
-        many = "patients" if one == "patient" else one.replace("patient", "patients", 1)
+        unit = PATIENT if verdict.unit == PATIENT else "distinct case"
+        one = unit if one == "case" else f"{unit} with a {one}"
+        many = one.replace(unit, f"{unit}s", 1)
     return f"{about} {n.plural(part.n_would_decide, one, many)}"
 
 

@@ -28,7 +28,8 @@ class Confirmation:
     opened: str = ""
     """When the ledger recorded the opening, before the cases were looked at."""
     frozen: str = ""
-    """Digest of what was frozen (original, recipe, preprocessing, policy), as the ledger names it."""
+    """Digest of what was frozen (original, recipe, preprocessing, policy, labels, groups, patients), as the ledger
+    names it."""
     entry: str = ""
     """Hash of the ledger's record of this opening: kept here, it shows later that the ledger was not written anew."""
 
@@ -95,6 +96,8 @@ class Claim:
     confirmations: tuple[Confirmation, ...]
     prior_openings: tuple[str, ...]
     """Earlier openings of these confirmation cases for other candidates, as sentences."""
+    uncomparable_openings: tuple[str, ...] = ()
+    """Openings of an older release, of which nobody can tell whether they were of these cases, as sentences."""
     winner: Trial
     accepted: bool
     """A candidate was chosen and proven; False: the lossless original stands in because none was."""

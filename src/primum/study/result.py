@@ -54,12 +54,14 @@ class DataSummary:
     cases: int
     patients: int
     unit: str
-    """"patient", or why each case is taken as one."""
+    """"patient"; where none is named, "distinct case", and whether that was declared."""
     parts: tuple[PartSummary, ...]
     groups: dict[str, dict[str, int]]
     excluded: tuple[Exclusion, ...]
     notes: tuple[str, ...]
     synthetic: bool = False
+    copies: int = 0
+    """Cases that repeat the input of another, where no patient is named: each input counts once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,11 @@ class StudyResult(Claim):
     def earlier_openings(self) -> tuple[str, ...]:
         """What the ledger says of openings of these confirmation cases before this study, for whichever claim."""
         return tuple(dict.fromkeys(text for claim in self.claims or (self,) for text in claim.prior_openings))
+
+    @property
+    def untold_openings(self) -> tuple[str, ...]:
+        """Openings of an older release, which cannot be compared with these cases, for whichever claim."""
+        return tuple(dict.fromkeys(text for claim in self.claims or (self,) for text in claim.uncomparable_openings))
 
     @property
     def speedup(self) -> float:

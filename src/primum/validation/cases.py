@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,11 @@ from primum.errors import InputError
 from primum.task import Task
 from primum.validation.arrays import as_labels, same_length
 
+PATIENT = "patient"
 MISSING = "(missing)"
 """The level that blanks of a grouping column form."""
+
+_MANY_LEVELS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,8 @@ class Cases:
     """N cases in one order; every score vector that is judged with them has the same order.
 
     InputError on lengths that differ, labels that do not fit the task, repeated case ids or classes, a case without a
-    patient (unless declared independent), or repeated patients in cases declared independent.
+    patient (unless declared independent, or all are known by content), or repeated patients in cases declared
+    independent.
     """
 
     labels: NDArray[Any]
@@ -30,7 +34,7 @@ class Cases:
     (N, L) 0, 1, or -1 where a label is not known. REGRESSION: (N, D) float64. SEGMENTATION: (N, 0), for masks are
     scored before (Dice by structure)."""
     patients: NDArray[Any]
-    """(N,) patient ids; blank throughout where no patient column exists and `independent` is declared."""
+    """(N,) patient ids; blank throughout where nobody named them, and `contents` or a declaration stands in."""
     groups: dict[str, NDArray[Any]]
     """Grouping columns, each (N,); blank, None and NaN become "(missing)"."""
     case_ids: NDArray[Any]
@@ -40,6 +44,8 @@ class Cases:
     task: Task = Task.BINARY
     classes: tuple[str, ...] = ("negative", "positive")
     """Names of the classes, labels, outputs (REGRESSION) or structures (SEGMENTATION)."""
+    contents: NDArray[Any] | None = None
+    """(N,) digests of the inputs: where no patient is named, cases of one content count as one patient's do."""
 
     def __post_init__(self) -> None:
         labels = _as_labels_of(self.task, self.labels, self.classes)
@@ -49,7 +55,9 @@ class Cases:
         case_ids, patients = as_text(self.case_ids, n, "case ids"), as_text(self.patients, n, "patients")
         if np.unique(case_ids).size != n:
             raise InputError(f"case ids must be unique; {n - np.unique(case_ids).size} are repeated")
-        _check_patients(patients, self.independent)
+        contents = None if self.contents is None else as_text(self.contents, n, "contents")
+        if contents is None or self.independent or (patients != "").any():
+            _check_patients(patients, self.independent)
         groups = {}
         for name, values in self.groups.items():
             levels = as_text(values, n, f"group column {name!r}")
@@ -57,6 +65,7 @@ class Cases:
         for field, value in (
             ("labels", labels),
             ("patients", patients),
+            ("contents", contents),
             ("groups", groups),
             ("case_ids", case_ids),
         ):
@@ -67,8 +76,53 @@ class Cases:
 
     @property
     def units(self) -> NDArray[Any]:
-        """(N,) what counts as one patient: the patient id, or the case itself where declared independent."""
-        return self.case_ids if self.independent else self.patients
+        """(N,) what counts as one patient: the patient id; where none is named, the content, else the case itself."""
+        if self._named:
+            return self.patients
+        return self.case_ids if self.contents is None else self.contents
+
+    @property
+    def unit(self) -> str:
+        """What `units` are, in words."""
+        if self._named:
+            return PATIENT
+        return "case (declared independent)" if self.contents is None else unit_without_patients(self.independent)
+
+    @property
+    def copies(self) -> int:
+        """Cases that repeat the input of another, where no patient is named: they count as one with it."""
+        return 0 if self._named else len(self) - int(np.unique(self.units).size)
+
+    @property
+    def _named(self) -> bool:
+        return not self.independent and not (self.contents is not None and bool((self.patients == "").all()))
+
+
+def demand_groups(groups: Mapping[str, NDArray[Any]], where: str) -> None:
+    """InputError where a grouping column (N,) names cases or patients: reports print what its values are.
+
+    It has more than 20 different values, and more than half as many as there are cases.
+    """
+    for name, values in groups.items():
+        distinct, cases = len(np.unique(values)), len(values)
+        if distinct > _MANY_LEVELS and 2 * distinct > cases:
+            raise InputError(
+                f"{where}: the group column {name!r} has {distinct} different values on {cases} cases: it names cases "
+                "or patients rather than groups, and reports would print them. Leave it out, or sort its values"
+            )
+
+
+def unit_without_patients(declared: bool) -> str:
+    """The unit of evidence where cases are known by content alone, in words."""
+    return f"distinct case ({'declared independent' if declared else 'no patient named'})"
+
+
+def say_copies(copies: int, cases: int) -> str:
+    """What must be said of rows that repeat others."""
+    return (
+        f"{copies} of {cases} cases repeat the input of another, and no patient is named: each input counts once "
+        "(where they are different patients, name them with --patient-column)"
+    )
 
 
 def _as_labels_of(task: Task, values: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any]:

@@ -90,6 +90,7 @@ class DataPlan:
     guard: GuardNeed | None
     levels: tuple[LevelPlan, ...]
     """All patients first, then each level of each grouping column; empty without data."""
+    notes: tuple[str, ...] = ()
 
 
 def plan_data(

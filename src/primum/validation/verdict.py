@@ -162,7 +162,7 @@ class Verdict:
     clustered: bool
     """True: some patient has several cases, so the clustered rule was used."""
     unit: str
-    """"patient", or "case (declared independent)" where no patient column was given."""
+    """"patient"; where none is named, "distinct case" or "case" and, in brackets, whether that was declared."""
     reasons: tuple[str, ...] = ()
     """Plain sentences, most important first."""
     task: Task = Task.BINARY
@@ -172,6 +172,8 @@ class Verdict:
     """Cases of each class; positives of each label; empty for REGRESSION and SEGMENTATION."""
     beside: dict[str, float] = field(default_factory=dict)
     """Figures of the whole that decide nothing (stuart_maxwell_p, macro_auroc_lower ...)."""
+    copies: int = 0
+    """Cases that repeat the input of another, where no patient is named: they add nothing to `n_patients`."""
 
     def component(self, name: str) -> Component:
         """The component called `name`; KeyError where there is none."""

@@ -70,6 +70,7 @@ class Claims:
             declared_at=self.declared_at,
             confirmations=confirmations,
             prior_openings=settled.opened.prior,
+            uncomparable_openings=settled.opened.uncomparable,
             winner=winner,
             accepted=proven and (lossy or choice.recipe == winner.recipe),
             unproven=lossy and not proven,

@@ -14,6 +14,7 @@ from primum.data.ledger import Ledger
 from primum.progress import Progress
 from primum.study.claim import Confirmation
 from primum.study.guard import GUARDED
+from primum.study.judging import judgement_digest
 from primum.study.objective import Objective, objective_of
 from primum.study.runner import Runner
 from primum.study.select import Declared, best_lossless, decisive, declare, gains, worth_confirming
@@ -21,6 +22,7 @@ from primum.study.store import Store
 from primum.study.trial import Status, Trial, verdict_to_data
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome, Verdict
+from primum.workflows.looks import say_prior, uncomparable
 from primum.workflows.prepare import Prepared
 
 SLOWER = "it is slower than the original: no lossless form that could be delivered in its place is as fast"
@@ -38,10 +40,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Opened:
-    """What the openings for one sequence showed, and earlier openings of these cases for other candidates."""
+    """What the openings for one sequence showed, and earlier openings of these cases that were not its own."""
 
     confirmations: tuple[Confirmation, ...] = ()
     prior: tuple[str, ...] = ()
+    uncomparable: tuple[str, ...] = ()
+    """What the ledger cannot say: openings of an older release, as sentences."""
 
 
 def declare_once(
@@ -73,7 +77,8 @@ def confirm(
     stop at the first that does not pass.
     """
     by_key = {t.key: t for t in trials}
-    frozen = {key: _frozen(runner, by_key[key]) for sequence in declared.values() for key in sequence.keys}
+    judgement = judgement_digest(runner.judging.data, runner.judging.split.confirmation)
+    frozen = {key: _frozen(runner, by_key[key], judgement) for sequence in declared.values() for key in sequence.keys}
     if frozen:
         progress.stage("Confirmation on the locked part", len(frozen))
     opening = _Openings(runner, store, frozen)
@@ -89,7 +94,7 @@ def confirm(
             progress.say(f"confirmation: {by_key[key].recipe}: {outcome.value}")
             if outcome is not Outcome.NON_INFERIOR:
                 break
-        found[name] = Opened(tuple(confirmations), opening.take_prior())
+        found[name] = Opened(tuple(confirmations), opening.take_prior(), uncomparable(Ledger().uncomparable()))
     return found
 
 
@@ -108,7 +113,7 @@ class _Openings:
         mine, key = self._frozen[trial.key], trial.key
         for before, share in self._ledger.prior(self._cases, mine):
             if before.candidate not in self._frozen.values():
-                self._prior[_prior(before.when, share)] = None
+                self._prior[say_prior(before, share, "confirmation cases")] = None
         opening = self._ledger.record(self._cases, mine)
         # Judged anew from the scores even where it was before: a record that somebody edited decides nothing.
         verdict = self._runner.confirm(trial)
@@ -182,20 +187,15 @@ def _sequences(claims: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     return {name: list(held["keys"]) for name, held in claims.items()}
 
 
-def _frozen(runner: Runner, trial: Trial) -> str:
-    """Digest of a frozen candidate: what was done to which model under which policy and preprocessing."""
+def _frozen(runner: Runner, trial: Trial, judgement: str) -> str:
+    """Digest of a frozen candidate: what was done to which model under which policy and preprocessing, and by which
+    labels, groups and patients it is judged."""
     parts = [
         runner.original.digest,
         json.dumps(trial.recipe_data, sort_keys=True),
         runner.original.preprocessing.model_dump_json(),
         runner.judging.policy.model_dump_json(),
+        judgement,
         *([f"band {trial.guard.band.value}"] if trial.guard else []),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _prior(when: str, share: float) -> str:
-    return (
-        f"{share:.0%} of these confirmation cases were opened for another candidate on {when}: "
-        "this confirmation is not the first look at them"
-    )

@@ -28,6 +28,7 @@ from primum.study.select import best_lossless, of_runtime, pareto
 from primum.study.store import Store
 from primum.study.trial import Trial
 from primum.task import Task
+from primum.validation.cases import PATIENT
 from primum.version import VERSION
 from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
@@ -73,7 +74,11 @@ def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepa
 def describe_plan(prepared: Prepared) -> list[str]:
     """Parts and planned power, as lines."""
     classes = [name[:14] for name in prepared.data.parts[0].counts]
-    lines = [f"{'part':<13}{'share':>6}{'cases':>8}{'patients':>10}" + "".join(f"{name:>16}" for name in classes)]
+    by_patient = prepared.data.unit == PATIENT
+    counted, units = (
+        ("patients", "confirmation patients") if by_patient else ("distinct", "distinct confirmation cases")
+    )
+    lines = [f"{'part':<13}{'share':>6}{'cases':>8}{counted:>10}" + "".join(f"{name:>16}" for name in classes)]
     for part in prepared.data.parts:
         counts = f"{part.cases:>8}{part.patients:>10}" + "".join(f"{size:>16}" for size in part.counts.values())
         lines.append(f"{part.name:<13}{FRACTIONS[part.name]:>6.0%}{counts}")
@@ -82,7 +87,7 @@ def describe_plan(prepared: Prepared) -> list[str]:
             margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"
             called = f"{end.name}[{name}]" if name else end.name
             lines.append(
-                f"{called}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} confirmation patients, if "
+                f"{called}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} {units}, if "
                 f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
             )
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,11 @@ from primum.errors import InputError
 from primum.task import Task
 from primum.validation.cases import Cases
 from primum.validation.data_plan import DataPlan, plan_data
+
+_ROWS = (
+    "no patient is named: every row counts as one here; where inputs are read, rows that repeat the input of another "
+    "count as one with it"
+)
 
 
 def plan_validation(
@@ -32,7 +38,8 @@ def plan_validation(
     InputError as `plan_data`, and on data that cannot be read.
     """
     cases = _labelled(data, options, positive_class) if data is not None else None
-    return plan_data(policy, cases, loss, gain, prevalences, guard)
+    found = plan_data(policy, cases, loss, gain, prevalences, guard)
+    return replace(found, notes=(_ROWS,)) if cases is not None and cases.independent else found
 
 
 def _labelled(data: Path, options: DataOptions | None, positive_class: str | None) -> Cases:

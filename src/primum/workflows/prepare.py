@@ -32,6 +32,7 @@ from primum.study.original import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
 from primum.study.stages import TrainingFiles
 from primum.task import Task
+from primum.validation.cases import PATIENT, say_copies, unit_without_patients
 from primum.validation.decisions import rule_for
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.planning import Plan, plan
@@ -101,7 +102,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
         task=original.signature.task,
         notes=(*notes, *more, *inferred, *original.onnx_notes),
     )
-    judging = Judging(data, parts, policy, _case_names(request, data.cases, work))
+    judging = Judging(data, parts, policy, _case_names(request, data.cases, work), request.independent)
     described = _describe(request, data.cases, parts, units, original.signature, leaked)
     power = _power(judging, units, original.signature)
     training = None
@@ -206,9 +207,10 @@ def _check_parts(cases: EvaluationSet, parts: Split) -> None:
 
 
 def _repeated(data: Materialized) -> tuple[str, ...]:
-    """Cases that one patient shares with another, byte for byte: they are not as much evidence as they look."""
+    """Cases that share their content with one of another patient (or name): not as much evidence as they look."""
     if data.cases.patients is None:
-        return ()
+        copies = len(data.digests) - len(set(data.digests))
+        return (say_copies(copies, len(data.digests)),) if copies else ()
     owners: dict[str, set[str]] = {}
     for item, patient in zip(data.digests, data.cases.patients):
         owners.setdefault(item, set()).add(str(patient))
@@ -242,19 +244,18 @@ def _describe(
     def part(name: str, rows: NDArray[np.int64]) -> PartSummary:
         return PartSummary(name, len(rows), len(np.unique(units[rows])), _counts(cases.labels[rows], signature))
 
-    named = "patient" if cases.patients is not None else "case (no patient column: each case is taken as a patient)"
-    if request.independent and cases.patients is None:
-        named = "case (declared independent)"
+    named = cases.patients is not None
     return DataSummary(
         name=request.data.name,
         cases=len(cases),
         patients=len(np.unique(units)),
-        unit=named,
+        unit=PATIENT if named else unit_without_patients(request.independent),
         parts=tuple(part(name, rows) for name, rows in parts.parts().items()),
         groups={c: {str(v): int((g == v).sum()) for v in np.unique(g)} for c, g in cases.groups.items()},
         excluded=cases.excluded if request.plain_case_ids else pseudonymous(cases.excluded, local_key()),
         notes=cases.notes + notes,
         synthetic=request.synthetic,
+        copies=0 if named else len(cases) - len(np.unique(units)),
     )
 
 

@@ -21,7 +21,7 @@ from primum.workflows.request import OptimizeRequest
 
 
 def check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, ...]:
-    """Notes on copies; InputError where patients (or, without patients, identical files) are in both."""
+    """Notes on copies; InputError where patients (or, without patients, identical inputs) are in both."""
     assert request.train_data is not None
     train = read_data(request.train_data, request.options, request.preprocessing)
     if train.patients is not None and data.cases.patients is not None:
@@ -31,11 +31,23 @@ def check_training(request: OptimizeRequest, data: Materialized) -> tuple[str, .
                 f"{len(shared)} patient(s) are in both {request.train_data} and {request.data}, "
                 "a model must be judged on patients that it was not trained on"
             )
-    seen = {train.digest(row) for row in range(len(train))}
+    seen = _contents(train, request.skip_bad_files)
     copies = sum(d in seen for d in data.digests)
     if copies and data.cases.patients is None:
         raise InputError(f"{copies} file(s) of {request.data} are also in {request.train_data}; judge on other cases")
-    return (f"{copies} judged file(s) are byte-identical to a training file of another patient",) if copies else ()
+    return (f"{copies} judged case(s) have the content of a training case of another patient",) if copies else ()
+
+
+def _contents(train: EvaluationSet, skip_bad: bool) -> set[str]:
+    """Digests of the training cases; what cannot be read is excluded later, or stops here."""
+    seen = set()
+    for row in range(len(train)):
+        try:
+            seen.add(train.digest(row))
+        except InputError:
+            if not skip_bad:
+                raise
+    return seen
 
 
 def prepare_training(

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.artifact.manifest import Manifest, read_manifest
+from primum.artifact.manifest import Manifest, artifact_digest, read_manifest
 from primum.config import MEDICAL_ACCURACY, ClinicalPolicy, ValidationConfig
 from primum.data.evaluation import EvaluationSet, Exclusion, Materialized, materialize, materialize_masks
+from primum.data.ledger import VALIDATION, Ledger
 from primum.data.pseudonym import local_key, pseudonymous, pseudonyms
 from primum.data.readers import DataOptions, read_data
 from primum.errors import InputError
@@ -23,7 +24,7 @@ from primum.models.reference import ModelReference
 from primum.progress import Progress, Silent
 from primum.reporting.data import plain
 from primum.runtimes.base import Target
-from primum.study.judging import judged_cases, judged_scores
+from primum.study.judging import judged_cases, judged_scores, judgement_digest
 from primum.study.recipe import Recipe
 from primum.task import Task
 from primum.validation.assessment import Assessment, assess
@@ -34,6 +35,7 @@ from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Verdict
 from primum.version import VERSION
 from primum.workflows.given import demand_structures
+from primum.workflows.looks import say_prior, uncomparable
 from primum.workflows.original import open_isolated, original_beside
 
 FORMAT = "primum-validation/1"
@@ -54,6 +56,10 @@ class Validation:
     """Of the judged cases' content and labels."""
     size_bytes: int
     notes: tuple[str, ...] = ()
+    prior_openings: tuple[str, ...] = ()
+    """Earlier looks at these cases, by the ledger of this user and machine, as sentences."""
+    uncomparable_openings: tuple[str, ...] = ()
+    """Openings of an older release, of which nobody can tell whether they were of these cases."""
 
     def as_data(self) -> dict[str, Any]:
         """What `primum validate --json` prints, and `--previous` reads."""
@@ -70,6 +76,8 @@ class Validation:
             "assessment": plain(self.assessment),
             "excluded": plain(self.excluded),
             "notes": list(self.notes),
+            "prior_openings": list(self.prior_openings),
+            "uncomparable_openings": list(self.uncomparable_openings),
         }
 
 
@@ -83,12 +91,15 @@ def validate(
     plain_case_ids: bool = False,
     progress: Progress | None = None,
     config: ValidationConfig | None = None,
+    independent: bool = False,
 ) -> Validation:
     """Run original and artifact on every case, each in a process of its own, judge, and assess.
 
     Labels must be the artifact's classes. Without a policy the artifact's thresholds hold; a policy that holds a rate
     freezes its threshold on the original's scores of these cases. Without a config 0.98 of the accuracy is to be
-    retained. Raises InputError, IntegrityError.
+    retained. Where the data name no patients the distinct input is the unit of evidence; `independent` declares that no
+    patient has two cases, which the verdict says. The look is recorded in the ledger first.
+    Raises InputError, IntegrityError.
     """
     progress = progress or Silent()
     config = config or ValidationConfig(accuracy_threshold=MEDICAL_ACCURACY)
@@ -98,11 +109,13 @@ def validate(
     _check_classes(cases, manifest, data)
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
         ready = _materialized(cases, manifest, Path(scratch), skip_bad_files, progress)
+        prior, untold = _look(artifact, manifest, policy, ready)
         reference, candidate = _both(artifact, model, manifest, ready, Path(scratch), progress)
         digest = _digest(ready)
     kept = ready.cases
     names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
-    judged = judged_cases(kept, names, manifest.signature)
+    contents = np.array(ready.digests, dtype=np.str_)
+    judged = judged_cases(kept, contents, names, manifest.signature, independent)
     policy, frozen, notes = _held(policy, judged, reference, manifest)
     verdict = judge(judged, reference, candidate, policy, exported=_exported(manifest))
     records = {} if plain_case_ids else {Record.PSEUDONYMS: "this report"}
@@ -116,7 +129,21 @@ def validate(
         data_digest=digest,
         size_bytes=size_of(artifact / "model"),
         notes=(*kept.notes, *notes),
+        prior_openings=prior,
+        uncomparable_openings=untold,
     )
+
+
+def _look(
+    artifact: Path, manifest: Manifest, policy: ClinicalPolicy, ready: Materialized
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Record this look in the ledger, before any model runs; what it knows of earlier ones, as sentences."""
+    parts = [VALIDATION, artifact_digest(artifact), manifest.parent_hash, policy.model_dump_json()]
+    parts.append(judgement_digest(ready, np.arange(len(ready.cases))))
+    mine, ledger = hashlib.sha256("\n".join(parts).encode()).hexdigest(), Ledger()
+    prior = dict.fromkeys(say_prior(before, share, "cases") for before, share in ledger.prior(ready.digests, mine))
+    ledger.record(ready.digests, mine, VALIDATION)
+    return tuple(prior), uncomparable(ledger.uncomparable())
 
 
 def _exported(manifest: Manifest) -> bool:

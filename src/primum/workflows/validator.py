@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class QuantizationValidator:
         patients[, groups]]) or a mapping with those names (and `case_ids`); inputs (N, *shape) preprocessed, labels
         (N,) or (N, L), of classes their index (0 and 1 of two) or, where `classes` names them in the order of the
         outputs, their name; masks (N, *spatial), of which some hold a structure; patients (N,), groups {column: (N,)}.
-        Without patients each case counts as one.
+        Without patients each distinct input counts as one.
         `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
         which are reported for both models. Without `data` every score is NOT_ASSESSED and NaN.
         InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models.
@@ -203,7 +204,7 @@ def _cases(given: Given, labels: NDArray[Any], signature: Signature) -> Cases:
         patients=np.full(n, "") if given.patients is None else given.patients,
         groups=given.groups,
         case_ids=np.array([f"case {i}" for i in range(n)]) if given.case_ids is None else given.case_ids,
-        independent=given.patients is None,
+        contents=np.array([hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in given.inputs]),
         task=signature.task,
         classes=signature.classes,
     )

@@ -1,0 +1,64 @@
+"""What a case is known by, in the ledger and where no patient is named: what its input holds, however it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from primum.data.sources import Item
+
+KEY = "decoded/1"
+"""Names what digests are taken over: those of another key are of no use beside these."""
+_OPAQUE = 255
+
+
+def content_digest(item: Item) -> str:
+    """Digest of a decoded input (16 hex digits): pixels; dtype, shape and values; or cells by column.
+
+    A file saved again, a palette, an alpha that hides nothing, grey in three equal channels, a number written otherwise
+    and another byte order make no other case.
+    """
+    if isinstance(item, Image.Image):
+        mode, pixels = _pixels(item)
+        return _of(f"image {mode}", pixels)
+    if isinstance(item, Mapping):
+        cells = json.dumps({str(name): _cell(cell) for name, cell in item.items()}, sort_keys=True)
+        return hashlib.blake2b(b"row " + cells.encode(), digest_size=8).hexdigest()
+    return _of("array", np.asarray(item))
+
+
+def _of(kind: str, values: NDArray[Any]) -> str:
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    head = f"{kind} {values.dtype.str} {values.shape}\n".encode()
+    return hashlib.blake2b(head + values.tobytes(), digest_size=8).hexdigest()
+
+
+def _pixels(image: Image.Image) -> tuple[str, NDArray[Any]]:
+    """The simplest mode that shows the same, and its pixels."""
+    if image.mode in ("P", "PA", "LA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "1":
+        image = image.convert("L")
+    mode, pixels = image.mode, np.asarray(image)
+    if mode == "RGBA" and (pixels[..., 3] == _OPAQUE).all():
+        mode, pixels = "RGB", pixels[..., :3]
+    if mode == "RGB" and (pixels == pixels[..., :1]).all():
+        mode, pixels = "L", pixels[..., 0]
+    return mode, pixels
+
+
+def _cell(cell: Any) -> str:
+    """The text of a cell; of a number the shortest that means it."""
+    text = "" if cell is None or cell != cell else str(cell).strip()
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return repr(value + 0.0) if isfinite(value) and "_" not in text else text

@@ -1,0 +1,66 @@
+"""What a case is known by: what its file decodes to, not how it was written down."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from primum.data.content import content_digest
+from primum.data.images import decode
+from primum.data.sources import FolderSource, TableSource
+from primum.errors import InputError
+
+
+def saved(image: Image.Image, **how: object) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, **{"format": "PNG", **how})
+    return decode(buffer.getvalue(), "x.png")
+
+
+@pytest.fixture
+def grey() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7), dtype=np.uint8))
+
+
+def test_an_image_saved_again_is_the_same(grey):
+    one = content_digest(saved(grey))
+    assert len(one) == 16 and int(one, 16) >= 0
+    assert one == content_digest(saved(grey, compress_level=0)) == content_digest(saved(grey, format="TIFF"))
+    assert one == content_digest(saved(grey, format="BMP")) == content_digest(saved(grey.convert("RGB")))
+    assert one == content_digest(saved(grey.convert("RGBA"))) == content_digest(saved(grey.convert("P")))
+
+
+def test_other_pixels_shapes_and_depths_are_other_cases(grey):
+    pixels = np.asarray(grey).copy()
+    pixels[0, 0] ^= 1
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16))
+    coloured = grey.convert("RGB")
+    coloured.putpixel((0, 0), (1, 2, 3))
+    clear = grey.convert("RGBA")
+    clear.putpixel((0, 0), (*grey.convert("RGB").getpixel((0, 0)), 9))
+    others = [Image.fromarray(pixels), Image.fromarray(np.asarray(grey).reshape(7, 9)), deep, coloured, clear]
+    assert len({content_digest(saved(image)) for image in (grey, *others)}) == 6
+
+
+def test_a_number_written_otherwise_is_the_same():
+    def row(cell: str, sex: str = "M") -> str:
+        return content_digest({"age": cell, "sex": sex})
+
+    assert row("0.5") == row("0.50") == row("5e-1") == row("+.5") and row("0") == row("-0.0") == row("00")
+    assert len({row("0.5"), row("0.51"), row(""), row("nan"), row("0.5", "F"), row("1_0"), row("10")}) == 7
+    assert content_digest({"age": "1", "sex": "2"}) != content_digest({"age": "2", "sex": "1"})
+    assert content_digest({"b": "1", "a": "2"}) == content_digest({"a": "2", "b": "1"})
+
+
+def test_arrays_are_known_by_values_shape_and_type():
+    values = np.arange(6, dtype=np.float32)
+    assert content_digest(values) == content_digest(values.astype(">f4")) == content_digest(values[::-1][::-1])
+    others = [values.reshape(2, 3), values.reshape(3, 2), values.astype(np.float64), values.view(np.int32), values + 1]
+    assert len({content_digest(one) for one in (values, *others)}) == 6
+
+
+def test_an_unreadable_file_has_no_digest(tree):
+    with pytest.raises(InputError, match=r"a\.png"):
+        content_digest(FolderSource(tree({"a.png": b"hello"}), ("a.png",)).item(0))
+    assert content_digest(TableSource({"x": ["1"]}, ["row 1"]).item(0)) == content_digest({"x": "1.0"})
