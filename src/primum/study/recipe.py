@@ -45,9 +45,16 @@ class Recipe:
             if why := obstacle(config, machine):
                 return f"{used.name}: {why}"
             if used.torch_only and get_runtime(self.target.runtime).needs_onnx:
-                return f"{used.name} leaves modules that {self.target.runtime} cannot run: it works in torch alone"
+                return (
+                    f"{used.name} leaves modules that {self.target.runtime} cannot run: it works in torch alone; "
+                    "give it the runtime torchscript"
+                )
             if (used.reshapes or used.torch_only) and get_runtime(self.target.runtime).keeps_weights_only:
-                return f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit"
+                able = "torchscript" if used.torch_only else "torchscript, onnxruntime or openvino"
+                return (
+                    f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit; "
+                    f"give it the runtime {able}"
+                )
         return None
 
     @property

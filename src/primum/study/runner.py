@@ -22,6 +22,7 @@ from primum.study.build import Built
 from primum.study.judging import Judging
 from primum.study.leases import Leases
 from primum.study.original import Original
+from primum.study.parity import broken, compare, tolerance_of
 from primum.study.planner import Proposal
 from primum.study.recipe import Recipe, recipe_of
 from primum.study.stages import TrainingFiles, Workshop
@@ -34,17 +35,6 @@ from primum.validation.gate import judge
 from primum.validation.metrics import auroc
 from primum.validation.verdict import Verdict
 
-PARITY = {
-    "fp32": 1e-3,
-    "fp16": 2e-2,
-    "bf16": 0.15,
-    "int8": 0.6,
-    "int8-dynamic": 0.6,
-    "int8-weights": 0.15,
-    "int4-weights": 0.6,
-    "nf4-weights": 0.6,
-}
-"""Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
 LEADER = "leader"
 """What the leases of the process that leads a study say."""
 BACKWARDS = 0.35
@@ -184,7 +174,7 @@ class Runner:
             if is_baseline:
                 self._check_labels(raw)
             if not parity.passed:
-                return Trial(**head, status=Status.FAILED, reason=_broken(parity), parity=parity, notes=built.notes)
+                return Trial(**head, status=Status.FAILED, reason=broken(parity), parity=parity, notes=built.notes)
             signature = self.original.signature
             scores = self.judging.scores(raw, selection, signature)
             self.store.keep_scores(recipe.key, "selection", scores)
@@ -249,11 +239,11 @@ class Runner:
         reference: NDArray[np.float32],
     ) -> Parity:
         """An export is held against what it exports: the original, or the network that techniques made of it."""
-        tolerance = PARITY[recipe.target.precision]
+        tolerance = tolerance_of(recipe)
         if built.expected is None:
-            return _parity(raw, reference, tolerance)
+            return compare(raw, reference, tolerance)
         rows = self.workshop.calibration[: len(built.expected)]
-        return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
+        return compare(process.predict(self.judging.data.path, rows), built.expected, tolerance)
 
     def _build(self, proposal: Proposal) -> Built:
         # Techniques take minutes, and some time what they do: no timing waits for them.
@@ -314,17 +304,3 @@ class Runner:
 
 def _exact(trial: Trial) -> bool:
     return trial.guard is None and recipe_of(trial).exact
-
-
-def _parity(raw: NDArray[np.float32], reference: NDArray[np.float32], tolerance: float) -> Parity:
-    difference = np.asarray(raw, np.float64) - np.asarray(reference, np.float64)
-    spread = np.linalg.norm(reference - reference.mean(axis=0)) or 1.0
-    relative = float(np.linalg.norm(difference) / spread)
-    return Parity(float(np.abs(difference).max()), relative, tolerance, bool(relative <= tolerance))
-
-
-def _broken(parity: Parity) -> str:
-    return (
-        f"its outputs do not follow the original's: relative error {parity.relative:.3g} "
-        f"(at most {parity.tolerance:g} at this precision); the export is broken"
-    )

@@ -143,9 +143,11 @@ def _outputs(module: torch.nn.Module, signature: Signature, workshop: Workshop) 
     import torch
 
     rows = workshop.calibration[:CHECKED]
+    cases = torch.from_numpy(np.load(workshop.inputs, mmap_mode="r")[rows].copy())
     with torch.inference_mode():
-        out = module(torch.from_numpy(np.load(workshop.inputs, mmap_mode="r")[rows].copy()))
-    flat = np.asarray(out.float().numpy()).reshape(len(out), -1)
+        # One at a time, as the export runs them: dynamic INT8 takes its ranges from all that a batch holds.
+        out = torch.stack([module(case[None]).float().reshape(-1) for case in cases])
+    flat = np.asarray(out.numpy())
     wanted = signature.outputs * math.prod(signature.spatial)
     if flat.shape != (len(rows), wanted):
         raise TrialError(f"the changed network gives {flat.shape[1]} outputs a case, the original {wanted}")
