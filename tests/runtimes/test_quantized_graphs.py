@@ -74,8 +74,29 @@ def test_other_ranges_follow_the_original(runtime, ranges, prepared, tmp_path):
     _, session = prepared.build(target(runtime, ranges=ranges), tmp_path)
     _, plain = prepared.build(target(runtime), tmp_path / "minmax")
     assert 0 < prepared.error(session) < 0.4
-    # Kullback-Leibler thresholds are the extremes themselves where no case is far beyond the first.
-    assert ranges == "entropy" or prepared.error(session) != prepared.error(plain)
+    assert prepared.error(session) != prepared.error(plain)
+
+
+def test_entropy_cuts_what_few_values_reach_and_leaves_sparse_tensors_alone(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1152, 2)
+    )
+    case = Case(net.eval(), (1, 16, 16), tmp_path)
+    case.inputs[0, 0, 3, 3], case.inputs[30, 0, 9, 9] = 60.0, -80.0
+
+    def scales(ranges: str) -> tuple[dict[str, float], tuple[str, ...]]:
+        notes, _ = case.build(target("onnxruntime", ranges=ranges), tmp_path / ranges)
+        graph = onnx.load(tmp_path / ranges / "model.onnx").graph
+        held = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+        rounded = [n for n in graph.node if n.op_type == "QuantizeLinear" and held[n.input[1]].ndim == 0]
+        return {n.input[0]: float(held[n.input[1]]) for n in rounded}, notes
+
+    extremes, plain = scales("minmax")
+    cut, notes = scales("entropy")
+    assert extremes.keys() == cut.keys() and len(cut) == 4
+    assert all(cut[name] < 0.5 * extremes[name] for name in cut), (extremes, cut)
+    assert "ranges of 1 of" in " ".join(notes) and "extremes" not in " ".join(plain), notes
 
 
 def test_bias_correction_changes_the_graph(prepared, tmp_path):
