@@ -13,13 +13,14 @@ from primum.artifact.manifest import NAME
 from primum.artifact.predictor import Proven
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.benchmark.turn import working
-from primum.errors import InputError, TrialError
+from primum.errors import BudgetSpent, InputError, TrialError
 from primum.files import size_of
 from primum.runtimes.base import get_runtime
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.build import Built
 from primum.study.judging import Judging
+from primum.study.labelling import check_labels
 from primum.study.leases import Leases
 from primum.study.original import Original
 from primum.study.parity import broken, compare, tolerance_of
@@ -28,17 +29,13 @@ from primum.study.recipe import Recipe, recipe_of
 from primum.study.stages import TrainingFiles, Workshop
 from primum.study.store import Store
 from primum.study.trial import Parity, Status, Trial
-from primum.task import Task
 from primum.validation.cases import Cases
 from primum.validation.decisions import Rule, rule_for
 from primum.validation.gate import judge
-from primum.validation.metrics import auroc
 from primum.validation.verdict import Verdict
 
 LEADER = "leader"
 """What the leases of the process that leads a study say."""
-BACKWARDS = 0.35
-"""An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
 CALIBRATION = 300
 """Cases that set quantization ranges."""
@@ -64,6 +61,8 @@ class Runner:
         self.leases = leases or Leases(store.folder / "leases", LEADER)
         self.workshop = Workshop(store.stages, judging.data.path, judging.split.calibration[:CALIBRATION], training)
         self._baseline_proposal, self.seed, self.timeout = baseline, seed, timeout
+        self.deadline: float | None = None
+        """When trials are cut off, by `time.monotonic`: never, unless somebody sets it."""
         self._open = contextlib.ExitStack()
         self._baseline: Isolated | None = None
         self._baseline_opened: dict[str, Any] = {}
@@ -108,7 +107,7 @@ class Runner:
     def known(self, key: str) -> Trial | None:
         """The record of an earlier run; None where there is none, or where the files it speaks of are gone."""
         trial = self.store.trial(key)
-        if trial is None or trial.status is Status.SKIPPED:
+        if trial is None or trial.open:
             return None
         whole = trial.status is Status.FAILED or (self.store.candidate(key) / NAME).is_file()
         return trial if whole and (not trial.ok or self.store.scores(key, "selection") is not None) else None
@@ -134,10 +133,10 @@ class Runner:
         """The judged cases of a part."""
         return self.judging.cases(self.judging.split.parts()[part], self.original.signature)
 
-    def session(self, key: str) -> tuple[Isolated, dict[str, Any]]:
+    def session(self, key: str, deadline: float | None = None) -> tuple[Isolated, dict[str, Any]]:
         """A fresh process with a built candidate loaded; the caller closes it."""
         folder = self.store.candidate(key)
-        process = Isolated(self.timeout)
+        process = Isolated(self.timeout, deadline)
         try:
             with working():
                 return process, process.open(folder, self._example(), self._factory_for(key))
@@ -156,14 +155,17 @@ class Runner:
         }
         try:
             return self._run(proposal, head)
+        except BudgetSpent as error:
+            return Trial(**head, status=Status.CUT_OFF, reason=str(error))
         except TrialError as error:
             return Trial(**head, status=Status.FAILED, reason=str(error))
 
     def _run(self, proposal: Proposal, head: dict[str, Any]) -> Trial:
-        recipe, selection = proposal.recipe, self.judging.split.selection
+        recipe, selection, signature = proposal.recipe, self.judging.split.selection, self.original.signature
         is_baseline = recipe.key == self._baseline_proposal.recipe.key
         built = self._build(proposal)
-        process, opened = self.session(recipe.key)
+        # The original's process goes on after the trials: what was found is still ranked, confirmed and timed.
+        process, opened = self.session(recipe.key, None if is_baseline else self.deadline)
         with process:
             with working():
                 raw = process.predict(self.judging.data.path, selection)
@@ -172,10 +174,9 @@ class Runner:
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
             if is_baseline:
-                self._check_labels(raw)
+                check_labels(self.judging, signature, raw)
             if not parity.passed:
                 return Trial(**head, status=Status.FAILED, reason=broken(parity), parity=parity, notes=built.notes)
-            signature = self.original.signature
             scores = self.judging.scores(raw, selection, signature)
             self.store.keep_scores(recipe.key, "selection", scores)
             before = self.judging.scores(reference, selection, signature)
@@ -200,36 +201,6 @@ class Runner:
             notes=built.notes + proven.notes,
         )
 
-    def _check_labels(self, raw: NDArray[np.float32]) -> None:
-        """A model that ranks its cases backwards was given the wrong labels; judging against it would reward harm."""
-        signature = self.original.signature
-        if signature.task in (Task.MULTICLASS, Task.ORDINAL):
-            self._check_order(raw)
-        if signature.task is not Task.BINARY:
-            return
-        labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
-        if len(set(labels.tolist())) < 2:
-            return
-        area = auroc(labels, signature.positive_probability(raw))
-        if area < BACKWARDS:
-            other = signature.classes[1 - signature.positive]
-            raise TrialError(
-                f"it ranks {signature.classes[signature.positive]!r} below {other!r} (AUROC {area:.3f}): labels and "
-                f"outputs do not match. For a single output name its class with --positive-class {other}; two outputs "
-                "stand for the labels in sorted order"
-            )
-
-    def _check_order(self, raw: NDArray[np.float32]) -> None:
-        """Right on less than half of what guessing would be: the outputs are in another order than the classes."""
-        cases, signature = self.cases("selection"), self.original.signature
-        shares = np.bincount(cases.labels, minlength=len(signature.classes)) / max(len(cases), 1)
-        right = float(np.mean(signature.scores(raw).argmax(axis=1) == cases.labels))
-        if right < 0.5 / np.count_nonzero(shares):
-            raise TrialError(
-                f"it is right on {right:.1%} of {len(cases)} cases, far less than guessing: name the classes in the "
-                "order of its outputs with --classes"
-            )
-
     def _parity(
         self,
         recipe: Recipe,
@@ -248,7 +219,9 @@ class Runner:
     def _build(self, proposal: Proposal) -> Built:
         # Techniques take minutes, and some time what they do: no timing waits for them.
         beside = contextlib.nullcontext() if proposal.recipe.techniques else working()
-        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process, beside:
+        timeout = TRAINING_TIMEOUT if proposal.recipe.trains else self.timeout
+        deadline = None if proposal is self._baseline_proposal else self.deadline
+        with Isolated(timeout, deadline) as process, beside:
             built: Built = process.call(
                 "primum.study.build:build_candidate",
                 original=self.original,

@@ -24,6 +24,7 @@ from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
+from primum.workflows.budget import SPENT, Budget
 from primum.workflows.exploring import Exploring
 from primum.workflows.mixed import Mixer
 from primum.workflows.prepare import Prepared
@@ -45,7 +46,12 @@ class Trials:
     left_out: list[LeftOut] = field(default_factory=list)
     ran: list[Trial] = field(default_factory=list)
     """What this process ran itself."""
-    _began: float = field(default_factory=time.monotonic)
+    _budget: Budget = field(init=False)
+
+    def __post_init__(self) -> None:
+        """From here on the budget runs."""
+        self._budget = Budget(self.config.budget_minutes)
+        self.runner.deadline = self._budget.deadline
 
     def run(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> list[Trial]:
         """All trials but the baseline's: planned, given by the user, found by the search."""
@@ -183,6 +189,9 @@ class Trials:
         def holds(trial: Trial) -> bool:
             return trial.ok and trial.outcome is not Outcome.INFERIOR and self._promise(trial) >= LIKELY
 
+        if self._spent():
+            self._leave_out(LeftOut("mixed precision", SPENT))
+            return []
         mixer = Mixer(self.runner, self._try, holds, self._leave_out, objective_of(self.config.objective))
         original, *others = trials
         return [made for name in self.config.claims for made in mixer.run([original, *of_runtime(others, name)])]
@@ -193,8 +202,9 @@ class Trials:
         while (proposal := search.next([baseline, *planned, *done])) is not None:
             if not done:
                 self.progress.stage("Search")
-            if self._spent():
-                self._leave_out(LeftOut("the rest of the search", "the budget of minutes was spent"))
+            # One that was cut off has no result from which the search could go on.
+            if self._spent() or (done and done[-1].status is Status.CUT_OFF):
+                self._leave_out(LeftOut("the rest of the search", SPENT))
                 return done
             self.progress.say(f"next: {proposal.recipe}: {proposal.why}")
             done.append(self._try(proposal))
@@ -216,18 +226,33 @@ class Trials:
 
     def _exploring(self) -> Exploring:
         return Exploring(
-            self.runner, self.config, self._try, self._obstacle, self._promise, self._spent, self._leave_out
+            self.runner,
+            self.config,
+            self._try,
+            self._obstacle,
+            self._promise,
+            self._spent,
+            self._leave_out,
+            lambda: self._minutes,
         )
 
     def _searching(self) -> Search:
-        minutes = self.config.reduction.training_minutes
-        return Search(SearchSpace(self.config, self.prepared.training is not None, minutes), self._promise)
+        return Search(SearchSpace(self.config, self.prepared.training is not None, self._minutes), self._promise)
+
+    @functools.cached_property
+    def _minutes(self) -> float:
+        """Of one training that search or exploration propose."""
+        asked = self.config.reduction.training_minutes
+        minutes = self._budget.training(asked, self.runner.store)
+        if minutes < asked and self.config.level in _CHANGING and self.prepared.training is not None:
+            self._leave_out(LeftOut(f"trainings of {asked:g} minutes", f"the budget leaves {minutes:g} for each"))
+        return minutes
 
     def _try(self, proposal: Proposal) -> Trial:
         why = self._obstacle(proposal.recipe)
         trial = _skipped(proposal, why) if why else self.runner.known(proposal.recipe.key)
         if trial is None and self._spent():
-            trial = _skipped(proposal, "the budget of minutes was spent")
+            trial = _skipped(proposal, SPENT)
         if trial is None:
             trial = self.runner.trial(proposal)
             self.ran.append(trial)
@@ -235,8 +260,7 @@ class Trials:
         return trial
 
     def _spent(self) -> bool:
-        budget = self.config.budget_minutes
-        return budget is not None and (time.monotonic() - self._began) / 60 > budget
+        return self._budget.spent
 
     def _leave_out(self, item: LeftOut) -> None:
         if item not in self.left_out:
