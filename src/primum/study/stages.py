@@ -83,17 +83,26 @@ def stage(original: Original, recipe: Recipe, workshop: Workshop, needs_onnx: bo
     Raises what techniques and the exporter raise (TrialError, InputError).
     """
     place = workshop.stages / stage_key(original, recipe, len(recipe.techniques), workshop)
+    products = recipe.target.fused_attention
+    if products:
+        place = place.with_name(f"{place.name}-products")
     if needs_onnx and (place / _RECORD).is_file():
         record = json.loads((place / _RECORD).read_text())
         expected = np.load(place / _EXPECTED, allow_pickle=False)
         return Staged(place / _EXPORT, None, expected, tuple(record["notes"]), float(record["seconds"]))
+    from primum.techniques.quantization.attention import split_attention
+
     began = time.monotonic()
     module, notes = apply_stages(original, recipe, workshop)
     expected = _outputs(module, original.signature, workshop)
     if not needs_onnx:
         return Staged(None, module, expected, notes, time.monotonic() - began)
     with folder(place) as whole:
-        notes += export_onnx(module, original.signature.input_shape, whole / _EXPORT)
+        if products:
+            # In place, and after `expected`: the function stays the same.
+            module, stays = split_attention(module)
+            notes += stays
+        notes += export_onnx(module, original.signature.input_shape, whole / _EXPORT, products)
         np.save(whole / _EXPECTED, expected)
         seconds = time.monotonic() - began
         write_json(whole / _RECORD, {"recipe": str(recipe), "notes": list(notes), "seconds": seconds})

@@ -99,8 +99,15 @@ class Trials:
         return heard(self.runner.store)[0] is Phase.EXPLORING and self.runner.store.led
 
     def _variants(self, trials: list[Trial]) -> list[Proposal]:
-        transformer = self._graph is not None and self._graph.transformer
-        return variants(trials, self.config, self.machine, transformer)
+        graph = self._graph or GraphFacts()
+        return variants(
+            trials,
+            self.config,
+            self.machine,
+            graph.transformer,
+            depthwise=graph.depthwise > 0,
+            changeable=self._fixed is None,
+        )
 
     def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
         """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
