@@ -231,6 +231,11 @@ class Runner:
             )
         return built
 
+    def call(self, function: str) -> Any:
+        """What `module:function` of primum says of the original and the workshop, in a process of its own."""
+        with Isolated(self.timeout, self.deadline) as process:
+            return process.call(function, original=self.original, workshop=self.workshop)
+
     def time(self, process: Isolated, opened: dict[str, Any]) -> Timings:
         """Time a loaded candidate beside the baseline, interleaved, on cases as they come."""
         baseline, _ = self._baseline_process()

@@ -18,7 +18,7 @@ from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, 
 from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
-from primum.study.search import Search, SearchSpace, repeats
+from primum.study.search import Search, repeats
 from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
@@ -28,6 +28,7 @@ from primum.workflows.budget import SPENT, Budget
 from primum.workflows.exploring import Exploring
 from primum.workflows.mixed import Mixer
 from primum.workflows.prepare import Prepared
+from primum.workflows.searching import search_space
 from primum.workflows.sharing import POLL_S, Phase, announce, asked, heard, share
 
 _CHANGING = (OptimizationLevel.AGGRESSIVE, OptimizationLevel.MEDICAL_CRITICAL)
@@ -244,7 +245,9 @@ class Trials:
         )
 
     def _searching(self) -> Search:
-        return Search(SearchSpace(self.config, self.prepared.training is not None, self._minutes), self._promise)
+        return Search(
+            search_space(self.runner, self.prepared, self.config, self._minutes, self._leave_out), self._promise
+        )
 
     @functools.cached_property
     def _minutes(self) -> float:
