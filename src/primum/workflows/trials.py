@@ -182,7 +182,7 @@ class Trials:
                 return why
         if recipe.trains and self.prepared.training is None:
             return "it trains: give --train-data, of patients that are not judged"
-        return recipe.obstacle(self.machine)
+        return recipe.obstacle(self.machine, self.prepared.original.signature)
 
     def _promise(self, trial: Trial) -> float:
         """Chance that a trial would be confirmed, foretold from selection."""
