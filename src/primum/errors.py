@@ -52,6 +52,10 @@ class TrialError(PrimumError):
     """
 
 
+class BudgetSpent(TrialError):
+    """A trial that was cut off when the time for trials was spent: no result, and run again where there is more."""
+
+
 class RequestRejected(PrimumError):
     """A request that the batcher did not take, or turned away again; `reason` says why, in one word.
 

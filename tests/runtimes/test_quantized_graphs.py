@@ -16,6 +16,7 @@ from primum.runtimes.base import WEIGHTS_ONLY, BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
 from primum.runtimes.nodes import nodes_of, weighted_modules
+from primum.runtimes.products import attention
 
 SHAPES = {"prepared": (1, 16, 16), "encoder": (16, 24), "recurrent": (12, 24), "fake": (1, 16, 16)}
 INT8 = ("onnxruntime", "openvino")
@@ -24,10 +25,10 @@ INT8 = ("onnxruntime", "openvino")
 class Case:
     """A network, its export, inputs of varying brightness, and what torch says of them."""
 
-    def __init__(self, net: nn.Module, shape: tuple[int, ...], folder: Path) -> None:
+    def __init__(self, net: nn.Module, shape: tuple[int, ...], folder: Path, products: bool = False) -> None:
         self.signature = Signature(input_shape=shape, outputs=2, classes=("a", "b"), activation="softmax")
         self.onnx = folder / "net.onnx"
-        self.notes = export_onnx(net, shape, self.onnx)
+        self.notes = export_onnx(net, shape, self.onnx, products)
         noise = np.random.default_rng(0)
         spread = noise.uniform(0.3, 3, (48, *[1] * len(shape))) + noise.normal(0, 1, (48, *shape))
         self.inputs = (noise.normal(0, 1, (48, *shape)) * spread).astype(np.float32)
@@ -74,8 +75,29 @@ def test_other_ranges_follow_the_original(runtime, ranges, prepared, tmp_path):
     _, session = prepared.build(target(runtime, ranges=ranges), tmp_path)
     _, plain = prepared.build(target(runtime), tmp_path / "minmax")
     assert 0 < prepared.error(session) < 0.4
-    # Kullback-Leibler thresholds are the extremes themselves where no case is far beyond the first.
-    assert ranges == "entropy" or prepared.error(session) != prepared.error(plain)
+    assert prepared.error(session) != prepared.error(plain)
+
+
+def test_entropy_cuts_what_few_values_reach_and_leaves_sparse_tensors_alone(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1152, 2)
+    )
+    case = Case(net.eval(), (1, 16, 16), tmp_path)
+    case.inputs[0, 0, 3, 3], case.inputs[30, 0, 9, 9] = 60.0, -80.0
+
+    def scales(ranges: str) -> tuple[dict[str, float], tuple[str, ...]]:
+        notes, _ = case.build(target("onnxruntime", ranges=ranges), tmp_path / ranges)
+        graph = onnx.load(tmp_path / ranges / "model.onnx").graph
+        held = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+        rounded = [n for n in graph.node if n.op_type == "QuantizeLinear" and held[n.input[1]].ndim == 0]
+        return {n.input[0]: float(held[n.input[1]]) for n in rounded}, notes
+
+    extremes, plain = scales("minmax")
+    cut, notes = scales("entropy")
+    assert extremes.keys() == cut.keys() and len(cut) == 4
+    assert all(cut[name] < 0.5 * extremes[name] for name in cut), (extremes, cut)
+    assert "ranges of 1 of" in " ".join(notes) and "extremes" not in " ".join(plain), notes
 
 
 def test_bias_correction_changes_the_graph(prepared, tmp_path):
@@ -249,6 +271,30 @@ def test_attention_that_does_not_fuse_keeps_the_plain_graph(tmp_path):
     notes, session = case.build(target("onnxruntime", "fp32", fused_attention=True), tmp_path / "built")
     assert "no attention block could be fused: the plain graph is used" in notes
     assert case.error(session) < 1e-4
+
+
+def test_torchs_own_function_fuses_where_it_is_exported_as_products(tmp_path):
+    case = Case(quantized.encoder(products=False), SHAPES["encoder"], tmp_path, products=True)
+    notes, session = case.build(target("onnxruntime", "fp32", fused_attention=True), tmp_path / "built")
+    assert any(note.startswith("fused: 2 Attention") for note in notes)
+    assert case.error(session) < 1e-4
+
+
+@pytest.mark.parametrize("masked", ["none", "bool", "float", "causal", "scale"])
+def test_products_are_the_function_that_torch_computes(masked):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 4, 6, 8, generator=generator) for _ in range(3))
+    seen = torch.rand(6, 6, generator=generator) > 0.3
+    seen.fill_diagonal_(True)
+    settings = {
+        "none": {},
+        "bool": {"attn_mask": seen},
+        "float": {"attn_mask": torch.randn(6, 6, generator=generator)},
+        "causal": {"is_causal": True},
+        "scale": {"scale": 0.3},
+    }[masked]
+    own = nn.functional.scaled_dot_product_attention(q, k, v, **settings)
+    torch.testing.assert_close(attention(q, k, v, **settings), own, atol=1e-5, rtol=1e-5)
 
 
 def test_of_attention_only_products_are_rounded(encoder, tmp_path):

@@ -77,3 +77,14 @@ def test_four_bit_convolutions_are_refused_before_any_time_is_spent():
     assert "4-bit convolutions do not exist on CPU" in reasons["openvino[int4-weights]"]
     assert "slower" in reasons["onnxruntime[int8-dynamic]"]
     assert not any("int4" in str(p.recipe) for p in chosen.proposals)
+
+
+def test_four_bits_are_not_proposed_where_products_are_few():
+    asked = OptimizationConfig(
+        quantization=QuantizationConfig(quantization_type="int4"), preserve_medical_accuracy=False
+    )
+    few = dataclasses.replace(FACTS, graph=GraphFacts(convolutions=20, products=1, product_bytes=4_000_000))
+    chosen = plan(asked, few, MACHINE)
+    reasons = {item.what: item.why for item in chosen.left_out}
+    assert "which hold 10% of the weights" in reasons["openvino[int4-weights]"]
+    assert not any("int4" in str(p.recipe) for p in chosen.proposals)

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primum.errors import InputError
+from primum.hardware.machine import this_machine
+from primum.models.signature import Signature
 from primum.runtimes.base import NAMES, Target, get_runtime
 from primum.study.recipe import Recipe, read_recipes, write_recipes
 from primum.techniques.registry import make
@@ -61,3 +63,10 @@ def test_bad_recipes_are_refused_with_the_reason(tmp_path, text, message):
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
         read_recipes(tmp_path / "r.yaml")
+
+
+def test_what_means_nothing_for_a_model_is_known_beforehand():
+    recipe = Recipe(Target(runtime="onnxruntime"), (make("distill", {"method": "dkd"}),))
+    two = Signature(input_shape=(3,), outputs=2, classes=("a", "b"), activation="softmax")
+    assert str(recipe.obstacle(this_machine(), two)).startswith("distill: method dkd needs one of three classes")
+    assert recipe.obstacle(this_machine()) is None

@@ -149,3 +149,56 @@ def test_by_size_it_goes_on_where_less_network_is_no_faster_but_smaller(make_tri
 
     small = Shrinking(make_trial, 0.85, 0.85, floor=0.25, objective="size")
     assert max(ratio_of(r) for r in small.run()) == max(RATIOS)
+
+
+def beyond(world, **more):
+    space = world.search.space
+    world.search = Search(replace(space, **more), world.search.promise)
+    return world.run()
+
+
+def test_shallower_students_are_taught_then_quantized_and_smaller_ones_follow_what_held(make_trial):
+    shapes = ((1.0, 0.5), (0.5, 0.5))
+    world = World(make_trial, 0.3, 0.3)
+    made = [str(r) for r in beyond(world, students=shapes) if "student" in str(r) and not r.seed]
+    whole, half = (f"student(width={w}, depth=0.5) -> distill(epochs=10, max_minutes=5.0)" for w in (1.0, 0.5))
+    assert made == [f"{x} -> {t}" for x in (whole, half) for t in (FLOAT, INT8)]
+    harmful = World(make_trial, 0.3, 0.3)
+    usual = harmful.trial
+    harmful.trial = lambda r: (
+        replace(harmful.make(r.key, 3.0, lost=60), recipe=str(r), recipe_data=r.to_dict())
+        if "student" in str(r)
+        else usual(r)
+    )
+    assert sum("student" in str(r) for r in beyond(harmful, students=shapes)) == 1, "a smaller one would hold even less"
+    critical = World(make_trial, 0.3, 0.3, level=OptimizationLevel.MEDICAL_CRITICAL)
+    assert not any("student" in str(r) for r in beyond(critical, students=shapes))
+
+
+def test_a_measured_latency_is_aimed_at_where_removed_channels_lead(make_trial):
+    (made,) = [r for r in beyond(World(make_trial, 0.5, 0.5), to_latency=True) if "latency" in str(r) and not r.seed]
+    assert made.target == INT8 and made.techniques[0].scope == "global"
+    assert made.techniques[0].speedup == round(1.15 / 0.5**2, 1)
+    nothing = beyond(World(make_trial, 0.0, 0.0), to_latency=True)
+    assert not any("latency" in str(r) for r in nothing), "no share of channels could go"
+    small = beyond(World(make_trial, 0.5, 0.5, objective="size"), to_latency=True)
+    assert not any("latency" in str(r) for r in small)
+
+
+@pytest.mark.parametrize("method", ["dkd", "hints"])
+def test_a_third_way_to_teach_is_tried_where_two_nearly_held(make_trial, method):
+    world = World(make_trial, floats=0.5, integers=0.5)
+
+    def promise(trial):
+        ways = [settings.get("method") for step in trial.recipe_data["techniques"] for settings in step.values()]
+        return 0.1 if "kd" in ways else 1.0
+
+    world.search.promise = promise
+    proposals = beyond(world, method=method)
+    taught = [r for r in proposals if r.target == FLOAT and ratio_of(r) == 0.5 and r.trains and not r.seed]
+    assert [(r.techniques[1].method, r.techniques[1].alpha) for r in taught] == [
+        ("kd", 0.9),
+        ("kd", 0.5),
+        (method, 0.5),
+    ]
+    assert {r.techniques[1].method for r in proposals if r.target == INT8} == {method}

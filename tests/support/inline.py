@@ -8,6 +8,7 @@ import io
 import pickle
 import subprocess
 import sys
+import time
 from typing import Any
 from unittest import mock
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from primum.cli.main import run
-from primum.errors import StorageError, TrialError
+from primum.errors import BudgetSpent, StorageError, TrialError
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.worker import Worker, _answer
 
@@ -24,8 +25,8 @@ _USERS = ("study.runner", "workflows.examine", "workflows.explain", "workflows.m
 
 
 class Inline(Isolated):
-    def __init__(self, timeout: float = 900.0) -> None:
-        self._worker = Worker()
+    def __init__(self, timeout: float = 900.0, deadline: float | None = None) -> None:
+        self._worker, self._deadline = Worker(), deadline
 
     def close(self) -> None:
         self._worker = Worker()
@@ -36,6 +37,8 @@ class Inline(Isolated):
     def _request(self, method: str, **arguments: Any) -> Any:
         sent = pickle.loads(cloudpickle.dumps((method, arguments)))
         kind, value = pickle.loads(pickle.dumps(_answer(self._worker, *sent)))
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise BudgetSpent(f"budget: {method} ended too late")
         if kind != "ok":
             raise (StorageError if kind == "storage" else TrialError)(str(value))
         return value

@@ -84,6 +84,23 @@ def tiny() -> nn.Module:
     return Tiny().eval()
 
 
+class Rows(nn.Module):
+    """(N, 1, 32, 32) to one logit: torch's own attention layers over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(32, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(x.flatten(1, 2)).amax(1))
+
+
+def rows() -> nn.Module:
+    torch.manual_seed(0)
+    return Rows().eval()
+
+
 CENTRES = np.random.default_rng(7).normal(0.0, 0.5, (3, 16))
 """Where the three kinds of `clinics.arrays` lie."""
 WEIGHTS = np.random.default_rng(8).normal(0.0, 1.0, (2, 6))

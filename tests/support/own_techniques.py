@@ -83,6 +83,16 @@ class Hang(primum.TechniqueConfig):
     """Never end."""
 
 
+def _slow(model: nn.Module, config: "Slow", context: Context) -> nn.Module:
+    time.sleep(float(os.environ.get("OWN_SLEEP_S", "0")))
+    return model
+
+
+@primum.technique("own_slow", _slow)
+class Slow(primum.TechniqueConfig):
+    """Change nothing, and take as long as the environment says."""
+
+
 class Unregistered(primum.TechniqueConfig):
     """Lacks its decorator."""
 

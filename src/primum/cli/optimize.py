@@ -65,7 +65,9 @@ def run(
     accept_inconclusive: Annotated[
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
-    budget: Annotated[float | None, typer.Option(help="Minutes for trials; the best so far is delivered.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Minutes for trials, one at work included; the best so far is delivered.")
+    ] = None,
     prune_ratio: Annotated[
         float | None, typer.Option(help="Largest share of channels that the search may remove; default: by level.")
     ] = None,

@@ -26,7 +26,11 @@ _TRIAL_COLUMNS = columns(
     "#Parity",
     "Remarks",
 )
-_STATUS = {Status.FAILED: Cell("✗ Failed", "bad"), Status.SKIPPED: Cell("– Skipped", "muted")}
+_STATUS = {
+    Status.FAILED: Cell("✗ Failed", "bad"),
+    Status.SKIPPED: Cell("– Skipped", "muted"),
+    Status.CUT_OFF: Cell("– Cut off", "warn"),
+}
 
 
 def front_section(result: StudyResult) -> Section:

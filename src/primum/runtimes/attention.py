@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from primum.errors import TrialError
+from primum.runtimes.facts import read_facts
 
 FUSED = ("Attention", "MultiHeadAttention", "QAttention")
 
@@ -16,8 +17,8 @@ FUSED = ("Attention", "MultiHeadAttention", "QAttention")
 def fuse_attention(export: Path, path: Path) -> tuple[Path, tuple[str, ...]]:
     """The graph to go on with and notes: `path`, with attention fused by onnxruntime.transformers, or `export` itself.
 
-    Blocks written as matrix products fuse; what torch's scaled_dot_product_attention is exported to does not. Raises
-    TrialError where the optimizer fails.
+    Blocks written as matrix products fuse (`export_onnx` writes them so where it is asked to); what torch's
+    scaled_dot_product_attention is exported to does not. Raises TrialError where the optimizer fails.
     """
     try:
         fused = optimize_transformer(export)
@@ -29,7 +30,9 @@ def fuse_attention(export: Path, path: Path) -> tuple[Path, tuple[str, ...]]:
         return export, ("no attention block could be fused: the plain graph is used",)
     fused.save_model_to_file(str(path))
     listed = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
-    return path, (f"fused: {listed}",)
+    whole = read_facts(export).attentions
+    left = (f"{whole - attention} of {whole} attention blocks could not be fused",) if attention < whole else ()
+    return path, (f"fused: {listed}", *left)
 
 
 def optimize_transformer(export: Path) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from primum.errors import MissingExtra, TrialError
 from primum.files import write_bytes
+from primum.runtimes.products import as_products
 
 if TYPE_CHECKING:
     import onnx
@@ -21,11 +22,14 @@ OPSET = 18
 _SCRIPTED = "exported by the tracing exporter: torch.export needs Python code, which TorchScript has not"
 
 
-def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Path) -> tuple[str, ...]:
+def export_onnx(
+    module: torch.nn.Module, input_shape: tuple[int, ...], path: Path, products: bool = False
+) -> tuple[str, ...]:
     """Export `module` for float32 (batch, *input_shape), input "input", output "output"; returns notes.
 
-    torch.export first; where it fails, and for TorchScript, the tracing exporter, and a note says so. Raises TrialError
-    where both fail.
+    `products`: torch's scaled_dot_product_attention as the matrix products that it stands for, which ONNX Runtime can
+    fuse. torch.export first; where it fails, and for TorchScript, the tracing exporter, and a note says so. Raises
+    TrialError where both fail.
     """
     try:
         import onnx  # noqa: F401
@@ -36,7 +40,8 @@ def export_onnx(module: torch.nn.Module, input_shape: tuple[int, ...], path: Pat
     notes: tuple[str, ...] = ()
     silent = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+    written = as_products() if products else contextlib.nullcontext()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), written:
         warnings.simplefilter("ignore")
         if isinstance(module, torch.jit.ScriptModule):
             notes, model = (_SCRIPTED,), _trace_export(module, example)

@@ -29,6 +29,8 @@ class GraphFacts:
     """Matrix products (MatMul, Gemm) by a stored weight."""
     product_bytes: int = 0
     """Bytes of those weights at 4 bytes a value."""
+    depthwise: int = 0
+    """Convolutions of one input channel a group: their channels differ most in range."""
     lstms: int = 0
     grus: int = 0
     attentions: int = 0
@@ -52,7 +54,8 @@ def read_facts(path: Path) -> GraphFacts:
 def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     """Facts of an ONNX graph; initializers need shapes alone."""
     constants = constants_of(model)
-    sizes = {t.name: int(np.prod(t.dims)) for t in model.graph.initializer}
+    shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
     kinds = Counter(node.op_type for node in model.graph.node)
     products = [
         n for n in model.graph.node if n.op_type in ("MatMul", "Gemm", "MatMulNBits") and n.input[1] in constants
@@ -61,11 +64,17 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         convolutions=kinds["Conv"] + kinds["ConvTranspose"],
         products=len(products),
         product_bytes=4 * sum(sizes.get(n.input[1], 0) for n in products),
+        depthwise=sum(n.op_type == "Conv" and _depthwise(n, shapes.get(n.input[1], ())) for n in model.graph.node),
         lstms=kinds["LSTM"],
         grus=kinds["GRU"] + kinds["RNN"],
         attentions=sum(kinds[k] for k in _ATTENTION) + _softmax_products(model),
         quantized=bool(kinds["QuantizeLinear"] + kinds["DequantizeLinear"]),
     )
+
+
+def _depthwise(node: onnx.NodeProto, weight: tuple[int, ...]) -> bool:
+    groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+    return groups > 1 and len(weight) > 1 and weight[1] == 1
 
 
 def infeasible(target: Target, facts: GraphFacts) -> str | None:

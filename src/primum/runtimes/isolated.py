@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import select
@@ -19,15 +20,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.errors import MissingExtra, StorageError, TrialError
+from primum.errors import BudgetSpent, MissingExtra, StorageError, TrialError
 from primum.runtimes.worker import write_frame
+
+_AT_WORK = {"call": "building", "open": "loading", "predict": "answering the cases", "time": "timing"}
+"""What a request is called in a reason."""
 
 
 class Isolated:
-    """A child process. Every request raises TrialError where the child refuses, fails, dies or outlasts `timeout` s."""
+    """A child process. Every request raises TrialError where the child refuses, fails, dies or outlasts `timeout` s.
 
-    def __init__(self, timeout: float = 900.0) -> None:
-        self._timeout = timeout
+    BudgetSpent where it is at work at `deadline`, of `time.monotonic`.
+    """
+
+    def __init__(self, timeout: float = 900.0, deadline: float | None = None) -> None:
+        self._timeout, self._deadline = timeout, math.inf if deadline is None else deadline
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join([p or str(Path.cwd()) for p in sys.path])
@@ -113,12 +120,17 @@ class Isolated:
 
     def _receive(self, method: str) -> bytes:
         assert self._process.stdout is not None
-        descriptor, deadline = self._process.stdout.fileno(), time.monotonic() + self._timeout
+        descriptor, began = self._process.stdout.fileno(), time.monotonic()
+        deadline = min(began + self._timeout, self._deadline)
         data, wanted = bytearray(), 8
         while len(data) < wanted:
             ready, _, _ = select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))
             if not ready:
                 self._process.kill()
+                if deadline == self._deadline:
+                    raise BudgetSpent(
+                        f"budget: cut off {time.monotonic() - began:.0f} s into {_AT_WORK.get(method, method)}"
+                    )
                 raise TrialError(f"{method} took longer than {self._timeout:.0f} s and was ended")
             chunk = os.read(descriptor, 1 << 20)
             if not chunk:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from primum.errors import InputError, TrialError
 from primum.hardware.machine import this_machine
 from primum.runtimes.base import BuildSource, Target
+from primum.runtimes.entropy import save_ranges
 from primum.runtimes.facts import GraphFacts, graph_facts, infeasible
 from primum.runtimes.folding import ALREADY, fold_rounded_weights
 from primum.runtimes.nodes import before_layers, forget_constants, name_nodes, nodes_of, stems_from
@@ -117,7 +118,7 @@ def _static(
         notes.append(f"ranges from {_HISTOGRAM_CASES} of {len(source.calibration)} calibration cases")
     if facts.transformer:
         notes.append("attention: products alone are quantized")
-    _calibrated(
+    notes += _calibrated(
         prepared,
         path,
         _Calibration(cases, str(graph.graph.input[0].name)),
@@ -136,33 +137,38 @@ def _static(
 
 def _calibrated(
     prepared: str, path: Path, reader: _Calibration, ranges: str, keep_activations: bool, **settings: Any
-) -> None:
+) -> tuple[str, ...]:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    methods = {"entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
+    notes: tuple[str, ...] = ()
+    cache = Path(prepared).with_name("ranges.json") if ranges == "entropy" else None
     options: dict[str, dict[str, Any]] = {
         "mean": {"CalibMovingAverage": True},
         "percentile": {"CalibPercentile": _PERCENTILE},
     }
     try:
+        if cache is not None:
+            notes = save_ranges(prepared, reader, settings["op_types_to_quantize"], cache)
         quantize_static(
             prepared,
             path,
-            reader,
+            reader if cache is None else None,
+            calibration_cache_path=cache,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=methods.get(ranges, CalibrationMethod.MinMax),
+            calibrate_method=CalibrationMethod.Percentile if ranges == "percentile" else CalibrationMethod.MinMax,
             # Rounding to unsigned values stands in for a Relu that is taken out; floats need the Relu itself.
             extra_options={**options.get(ranges, {}), "QDQKeepRemovableActivations": keep_activations},
             **settings,
         )
     except (ValueError, IndexError, MemoryError) as error:
-        if ranges not in methods:
+        if ranges not in ("entropy", "percentile"):
             raise
         # Numpy refuses histograms of some ranges ("Too many bins for data range").
         raise TrialError(f"ranges={ranges!r} fails on this network ({error}): choose ranges='minmax'") from error
+    return notes
 
 
 class _Calibration:

@@ -27,7 +27,7 @@ from primum.study.merits import Bounds, Merits
 from primum.study.planner import Proposal
 from primum.study.recipe import Recipe, recipe_of
 from primum.study.space import Choice, Space
-from primum.study.trial import Status, Trial
+from primum.study.trial import Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -141,7 +141,7 @@ class Explorer:
         return [t for t in self._trials() if t.state.name == "RUNNING"]
 
     def _values(self, trial: Trial) -> dict[str, Any] | None:
-        if trial.status is Status.SKIPPED or trial.guard is not None:
+        if trial.open or trial.guard is not None:
             return None
         return self.space.values_of(recipe_of(trial))
 
@@ -268,7 +268,7 @@ class Explorer:
         return asked.suggest_float(name, setting.low, setting.high, step=setting.step)
 
     def _settle(self, number: int, trial: Trial) -> None:
-        if trial.status is Status.SKIPPED:
+        if trial.open:
             self._drop(number, trial.reason)
         elif trial.ok:
             merits = self._merits(trial)

@@ -13,6 +13,7 @@ from primum.study.recipe import Recipe
 SMALL_BYTES = 2_000_000
 SMALL_MS = 0.2
 _AGGRESSIVE = OptimizationLevel.AGGRESSIVE
+FOUR_BITS = ("int4-weights", "nf4-weights")
 SCRIPTED = "it is packaged as weights for a Python module, and the model came as TorchScript"
 
 
@@ -124,6 +125,9 @@ def _obstacle(target: Target, config: OptimizationConfig, facts: ModelFacts, mac
         return "this CPU has no BF16 arithmetic: it would be slower"
     if runtime.needs_onnx and facts.graph is not None and (why := infeasible(target, facts.graph)):
         return why
+    if target.precision in FOUR_BITS and facts.graph is not None and not facts.mostly_products:
+        share = facts.graph.product_bytes / max(facts.weight_bytes, 1)
+        return f"4 bits are for matrix products alone, which hold {share:.0%} of the weights"
     convolves = facts.graph is not None and facts.graph.convolutions > 0
     if target.precision == "int8-dynamic" and convolves and not facts.mostly_products:
         return "convolutions are slower with ranges taken from each input"

@@ -14,9 +14,19 @@ from pydantic import ValidationError
 from primum.config import explain
 from primum.errors import InputError
 from primum.hardware.machine import Machine
+from primum.models.signature import Signature
 from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
 from primum.study.trial import Trial
-from primum.techniques.registry import TechniqueConfig, in_order, make, name_of, obstacle, own_code, technique_of
+from primum.techniques.registry import (
+    TechniqueConfig,
+    in_order,
+    make,
+    name_of,
+    obstacle,
+    own_code,
+    technique_of,
+    unfit,
+)
 
 
 @dataclass(frozen=True)
@@ -38,16 +48,25 @@ class Recipe:
         """Whether a technique of it needs training data."""
         return any(technique_of(t).trains for t in self.techniques)
 
-    def obstacle(self, machine: Machine) -> str | None:
-        """Why it cannot work on `machine`, known before any time is spent; or None."""
+    def obstacle(self, machine: Machine, signature: Signature | None = None) -> str | None:
+        """Why it cannot work on `machine` or for a model of `signature`, known before any time is spent; or None."""
         for config in self.techniques:
             used = technique_of(config)
             if why := obstacle(config, machine):
                 return f"{used.name}: {why}"
+            if signature is not None and (why := unfit(config, signature)):
+                return f"{used.name}: {why}"
             if used.torch_only and get_runtime(self.target.runtime).needs_onnx:
-                return f"{used.name} leaves modules that {self.target.runtime} cannot run: it works in torch alone"
+                return (
+                    f"{used.name} leaves modules that {self.target.runtime} cannot run: it works in torch alone; "
+                    "give it the runtime torchscript"
+                )
             if (used.reshapes or used.torch_only) and get_runtime(self.target.runtime).keeps_weights_only:
-                return f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit"
+                able = "torchscript" if used.torch_only else "torchscript, onnxruntime or openvino"
+                return (
+                    f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit; "
+                    f"give it the runtime {able}"
+                )
         return None
 
     @property

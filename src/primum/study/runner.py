@@ -13,42 +13,29 @@ from primum.artifact.manifest import NAME
 from primum.artifact.predictor import Proven
 from primum.benchmark.timing import Timings, interleave, summarize
 from primum.benchmark.turn import working
-from primum.errors import InputError, TrialError
+from primum.errors import BudgetSpent, InputError, TrialError
 from primum.files import size_of
 from primum.runtimes.base import get_runtime
 from primum.runtimes.isolated import Isolated
 from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.build import Built
 from primum.study.judging import Judging
+from primum.study.labelling import check_labels
 from primum.study.leases import Leases
 from primum.study.original import Original
+from primum.study.parity import broken, compare, tolerance_of
 from primum.study.planner import Proposal
 from primum.study.recipe import Recipe, recipe_of
 from primum.study.stages import TrainingFiles, Workshop
 from primum.study.store import Store
 from primum.study.trial import Parity, Status, Trial
-from primum.task import Task
 from primum.validation.cases import Cases
 from primum.validation.decisions import Rule, rule_for
 from primum.validation.gate import judge
-from primum.validation.metrics import auroc
 from primum.validation.verdict import Verdict
 
-PARITY = {
-    "fp32": 1e-3,
-    "fp16": 2e-2,
-    "bf16": 0.15,
-    "int8": 0.6,
-    "int8-dynamic": 0.6,
-    "int8-weights": 0.15,
-    "int4-weights": 0.6,
-    "nf4-weights": 0.6,
-}
-"""Largest relative error of raw outputs, by precision: beyond it an export is broken, not merely approximate."""
 LEADER = "leader"
 """What the leases of the process that leads a study say."""
-BACKWARDS = 0.35
-"""An AUROC of the original below this is taken for swapped labels."""
 TIMED_ROUNDS = 12
 CALIBRATION = 300
 """Cases that set quantization ranges."""
@@ -74,6 +61,8 @@ class Runner:
         self.leases = leases or Leases(store.folder / "leases", LEADER)
         self.workshop = Workshop(store.stages, judging.data.path, judging.split.calibration[:CALIBRATION], training)
         self._baseline_proposal, self.seed, self.timeout = baseline, seed, timeout
+        self.deadline: float | None = None
+        """When trials are cut off, by `time.monotonic`: never, unless somebody sets it."""
         self._open = contextlib.ExitStack()
         self._baseline: Isolated | None = None
         self._baseline_opened: dict[str, Any] = {}
@@ -118,7 +107,7 @@ class Runner:
     def known(self, key: str) -> Trial | None:
         """The record of an earlier run; None where there is none, or where the files it speaks of are gone."""
         trial = self.store.trial(key)
-        if trial is None or trial.status is Status.SKIPPED:
+        if trial is None or trial.open:
             return None
         whole = trial.status is Status.FAILED or (self.store.candidate(key) / NAME).is_file()
         return trial if whole and (not trial.ok or self.store.scores(key, "selection") is not None) else None
@@ -144,10 +133,10 @@ class Runner:
         """The judged cases of a part."""
         return self.judging.cases(self.judging.split.parts()[part], self.original.signature)
 
-    def session(self, key: str) -> tuple[Isolated, dict[str, Any]]:
+    def session(self, key: str, deadline: float | None = None) -> tuple[Isolated, dict[str, Any]]:
         """A fresh process with a built candidate loaded; the caller closes it."""
         folder = self.store.candidate(key)
-        process = Isolated(self.timeout)
+        process = Isolated(self.timeout, deadline)
         try:
             with working():
                 return process, process.open(folder, self._example(), self._factory_for(key))
@@ -166,14 +155,17 @@ class Runner:
         }
         try:
             return self._run(proposal, head)
+        except BudgetSpent as error:
+            return Trial(**head, status=Status.CUT_OFF, reason=str(error))
         except TrialError as error:
             return Trial(**head, status=Status.FAILED, reason=str(error))
 
     def _run(self, proposal: Proposal, head: dict[str, Any]) -> Trial:
-        recipe, selection = proposal.recipe, self.judging.split.selection
+        recipe, selection, signature = proposal.recipe, self.judging.split.selection, self.original.signature
         is_baseline = recipe.key == self._baseline_proposal.recipe.key
         built = self._build(proposal)
-        process, opened = self.session(recipe.key)
+        # The original's process goes on after the trials: what was found is still ranked, confirmed and timed.
+        process, opened = self.session(recipe.key, None if is_baseline else self.deadline)
         with process:
             with working():
                 raw = process.predict(self.judging.data.path, selection)
@@ -182,10 +174,9 @@ class Runner:
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
             if is_baseline:
-                self._check_labels(raw)
+                check_labels(self.judging, signature, raw)
             if not parity.passed:
-                return Trial(**head, status=Status.FAILED, reason=_broken(parity), parity=parity, notes=built.notes)
-            signature = self.original.signature
+                return Trial(**head, status=Status.FAILED, reason=broken(parity), parity=parity, notes=built.notes)
             scores = self.judging.scores(raw, selection, signature)
             self.store.keep_scores(recipe.key, "selection", scores)
             before = self.judging.scores(reference, selection, signature)
@@ -210,36 +201,6 @@ class Runner:
             notes=built.notes + proven.notes,
         )
 
-    def _check_labels(self, raw: NDArray[np.float32]) -> None:
-        """A model that ranks its cases backwards was given the wrong labels; judging against it would reward harm."""
-        signature = self.original.signature
-        if signature.task in (Task.MULTICLASS, Task.ORDINAL):
-            self._check_order(raw)
-        if signature.task is not Task.BINARY:
-            return
-        labels = (self.judging.data.cases.labels[self.judging.split.selection] == signature.positive).astype(np.int64)
-        if len(set(labels.tolist())) < 2:
-            return
-        area = auroc(labels, signature.positive_probability(raw))
-        if area < BACKWARDS:
-            other = signature.classes[1 - signature.positive]
-            raise TrialError(
-                f"it ranks {signature.classes[signature.positive]!r} below {other!r} (AUROC {area:.3f}): labels and "
-                f"outputs do not match. For a single output name its class with --positive-class {other}; two outputs "
-                "stand for the labels in sorted order"
-            )
-
-    def _check_order(self, raw: NDArray[np.float32]) -> None:
-        """Right on less than half of what guessing would be: the outputs are in another order than the classes."""
-        cases, signature = self.cases("selection"), self.original.signature
-        shares = np.bincount(cases.labels, minlength=len(signature.classes)) / max(len(cases), 1)
-        right = float(np.mean(signature.scores(raw).argmax(axis=1) == cases.labels))
-        if right < 0.5 / np.count_nonzero(shares):
-            raise TrialError(
-                f"it is right on {right:.1%} of {len(cases)} cases, far less than guessing: name the classes in the "
-                "order of its outputs with --classes"
-            )
-
     def _parity(
         self,
         recipe: Recipe,
@@ -249,16 +210,18 @@ class Runner:
         reference: NDArray[np.float32],
     ) -> Parity:
         """An export is held against what it exports: the original, or the network that techniques made of it."""
-        tolerance = PARITY[recipe.target.precision]
+        tolerance = tolerance_of(recipe)
         if built.expected is None:
-            return _parity(raw, reference, tolerance)
+            return compare(raw, reference, tolerance)
         rows = self.workshop.calibration[: len(built.expected)]
-        return _parity(process.predict(self.judging.data.path, rows), built.expected, tolerance)
+        return compare(process.predict(self.judging.data.path, rows), built.expected, tolerance)
 
     def _build(self, proposal: Proposal) -> Built:
         # Techniques take minutes, and some time what they do: no timing waits for them.
         beside = contextlib.nullcontext() if proposal.recipe.techniques else working()
-        with Isolated(self.timeout if not proposal.recipe.trains else TRAINING_TIMEOUT) as process, beside:
+        timeout = TRAINING_TIMEOUT if proposal.recipe.trains else self.timeout
+        deadline = None if proposal is self._baseline_proposal else self.deadline
+        with Isolated(timeout, deadline) as process, beside:
             built: Built = process.call(
                 "primum.study.build:build_candidate",
                 original=self.original,
@@ -267,6 +230,11 @@ class Runner:
                 out=self.store.candidate(proposal.recipe.key),
             )
         return built
+
+    def call(self, function: str) -> Any:
+        """What `module:function` of primum says of the original and the workshop, in a process of its own."""
+        with Isolated(self.timeout, self.deadline) as process:
+            return process.call(function, original=self.original, workshop=self.workshop)
 
     def time(self, process: Isolated, opened: dict[str, Any]) -> Timings:
         """Time a loaded candidate beside the baseline, interleaved, on cases as they come."""
@@ -314,17 +282,3 @@ class Runner:
 
 def _exact(trial: Trial) -> bool:
     return trial.guard is None and recipe_of(trial).exact
-
-
-def _parity(raw: NDArray[np.float32], reference: NDArray[np.float32], tolerance: float) -> Parity:
-    difference = np.asarray(raw, np.float64) - np.asarray(reference, np.float64)
-    spread = np.linalg.norm(reference - reference.mean(axis=0)) or 1.0
-    relative = float(np.linalg.norm(difference) / spread)
-    return Parity(float(np.abs(difference).max()), relative, tolerance, bool(relative <= tolerance))
-
-
-def _broken(parity: Parity) -> str:
-    return (
-        f"its outputs do not follow the original's: relative error {parity.relative:.3g} "
-        f"(at most {parity.tolerance:g} at this precision); the export is broken"
-    )

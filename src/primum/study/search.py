@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from primum.config import MEDICAL_PRUNE_RATIO, OptimizationConfig, OptimizationLevel
 from primum.runtimes.base import Target
+from primum.study.beyond import Idea, students, to_latency
 from primum.study.objective import Objective, objective_of
 from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe, recipe_of
 from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Trial
 from primum.techniques.distillation.distill import Distill
+from primum.techniques.pruning.structured import PruneChannels
 from primum.techniques.registry import TechniqueConfig, make, technique_of
 from primum.validation.verdict import Outcome
 
@@ -27,7 +30,7 @@ SEEDS = (1, 2)
 """Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
 _HALF = 0.5
 """Weight of the teacher where following it closely was not enough: what it gets wrong, labels teach better."""
-_TAUGHT = ("taught by the original", "taught by the original and the labels alike")
+_TAUGHT = ("taught by the original", "taught by the original and the labels alike", "taught by {method} besides")
 _WORTH = 1.05
 """The next share must have promised this much more merit, or it is the end of the search."""
 
@@ -42,6 +45,12 @@ class SearchSpace:
     minutes: float
     """Of one training."""
     wanted: tuple[float, ...] = RATIOS
+    method: Literal["dkd", "hints"] | None = None
+    """A third way to teach, where the first two nearly held: decoupled among three classes or more, else by hints."""
+    students: tuple[tuple[float, float], ...] = ()
+    """(width, depth) of the students with fewer blocks that can be made."""
+    to_latency: bool = False
+    """A latency can be measured while channels are removed."""
 
     @property
     def objective(self) -> Objective:
@@ -100,7 +109,37 @@ class Search:
         for proposal in self._singles(lossless):
             if proposal.recipe.key not in known:
                 return proposal
-        return self._compose(known, lossless, fast)
+        return self._compose(known, lossless, fast) or self._beyond(known, lossless, fast)
+
+    def _beyond(self, known: Mapping[str, Trial], lossless: Target, fast: Target | None) -> Proposal | None:
+        """What equal shares of all layers do not reach."""
+        if self.space.config.level is not OptimizationLevel.AGGRESSIVE:
+            return None
+        distill = make("distill", {"max_minutes": self.space.minutes})
+        for idea in students(self.space.students, distill):
+            proposal = self._idea(known, idea, lossless, fast)
+            if proposal is not None:
+                return proposal
+            # A smaller one would hold even less.
+            if not self._good(known[Recipe(lossless, idea.techniques).key]):
+                break
+        if not self.space.to_latency or self.space.config.objective != "latency":
+            return None
+        found = to_latency(known, self._leading(known), fast or lossless, self.space.most, distill)
+        return self._idea(known, found, fast or lossless, None) if found else None
+
+    def _idea(self, known: Mapping[str, Trial], idea: Idea, first: Target, fast: Target | None) -> Proposal | None:
+        recipe = Recipe(first, idea.techniques)
+        if recipe.key not in known:
+            return Proposal(recipe, idea.why)
+        then = Recipe(fast, idea.techniques) if fast is not None and self._good(known[recipe.key]) else None
+        return Proposal(then, f"{idea.why}, in INT8") if then is not None and then.key not in known else None
+
+    def _leading(self, known: Mapping[str, Trial]) -> Trial | None:
+        """The best candidate so far, if it is one of those whose channels were removed in equal shares."""
+        best = self.space.objective.best([t for t in known.values() if self._good(t) and not repeats(t)])
+        pruned = best is not None and any(isinstance(t, PruneChannels) for t in recipe_of(best).techniques)
+        return best if pruned else None
 
     def _singles(self, lossless: Target) -> list[Proposal]:
         """Each technique alone, for the comparison that a reader makes first."""
@@ -153,7 +192,8 @@ class Search:
         self, known: Mapping[str, Trial], ratio: float, lossless: Target
     ) -> Proposal | tuple[TechniqueConfig, ...] | None:
         """The training of `ratio` to be tried next, the one that is good enough, or None where none is."""
-        for techniques, why in zip(self._trainings(ratio), _TAUGHT):
+        for techniques, told in zip(self._trainings(ratio), _TAUGHT):
+            why = told.format(method=self.space.method)
             recipe = Recipe(lossless, techniques)
             if recipe.key not in known:
                 return Proposal(recipe, f"{ratio:.0%} of channels removed, then {why}")
@@ -179,9 +219,10 @@ class Search:
     def _trainings(self, ratio: float) -> tuple[tuple[TechniqueConfig, ...], ...]:
         """Ways to recover from pruning, as _TAUGHT tells them."""
         prune, minutes = make("prune_channels", {"ratio": ratio}), self.space.minutes
-        return tuple(
-            (prune, make("distill", {"max_minutes": minutes, **settings})) for settings in ({}, {"alpha": _HALF})
-        )
+        ways: list[dict[str, Any]] = [{}, {"alpha": _HALF}]
+        if self.space.method is not None:
+            ways.append({"alpha": _HALF, "method": self.space.method})
+        return tuple((prune, make("distill", {"max_minutes": minutes, **settings})) for settings in ways)
 
     def _aware(self, taught: tuple[TechniqueConfig, ...]) -> tuple[TechniqueConfig, ...]:
         """Training for INT8 by the teacher and labels as they recovered the network."""

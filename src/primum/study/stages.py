@@ -83,17 +83,26 @@ def stage(original: Original, recipe: Recipe, workshop: Workshop, needs_onnx: bo
     Raises what techniques and the exporter raise (TrialError, InputError).
     """
     place = workshop.stages / stage_key(original, recipe, len(recipe.techniques), workshop)
+    products = recipe.target.fused_attention
+    if products:
+        place = place.with_name(f"{place.name}-products")
     if needs_onnx and (place / _RECORD).is_file():
         record = json.loads((place / _RECORD).read_text())
         expected = np.load(place / _EXPECTED, allow_pickle=False)
         return Staged(place / _EXPORT, None, expected, tuple(record["notes"]), float(record["seconds"]))
+    from primum.techniques.quantization.attention import split_attention
+
     began = time.monotonic()
     module, notes = apply_stages(original, recipe, workshop)
     expected = _outputs(module, original.signature, workshop)
     if not needs_onnx:
         return Staged(None, module, expected, notes, time.monotonic() - began)
     with folder(place) as whole:
-        notes += export_onnx(module, original.signature.input_shape, whole / _EXPORT)
+        if products:
+            # In place, and after `expected`: the function stays the same.
+            module, stays = split_attention(module)
+            notes += stays
+        notes += export_onnx(module, original.signature.input_shape, whole / _EXPORT, products)
         np.save(whole / _EXPECTED, expected)
         seconds = time.monotonic() - began
         write_json(whole / _RECORD, {"recipe": str(recipe), "notes": list(notes), "seconds": seconds})
@@ -143,9 +152,11 @@ def _outputs(module: torch.nn.Module, signature: Signature, workshop: Workshop) 
     import torch
 
     rows = workshop.calibration[:CHECKED]
+    cases = torch.from_numpy(np.load(workshop.inputs, mmap_mode="r")[rows].copy())
     with torch.inference_mode():
-        out = module(torch.from_numpy(np.load(workshop.inputs, mmap_mode="r")[rows].copy()))
-    flat = np.asarray(out.float().numpy()).reshape(len(out), -1)
+        # One at a time, as the export runs them: dynamic INT8 takes its ranges from all that a batch holds.
+        out = torch.stack([module(case[None]).float().reshape(-1) for case in cases])
+    flat = np.asarray(out.numpy())
     wanted = signature.outputs * math.prod(signature.spatial)
     if flat.shape != (len(rows), wanted):
         raise TrialError(f"the changed network gives {flat.shape[1]} outputs a case, the original {wanted}")

@@ -20,6 +20,8 @@ class Status(StrEnum):
     OK = "ok"
     FAILED = "failed"
     SKIPPED = "skipped"
+    CUT_OFF = "cut off"
+    """At work when the budget was spent."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Trial:
     def ok(self) -> bool:
         """Whether it was built, agreed, was judged and timed."""
         return self.status is Status.OK and self.verdict is not None and self.timings is not None
+
+    @property
+    def open(self) -> bool:
+        """Whether it has no result yet, and is run where there is time."""
+        return self.status in (Status.SKIPPED, Status.CUT_OFF)
 
     @property
     def lossless(self) -> bool:

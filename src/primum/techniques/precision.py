@@ -195,12 +195,12 @@ def _no_bfloat16(config: BFloat16, machine: Machine) -> str | None:
     return "this CPU has no BF16 arithmetic: it would be slower"
 
 
-@technique("float16", _apply, reshapes=True, torch_only=True, obstacle=_no_half)
+@technique("float16", _apply, reshapes=True, torch_only=True, obstacle=_no_half, rounds=lambda _: "bf16")
 class Half(TechniqueConfig):
     """Weights and products in FP16, norms and softmax in FP32. Runs in torch alone."""
 
 
-@technique("bfloat16", _apply, reshapes=True, torch_only=True, obstacle=_no_bfloat16)
+@technique("bfloat16", _apply, reshapes=True, torch_only=True, obstacle=_no_bfloat16, rounds=lambda _: "bf16")
 class BFloat16(TechniqueConfig):
     """Weights and products in BF16, norms and softmax in FP32. Runs in torch alone."""
 

@@ -18,6 +18,7 @@ from primum.errors import InputError, TrialError
 from primum.files import sha256
 from primum.hardware.machine import Machine
 from primum.models.reference import import_own
+from primum.models.signature import Signature
 from primum.techniques.context import Context
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class Technique:
     """Leaves modules that run in torch alone: no export."""
     obstacle: Callable[[Any, Machine], str | None] | None = None
     """Why a config cannot work on a machine, known before any time is spent."""
+    rounds: Callable[[Any], str] | None = None
+    """The precision, as runtimes name it, of arithmetic that it leaves in the torch module."""
+    unfit: Callable[[Any, Signature], str | None] | None = None
+    """Why a config means nothing for a model of such a signature, known before any time is spent."""
     module: Callable[[Any], str] | None = None
     """The module of the user's that a config names: what it makes depends on its code."""
 
@@ -81,6 +86,8 @@ def technique(
     measures: bool = False,
     torch_only: bool = False,
     obstacle: Callable[[Any, Machine], str | None] | None = None,
+    rounds: Callable[[Any], str] | None = None,
+    unfit: Callable[[Any, Signature], str | None] | None = None,
     module: Callable[[Any], str] | None = None,
 ) -> Callable[[C], C]:
     """Class decorator: register a config type under `name` with the function that applies it.
@@ -96,7 +103,9 @@ def technique(
             config.__qualname__,
         ):
             raise InputError(f"there is a technique {name!r} already ({known.config.__module__}): choose another name")
-        entry = Technique(name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle, module)
+        entry = Technique(
+            name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle, rounds, unfit, module
+        )
         _BY_NAME[name] = _BY_TYPE[config] = entry
         return config
 
@@ -128,6 +137,18 @@ def obstacle(config: TechniqueConfig, machine: Machine) -> str | None:
         return "other processes cannot import the script that runs: put it into a module that can be imported"
     found = technique_of(config).obstacle
     return found(config, machine) if found else None
+
+
+def unfit(config: TechniqueConfig, signature: Signature) -> str | None:
+    """Why this config means nothing for a model of `signature`, or None."""
+    found = technique_of(config).unfit
+    return found(config, signature) if found else None
+
+
+def rounds_to(config: TechniqueConfig) -> str | None:
+    """The precision of the arithmetic that this config leaves in the torch module; None where it stays FP32."""
+    found = technique_of(config).rounds
+    return found(config) if found else None
 
 
 def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:

@@ -16,6 +16,7 @@ from primum.study.search import SearchSpace
 from primum.study.space import Space, space_of
 from primum.study.trial import Trial
 from primum.validation.verdict import Outcome
+from primum.workflows.budget import SPENT
 from primum.workflows.sharing import POLL_S, Phase, announce
 
 MORE = "more of the exploration"
@@ -32,6 +33,8 @@ class Exploring:
     promise: Callable[[Trial], float]
     spent: Callable[[], bool]
     leave_out: Callable[[LeftOut], None]
+    minutes: Callable[[], float]
+    """Of one training."""
 
     def lead(self, trials: Sequence[Trial], trains: bool) -> list[Trial]:
         """The explored trials, those of joiners included. `trials` begins with the original's.
@@ -42,8 +45,9 @@ class Exploring:
             self.leave_out(LeftOut("exploration", "MINIMAL tries lossless runtimes only"))
             return []
         reduction = self.config.reduction
-        most = SearchSpace(self.config, trains, reduction.training_minutes).most
-        space = space_of(trials, self.config.threads, trains, most, reduction.training_minutes)
+        minutes = self.minutes()
+        most = SearchSpace(self.config, trains, minutes).most
+        space = space_of(trials, self.config.threads, trains, most, minutes)
         if isinstance(space, LeftOut):
             self.leave_out(space)
             return []
@@ -75,7 +79,7 @@ class Exploring:
         """Run suggestions until none is left, the budget is spent or `go_on` says no; returns why it ended."""
         while go_on():
             if self.spent():
-                return "the budget of minutes was spent"
+                return SPENT
             found = explorer.next()
             if isinstance(found, Ended):
                 return found.reason

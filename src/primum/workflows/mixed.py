@@ -114,7 +114,7 @@ class Mixer:
         labels = None
         if self.runner.original.signature.task is not Task.SEGMENTATION:
             labels = self.runner.judging.data.cases.labels[self.runner.workshop.calibration]
-        with Isolated(self.runner.timeout) as process:
+        with Isolated(self.runner.timeout, self.runner.deadline) as process:
             found: Mixing = process.call(
                 "primum.study.mixing:propose_mixing",
                 original=self.runner.original,

@@ -18,15 +18,17 @@ from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, 
 from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
-from primum.study.search import Search, SearchSpace, repeats
+from primum.study.search import Search, repeats
 from primum.study.select import LIKELY, best_lossless, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
+from primum.workflows.budget import SPENT, Budget
 from primum.workflows.exploring import Exploring
 from primum.workflows.mixed import Mixer
 from primum.workflows.prepare import Prepared
+from primum.workflows.searching import search_space
 from primum.workflows.sharing import POLL_S, Phase, announce, asked, heard, share
 
 _CHANGING = (OptimizationLevel.AGGRESSIVE, OptimizationLevel.MEDICAL_CRITICAL)
@@ -45,7 +47,12 @@ class Trials:
     left_out: list[LeftOut] = field(default_factory=list)
     ran: list[Trial] = field(default_factory=list)
     """What this process ran itself."""
-    _began: float = field(default_factory=time.monotonic)
+    _budget: Budget = field(init=False)
+
+    def __post_init__(self) -> None:
+        """From here on the budget runs."""
+        self._budget = Budget(self.config.budget_minutes)
+        self.runner.deadline = self._budget.deadline
 
     def run(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> list[Trial]:
         """All trials but the baseline's: planned, given by the user, found by the search."""
@@ -93,8 +100,15 @@ class Trials:
         return heard(self.runner.store)[0] is Phase.EXPLORING and self.runner.store.led
 
     def _variants(self, trials: list[Trial]) -> list[Proposal]:
-        transformer = self._graph is not None and self._graph.transformer
-        return variants(trials, self.config, self.machine, transformer)
+        graph = self._graph or GraphFacts()
+        return variants(
+            trials,
+            self.config,
+            self.machine,
+            graph.transformer,
+            depthwise=graph.depthwise > 0,
+            changeable=self._fixed is None,
+        )
 
     def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
         """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
@@ -168,7 +182,7 @@ class Trials:
                 return why
         if recipe.trains and self.prepared.training is None:
             return "it trains: give --train-data, of patients that are not judged"
-        return recipe.obstacle(self.machine)
+        return recipe.obstacle(self.machine, self.prepared.original.signature)
 
     def _promise(self, trial: Trial) -> float:
         """Chance that a trial would be confirmed, foretold from selection."""
@@ -183,6 +197,9 @@ class Trials:
         def holds(trial: Trial) -> bool:
             return trial.ok and trial.outcome is not Outcome.INFERIOR and self._promise(trial) >= LIKELY
 
+        if self._spent():
+            self._leave_out(LeftOut("mixed precision", SPENT))
+            return []
         mixer = Mixer(self.runner, self._try, holds, self._leave_out, objective_of(self.config.objective))
         original, *others = trials
         return [made for name in self.config.claims for made in mixer.run([original, *of_runtime(others, name)])]
@@ -193,8 +210,9 @@ class Trials:
         while (proposal := search.next([baseline, *planned, *done])) is not None:
             if not done:
                 self.progress.stage("Search")
-            if self._spent():
-                self._leave_out(LeftOut("the rest of the search", "the budget of minutes was spent"))
+            # One that was cut off has no result from which the search could go on.
+            if self._spent() or (done and done[-1].status is Status.CUT_OFF):
+                self._leave_out(LeftOut("the rest of the search", SPENT))
                 return done
             self.progress.say(f"next: {proposal.recipe}: {proposal.why}")
             done.append(self._try(proposal))
@@ -216,18 +234,35 @@ class Trials:
 
     def _exploring(self) -> Exploring:
         return Exploring(
-            self.runner, self.config, self._try, self._obstacle, self._promise, self._spent, self._leave_out
+            self.runner,
+            self.config,
+            self._try,
+            self._obstacle,
+            self._promise,
+            self._spent,
+            self._leave_out,
+            lambda: self._minutes,
         )
 
     def _searching(self) -> Search:
-        minutes = self.config.reduction.training_minutes
-        return Search(SearchSpace(self.config, self.prepared.training is not None, minutes), self._promise)
+        return Search(
+            search_space(self.runner, self.prepared, self.config, self._minutes, self._leave_out), self._promise
+        )
+
+    @functools.cached_property
+    def _minutes(self) -> float:
+        """Of one training that search or exploration propose."""
+        asked = self.config.reduction.training_minutes
+        minutes = self._budget.training(asked, self.runner.store)
+        if minutes < asked and self.config.level in _CHANGING and self.prepared.training is not None:
+            self._leave_out(LeftOut(f"trainings of {asked:g} minutes", f"the budget leaves {minutes:g} for each"))
+        return minutes
 
     def _try(self, proposal: Proposal) -> Trial:
         why = self._obstacle(proposal.recipe)
         trial = _skipped(proposal, why) if why else self.runner.known(proposal.recipe.key)
         if trial is None and self._spent():
-            trial = _skipped(proposal, "the budget of minutes was spent")
+            trial = _skipped(proposal, SPENT)
         if trial is None:
             trial = self.runner.trial(proposal)
             self.ran.append(trial)
@@ -235,8 +270,7 @@ class Trials:
         return trial
 
     def _spent(self) -> bool:
-        budget = self.config.budget_minutes
-        return budget is not None and (time.monotonic() - self._began) / 60 > budget
+        return self._budget.spent
 
     def _leave_out(self, item: LeftOut) -> None:
         if item not in self.left_out:

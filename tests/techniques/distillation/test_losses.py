@@ -274,3 +274,40 @@ class TestHintLoss:
             HintLoss([torch.zeros(2, 3)], [torch.zeros(2, 3, 4, 4)])
         with pytest.raises(InputError, match="give pairs"):
             HintLoss([], [])
+
+
+@pytest.mark.parametrize("kind", ["kd", "dkd"])
+def test_unknown_labels_teach_nothing(kind):
+    student, teacher = draw(6, 4)
+    labels = torch.tensor([0, -1, 3, -1, 2, 1])
+    loss, known = DistillationLoss(3.0, 0.4, kind), labels >= 0
+    found = loss(student, teacher, labels)
+    part = loss(student[known], teacher[known], labels[known])
+    soft = loss.soft(student, teacher, labels)
+    if kind == "kd":
+        assert float(soft) == pytest.approx(numpy_kd(student, teacher, 3.0), rel=1e-4), "the teacher teaches every case"
+        hard = loss.hard(student[known].float(), labels[known])
+        assert float(found) == pytest.approx(0.4 * float(soft) + 0.6 * float(hard), rel=1e-5)
+    else:
+        assert float(found) == pytest.approx(float(part), rel=1e-5)
+    nothing = loss(student, teacher, torch.full((6,), -1))
+    expected = 0.4 * numpy_kd(student, teacher, 3.0) if kind == "kd" else 0.0
+    assert float(nothing) == pytest.approx(expected, rel=1e-4)
+
+
+def test_unknown_pixels_teach_nothing():
+    student, teacher = draw(2, 3, 4, 5)
+    labels = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(0))
+    labels[0] = -1
+    loss = DistillationLoss(2.0, 0.0)
+    expected = nn.functional.cross_entropy(student[1:].float(), labels[1:])
+    assert float(loss(student, teacher, labels)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_decoupled_distillation_of_two_classes_is_refused_while_planning():
+    from primum.techniques.registry import make, unfit
+
+    two = Signature(input_shape=(3,), outputs=2, classes=("a", "b"), activation="softmax")
+    assert "needs one of three classes or more" in str(unfit(make("distill", {"method": "dkd"}), two))
+    assert unfit(make("distill", {"method": "kd"}), two) is None
+    assert unfit(make("prune_channels", {}), two) is None

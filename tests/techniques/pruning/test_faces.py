@@ -121,3 +121,16 @@ def test_zero_changes_nothing(model):
             same = prune_model(model, method, 0.0, example_inputs=EXAMPLE)
         assert same is not model
         assert all(torch.equal(a, b) for a, b in zip(same.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", ["structured", "activation"])
+def test_settings_without_a_meaning_for_channels_are_said(model, method):
+    pytest.importorskip("torch_pruning")
+    config = PruningConfig(method=method, amount=0.5, n_iterations=3, pruning_dims=["bias"])
+    pruner = ModelPruner(model, config, example_inputs=EXAMPLE)
+    pruner.prune_model()
+    notes = " ".join(pruner.get_pruning_info()["notes"])
+    assert "3 iterations with no training between" in notes and "not from bias alone" in notes
+    plain = ModelPruner(model, PruningConfig(method=method, amount=0.5), example_inputs=EXAMPLE)
+    plain.prune_model()
+    assert "iterations" not in " ".join(plain.get_pruning_info()["notes"])

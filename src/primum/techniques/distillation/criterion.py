@@ -17,7 +17,8 @@ class DistillationLoss(nn.Module):  # type: ignore[misc]
     """alpha x soft loss (teacher) + (1 - alpha) x hard loss (labels); without labels, the soft loss alone.
 
     kind kd: softmax over axis 1, cross-entropy; dkd: the same, decoupled; bernoulli: one logit or several findings,
-    labels of the same shape, -1 unknown; values: squared errors.
+    labels of the same shape; values: squared errors. A label of -1 is unknown: the teacher alone teaches there, and
+    with dkd, which needs the label, nobody does.
     """
 
     def __init__(self, temperature: float = 4.0, alpha: float = 0.5, kind: Kind = "kd", beta: float = 8.0) -> None:
@@ -43,6 +44,10 @@ class DistillationLoss(nn.Module):  # type: ignore[misc]
     def soft(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
         """What the teacher teaches."""
         if self.kind == "dkd" and labels is not None:
+            known = labels >= 0
+            student, teacher, labels = student[known], teacher[known], labels[known]
+            if not len(labels):
+                return student.float().sum()
             return decoupled_kd_loss(student, teacher, labels, self.temperature, other_weight=self.beta)
         if self.kind == "values":
             return value_kd_loss(student, teacher)
@@ -53,7 +58,8 @@ class DistillationLoss(nn.Module):  # type: ignore[misc]
         if self.kind == "values":
             return functional.mse_loss(student, labels.float().reshape(student.shape))
         if self.kind != "bernoulli":
-            return functional.cross_entropy(student, labels.long())
+            each = functional.cross_entropy(student, labels.long(), ignore_index=-1, reduction="sum")
+            return each / (labels >= 0).sum().clamp(min=1)
         labels = labels.reshape(student.shape)
         known = (labels >= 0).float()
         each = functional.binary_cross_entropy_with_logits(student, (labels == 1).float(), reduction="none")

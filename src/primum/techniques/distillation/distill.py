@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from primum.errors import InputError
+from primum.models.signature import Signature
 from primum.techniques.distillation.config import Distillation
+from primum.techniques.distillation.losses import not_decoupled
 from primum.techniques.distillation.objective import DistillationObjective
 from primum.techniques.registry import Context, Stage, technique
 from primum.techniques.training import check_labels, train, usual_augmentation
@@ -28,6 +30,10 @@ def _distill(model: torch.nn.Module, config: Distill, context: Context) -> torch
     return model
 
 
-@technique("distill", _distill, Stage.DISTIL, trains=True)
+def _unfit(config: Distill, signature: Signature) -> str | None:
+    return not_decoupled(signature) if config.method == "dkd" else None
+
+
+@technique("distill", _distill, Stage.DISTIL, trains=True, unfit=_unfit)
 class Distill(Distillation):
     """Teach the model at hand, a student or a pruned copy, to answer as the original does."""

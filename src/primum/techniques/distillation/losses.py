@@ -114,8 +114,15 @@ def soft_loss(
 
 def check_decoupled(signature: Signature) -> None:
     """InputError where decoupled distillation has no meaning: it needs one label among three classes or more."""
-    if signature.task not in (Task.MULTICLASS, Task.ORDINAL) or signature.outputs < 3:
-        raise InputError(
-            f"method dkd needs one of three classes or more; for a {signature.task.value} model with "
-            f"{signature.outputs} output(s) give method kd"
-        )
+    if why := not_decoupled(signature):
+        raise InputError(why)
+
+
+def not_decoupled(signature: Signature) -> str | None:
+    """Why decoupled distillation has no meaning, or None."""
+    if signature.task in (Task.MULTICLASS, Task.ORDINAL) and signature.outputs >= 3:
+        return None
+    return (
+        f"method dkd needs one of three classes or more; for a {signature.task.value} model with "
+        f"{signature.outputs} output(s) give method kd"
+    )

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from primum.errors import InputError, MissingExtra, TrialError
-from primum.techniques.pruning.layers import FixedPruner, customized_pruners
+from primum.techniques.pruning.layers import FixedPruner, customized_pruners, grouped_alone
 from primum.techniques.pruning.plan import ChannelSet
 from primum.techniques.pruning.simplified import Joins, one_slope, simplified, tensors
 
@@ -207,6 +207,8 @@ class Graph:
                 return 1, None
             if module.groups == module.out_channels:
                 return 1, f"{member.name}: fewer outputs than inputs, one a group"
+            if module.transposed and not grouped_alone(self.model, type(module)):
+                return 1, f"{member.name} is transposed and in groups, beside depthwise ones of its kind"
             groups = module.groups
         elif isinstance(module, nn.GroupNorm) and 1 < module.num_groups < module.num_channels:
             groups = module.num_groups

@@ -63,6 +63,58 @@ class LayerNormPruner:
     get_in_channels = get_out_channels
 
 
+class TransposedPruner:
+    """Transposed convolutions in groups, whose weight is (inputs, outputs / groups, *kernel)."""
+
+    pruning_dim = 1
+
+    def prune_out_channels(self, layer: Any, idxs: Sequence[int]) -> Any:
+        """Cut output channels, as many of each group. Raises ValueError where a group would lose more than another."""
+        import torch
+
+        kept = self._by_group(layer.out_channels, layer.groups, idxs)
+        parts = layer.weight.detach().chunk(layer.groups)
+        cut = [part[:, keep] for part, keep in zip(parts, kept)]
+        self._place(layer, torch.cat(cut))
+        _cut(layer, "bias", _kept(layer.out_channels, idxs), 0)
+        layer.out_channels -= len(set(idxs))
+        return layer
+
+    def prune_in_channels(self, layer: Any, idxs: Sequence[int]) -> Any:
+        """Cut input channels, as many of each group. Raises ValueError as above."""
+        self._by_group(layer.in_channels, layer.groups, idxs)
+        _cut(layer, "weight", _kept(layer.in_channels, idxs), 0)
+        layer.in_channels -= len(set(idxs))
+        return layer
+
+    def get_out_channels(self, layer: Any) -> int:
+        """Output channels of the layer."""
+        return int(layer.out_channels)
+
+    def get_in_channels(self, layer: Any) -> int:
+        """Input channels of the layer."""
+        return int(layer.in_channels)
+
+    def get_out_channel_groups(self, layer: Any) -> int:
+        """Groups of the layer."""
+        return int(layer.groups)
+
+    get_in_channel_groups = get_out_channel_groups
+
+    def _by_group(self, channels: int, groups: int, idxs: Sequence[int]) -> list[list[int]]:
+        """Places within each group that stay."""
+        size, keep = channels // groups, _kept(channels, idxs)
+        kept = [[i % size for i in keep if i // size == group] for group in range(groups)]
+        if len({len(one) for one in kept}) > 1:
+            raise ValueError("groups of a transposed convolution would lose unequal numbers of channels")
+        return kept
+
+    def _place(self, layer: Any, weight: Any) -> None:
+        import torch
+
+        layer.weight = torch.nn.Parameter(weight.clone(), layer.weight.requires_grad)
+
+
 class FixedPruner:
     """A layer whose channels stay: whatever shares channels with it is not pruned."""
 
@@ -99,7 +151,19 @@ def customized_pruners(model: torch.nn.Module) -> tuple[dict[type, Any], tuple[t
             pruners[kind] = shape_norms
         elif issubclass(kind, stay):
             pruners[kind] = fixed
+        elif issubclass(kind, nn.modules.conv._ConvTransposeNd) and grouped_alone(model, kind):
+            pruners[kind] = TransposedPruner()
     return pruners, tuple(kind for kind, pruner in pruners.items() if pruner is fixed)
+
+
+def grouped_alone(model: torch.nn.Module, kind: type) -> bool:
+    """Whether transposed convolutions of a class are in groups somewhere, and nowhere depthwise.
+
+    Pruners are found by class, and a depthwise layer has one kind of channels where others have two.
+    """
+    found: list[Any] = [m for m in model.modules() if type(m) is kind]
+    groups = [(m.groups, m.in_channels, m.out_channels) for m in found]
+    return any(one[0] > 1 for one in groups) and not any(one[0] > 1 and len(set(one)) == 1 for one in groups)
 
 
 def _kept(channels: int, idxs: Sequence[int]) -> list[int]:

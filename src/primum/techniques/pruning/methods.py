@@ -50,10 +50,20 @@ def prune_by(
     if not 0 <= amount < 1:
         raise InputError(f"amount must be at least 0 and below 1, not {amount}: it is a share")
     if kind in (PruningMethod.STRUCTURED, PruningMethod.ACTIVATION):
+        if fine_tune is not None:
+            raise InputError(f"{kind.value} pruning does not train: distill what it gives, or take method='gradual'")
         pruned, notes = _channels(model, kind, amount, scope, context, example_inputs)
+        notes += _unused(n_iterations, names)
     else:
         pruned, notes = _weights(model, kind, amount, n_iterations, names, scope, context, fine_tune)
     return Pruned(pruned, compare(model, pruned, _example(model, example_inputs, context)), notes)
+
+
+def _unused(steps: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What was asked for and means nothing where channels are removed."""
+    once = (f"channels removed once: {steps} iterations with no training between give the same",) if steps > 1 else ()
+    whole = (f"channels go from every tensor of a layer, not from {', '.join(names)} alone",)
+    return (*once, *(whole if set(names) != {"weight"} else ()))
 
 
 def _method(method: PruningMethod | str) -> PruningMethod:

@@ -69,6 +69,6 @@ def _apply(model: torch.nn.Module, config: DynamicInt8, context: Context) -> tor
     return changed
 
 
-@technique("dynamic_int8", _apply, reshapes=True, torch_only=True, obstacle=_obstacle)
+@technique("dynamic_int8", _apply, reshapes=True, torch_only=True, obstacle=_obstacle, rounds=lambda _: "int8-dynamic")
 class DynamicInt8(TechniqueConfig):
     """INT8 weights of Linear, LSTM and GRU layers; activations in FP32 with ranges per input. Runs in torch alone."""

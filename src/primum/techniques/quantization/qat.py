@@ -111,7 +111,7 @@ def _apply(model: torch.nn.Module, config: QuantizationAwareTraining, context: C
     return finish_qat(prepared)
 
 
-@technique("qat", _apply, trains=True, reshapes=True)
+@technique("qat", _apply, trains=True, reshapes=True, rounds=lambda _: "int8")
 class QuantizationAwareTraining(TrainingConfig):
     """Fine-tune with rounded weights and activations, to answer as the original does where it can be asked; the result
     holds integer weights and exports as INT8.

@@ -173,7 +173,7 @@ def _apply(model: torch.nn.Module, config: StaticInt8, context: Context) -> torc
     return changed
 
 
-@technique("static_int8", _apply, reshapes=True, torch_only=True, obstacle=_obstacle)
+@technique("static_int8", _apply, reshapes=True, torch_only=True, obstacle=_obstacle, rounds=lambda _: "int8")
 class StaticInt8(TechniqueConfig):
     """INT8 weights and activations with calibrated ranges, in torch's own kernels. Runs in torch alone."""
 

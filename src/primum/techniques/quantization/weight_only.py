@@ -128,7 +128,16 @@ def _not_the_cast(record: logging.LogRecord) -> bool:
 def _obstacle(config: WeightOnly, machine: Machine) -> str | None:
     if why := _cannot(config.dtype, config.backend):
         return why
+    if config.backend == "bitsandbytes":
+        return (
+            "what bitsandbytes leaves runs by its own kernels, which a TorchScript file cannot hold and no other "
+            "runtime has: use backend torchao in a study, or primum.quantize_model outside of one"
+        )
     return None if installed(config.backend) else f"not installed: pip install 'primum[llm]' ({config.backend})"
+
+
+def _rounds(config: WeightOnly) -> str:
+    return {"int8": "int8-weights", "int4": "int4-weights"}.get(config.dtype, "nf4-weights")
 
 
 def _apply(model: torch.nn.Module, config: WeightOnly, context: Context) -> torch.nn.Module:
@@ -139,7 +148,7 @@ def _apply(model: torch.nn.Module, config: WeightOnly, context: Context) -> torc
     return changed
 
 
-@technique("weight_only", _apply, reshapes=True, torch_only=True, obstacle=_obstacle)
+@technique("weight_only", _apply, reshapes=True, torch_only=True, obstacle=_obstacle, rounds=_rounds)
 class WeightOnly(TechniqueConfig):
     """Weights of Linear layers in fewer bits. Runs in torch alone; convolutions have no such form on a CPU."""
 
