@@ -130,8 +130,8 @@ SECTIONS = {
         "AUROC lower by exactly its margin because the scores of a share `distorted` of the patients say little in all "
         "`each` of their cases; `correlation` of the original's scores within a patient. `undrawn`: the chance that no "
         "such patient is drawn, and nothing can show. `plain`: what the MOVER-logit and the score interval with normal "
-        "quantiles would pass. `accepted`: NON_INFERIOR by the whole gate (a tenth of the runs; margins of the rates "
-        "0.05).",
+        "quantiles would pass; `accepted`: NON_INFERIOR by the whole gate, margins of the rates 0.05 (both of a tenth "
+        "of the runs).",
     ),
     "means": (
         "Dice and errors at their margin",
