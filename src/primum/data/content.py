@@ -20,10 +20,10 @@ _OPAQUE = 255
 
 
 def content_digest(item: Item) -> str:
-    """Digest of a decoded input (16 hex digits): pixels; dtype, shape and values; or cells by column.
+    """Digest of a decoded input (16 hex digits): pixels; shape and values; or cells by column.
 
     A file saved again, a palette, an alpha that hides nothing, grey in three equal channels, a number written otherwise
-    and another byte order make no other case.
+    and another type or byte order that holds the same numbers make no other case.
     """
     if isinstance(item, Image.Image):
         mode, pixels = _pixels(item)
@@ -31,7 +31,15 @@ def content_digest(item: Item) -> str:
     if isinstance(item, Mapping):
         cells = json.dumps({str(name): _cell(cell) for name, cell in item.items()}, sort_keys=True)
         return hashlib.blake2b(b"row " + cells.encode(), digest_size=8).hexdigest()
-    return _of("array", np.asarray(item))
+    return _of("array", _widened(np.asarray(item)))
+
+
+def _widened(values: NDArray[Any]) -> NDArray[Any]:
+    """As float64 where that holds the same numbers: an array saved as another type is the same case."""
+    if values.dtype.kind not in "biuf":
+        return values
+    wide = values.astype(np.float64)
+    return wide if np.array_equal(wide, values, equal_nan=values.dtype.kind == "f") else values
 
 
 def _of(kind: str, values: NDArray[Any]) -> str:
