@@ -1,4 +1,4 @@
-"""A network of repeated blocks at AGGRESSIVE: the search itself proposes a shallower student, which is built and judged."""
+"""A network of repeated blocks at AGGRESSIVE: the search proposes a shallower student, which is built and judged."""
 
 import blobs
 import nets
