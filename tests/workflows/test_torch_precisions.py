@@ -2,9 +2,11 @@
 
 import blobs
 import inline
+import numpy as np
 import pytest
 from studies import config, run
 
+import primum
 from primum.config import OptimizationLevel
 from primum.hardware.machine import this_machine
 from primum.runtimes.base import Target
@@ -65,3 +67,17 @@ def test_what_no_file_can_hold_is_refused_with_a_way_out(trials):
     assert "use backend torchao" in why["weight_only"]
     assert "give it the runtime torchscript" in why["dynamic_int8"]
     assert "give it the runtime torchscript" in why["static_int8"]
+
+
+def test_one_is_delivered_verified_and_explained(workshop, tmp_path):
+    asked = config(runtimes=("torchscript",), objective="size", accept_inconclusive=True)
+    recipe = Recipe(SCRIPT, (make("static_int8", {}),))
+    delivery = run(workshop, tmp_path / "out", data="few", config=asked, recipes=(recipe,))
+    winner = delivery.result.winner
+    assert winner.recipe == str(recipe), [(t.recipe, t.outcome, t.reason) for t in delivery.result.trials]
+    assert winner.precision_proven.startswith("int8") and winner.size_bytes < 0.4 * delivery.result.baseline.size_bytes
+    images = sorted((workshop.few.parent / "images").glob("*.png"))[:5]
+    with primum.load(delivery.artifact) as predictor:
+        together = predictor.predict([str(path) for path in images])
+        alone = [predictor.predict(str(path))[0] for path in images]
+    assert together == pytest.approx(np.stack(alone)), "the last layer takes ranges from each case, never from a batch"
