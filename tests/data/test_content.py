@@ -59,6 +59,7 @@ def test_arrays_are_known_by_shape_and_values_however_they_are_stored():
     assert content_digest(values) == content_digest(values.astype(">f4")) == content_digest(values.astype(np.float64))
     whole = np.arange(6)
     assert content_digest(whole) == content_digest(whole.astype(np.uint8)) == content_digest(whole.astype(np.float16))
+    assert content_digest(whole) == content_digest(whole[None, :, None]) == content_digest(-1.0 * -whole)
     others = [whole.reshape(2, 3), whole.reshape(3, 2), whole + 1, whole + 2**53, whole + 2**53 + 1, whole * 0.1]
     others.append((whole * 0.1).astype(np.float32))
     assert len({content_digest(one) for one in (whole, *others)}) == 8

@@ -264,3 +264,11 @@ def test_where_the_state_lives(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert state_folder() == tmp_path / ".local" / "state" / "primum"
+
+
+def test_a_state_folder_that_is_a_file_is_said(tmp_path):
+    (tmp_path / "state").write_text("")
+    ledger = Ledger(tmp_path / "state" / "ledger.jsonl")
+    assert ledger.openings() == ()
+    with pytest.raises(StorageError, match="state"):
+        ledger.record(["a"], "one")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from primum.errors import InputError
-from primum.validation.cases import MISSING, Cases
+from primum.validation.cases import MISSING, Cases, demand_groups
 
 
 def test_blanks_of_a_group_form_a_level(make_cases):
@@ -53,3 +53,24 @@ def test_without_patients_cases_of_one_content_count_as_one(make_cases):
     assert (named.units.tolist(), named.copies, named.unit) == (["a", "b"], 0, "patient")
     with pytest.raises(InputError, match="no patient"):
         make_cases([0, 1], patients=["a", ""], contents=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("values", "patients", "refused"),
+    [
+        ([f"Doe {i // 3}" for i in range(300)], [f"p{i // 3}" for i in range(300)], True),
+        ([f"Doe {i}" for i in range(12)], None, True),
+        ([f"{i % 40}" for i in range(150)], None, True),
+        ([f"site {i % 30}" for i in range(300)], [f"p{i}" for i in range(300)], False),
+        (["F", "M"] * 3, [f"p{i}" for i in range(6)], False),
+        ([f"site {i}" for i in range(5)], None, False),
+    ],
+)
+def test_a_group_that_names_patients_is_refused_by_patient(values, patients, refused):
+    units = None if patients is None else np.array(patients)
+    if not refused:
+        demand_groups({"who": np.array(values)}, units, "list.csv")
+        return
+    with pytest.raises(InputError, match="'who'.*rather than groups") as error:
+        demand_groups({"who": np.array(values)}, units, "list.csv")
+    assert "Doe" not in str(error.value)

@@ -402,3 +402,12 @@ def test_a_rare_class_that_was_lost_is_no_proof_of_none_lost():
     assert rare.outcome is Outcome.INSUFFICIENT and rare.difference == -1
     assert lost.outcome is Outcome.INCONCLUSIVE and "sensitivity[rare]" in lost.reasons[0]
     assert kept.outcome is Outcome.NON_INFERIOR
+
+
+@pytest.mark.parametrize(("independent", "said"), [(False, True), (True, False)])
+def test_that_no_patient_is_named_is_said(make_cases, independent, said):
+    labels, blank = np.arange(400) % 2, np.full(400, "")
+    scores = 0.2 + 0.6 * labels
+    own = np.array([f"{i}" for i in range(400)])
+    found = judge(make_cases(labels, blank, contents=own, independent=independent), scores, scores, POLICY)
+    assert any("no patient is named" in reason for reason in found.reasons) is said

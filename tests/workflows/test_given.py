@@ -50,6 +50,7 @@ def with_gap(values, gap):
         ((INPUTS, 1), "40 inputs and a single value"),
         ((INPUTS, SICK, np.arange(39)), "patients must have one value for each of the 40 cases"),
         ((INPUTS, SICK, np.zeros((N, 2))), "patients must have one value"),
+        ((INPUTS, SICK, None, {"name": [f"Doe {i}" for i in range(40)]}), "names cases or patients rather than groups"),
         ((INPUTS, SICK, None, {"sex": ["f"] * 39}), "group column 'sex' must have one value for each of the 40"),
         ((INPUTS, SICK, None, ["f"] * N), "groups must be a mapping"),
         ((INPUTS, SICK, None, np.full((N, 1), "f")), "groups must be a mapping"),

@@ -57,7 +57,8 @@ def test_forty_positives_are_inconclusive_and_the_lossless_original_is_delivered
     endpoint = next(c for c in summary["verdict_detail"]["components"] if c["name"] == "sensitivity")
     assert endpoint["n_would_decide"] >= 189, "no fewer positives can decide a margin of 0.02"
     assert "would" in " ".join(summary["reasons"])
-    assert not list((tmp_path / "state").glob("*ledger*")), "a confirmation that could not decide was not opened"
+    kept = [json.loads(line) for line in next((tmp_path / "state").glob("*ledger.jsonl")).read_text().splitlines()]
+    assert [one["look"] for one in kept] == ["search"], "a confirmation that could not decide was not opened"
 
 
 def test_accepting_an_inconclusive_candidate_says_unproven_on_every_surface(workshop, tmp_path):
@@ -147,6 +148,18 @@ def test_the_same_candidate_judged_otherwise_on_the_same_cases_is_another_openin
     for name in ("MODEL_CARD.md", "mlbom.cdx.json"):
         text = (evidence / name).read_text()
         assert "Not a first look: the confirmation cases were opened" in text and "100% of these" in text, name
+
+
+def test_patients_who_are_called_otherwise_do_not_unlock_cases_unseen(workshop, tmp_path):
+    """Other names put other patients into the locked part: among them those that the first study searched on."""
+    assert not run(workshop, tmp_path / "one").result.earlier_openings
+    header, *rows = workshop.many.read_text().splitlines()
+    place = header.split(",").index("patient_id")
+    renamed = [",".join("x" + c if i == place else c for i, c in enumerate(row.split(","))) for row in rows]
+    other = SimpleNamespace(many=workshop.many.with_name("renamed.csv"), weights=workshop.weights)
+    other.many.write_text("\n".join([header, *renamed]) + "\n")
+    told = run(other, tmp_path / "two").result.earlier_openings
+    assert any("searched on, for calibration or selection" in text for text in told), told
 
 
 def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):

@@ -117,7 +117,7 @@ def _assemble(
         row = int(labels.rows[np.flatnonzero(patients == "")[0]])
         raise InputError(f"{path}: case {row} has no {options.patient_column}")
     groups = {name: columns[name] for name in options.group_columns}
-    demand_groups(groups, str(path))
+    demand_groups(groups, patients, str(path))
     unlabelled = np.setdiff1d(np.arange(len(inputs)), labels.rows)
     return EvaluationSet(
         source=ArraySource(inputs, "case"),

@@ -35,10 +35,11 @@ def content_digest(item: Item) -> str:
 
 
 def _widened(values: NDArray[Any]) -> NDArray[Any]:
-    """As float64 where that holds the same numbers: an array saved as another type is the same case."""
+    """As float64 where that holds the same numbers, without axes of length 1: stored otherwise it is the same case."""
+    values = values.squeeze()
     if values.dtype.kind not in "biuf":
         return values
-    wide = values.astype(np.float64)
+    wide = values.astype(np.float64) + 0.0  # -0.0 is 0.0
     return wide if np.array_equal(wide, values, equal_nan=values.dtype.kind == "f") else values
 
 

@@ -24,7 +24,7 @@ from primum.data.content import KEY
 from primum.errors import IntegrityError
 from primum.files import storage, write_bytes
 
-CONFIRMATION, VALIDATION = "confirmation", "validation"
+CONFIRMATION, VALIDATION, SEARCH = "confirmation", "validation", "search"
 _FIELDS = {"when", "candidate", "cases", "previous"}
 
 
@@ -42,7 +42,7 @@ class Opening:
     key: str = KEY
     """What the digests are taken over; "" where that was the bytes of the files."""
     look: str = CONFIRMATION
-    """"confirmation" of a study, or "validation" of an artifact."""
+    """"confirmation" or "search" (calibration, selection) of a study, or "validation" of an artifact."""
 
 
 def state_folder() -> Path:
@@ -124,8 +124,8 @@ class Ledger:
         """A ledger may be one record ahead of its head, where a crash fell between the two, but never behind it."""
         try:
             head = self.head.read_text()
-        except FileNotFoundError:
-            head = ""
+        except (FileNotFoundError, NotADirectoryError):
+            head = ""  # where it cannot be at all, `record` says so
         known = ["", *(record["hash"] for record in records)]
         if head not in known[-2:]:
             raise IntegrityError(

@@ -203,7 +203,7 @@ def _assemble(table: Table, ids: list[str], labels: Labels, source: Source, opti
         name: np.array([table.columns[name][row] for row in labels.rows], dtype=np.str_)
         for name in options.group_columns
     }
-    demand_groups(groups, str(table.path))
+    demand_groups(groups, patients, str(table.path))
     return EvaluationSet(
         source=source,
         index=np.arange(len(labels.rows)),

@@ -13,6 +13,7 @@ from primum.reporting import wording as w
 from primum.reporting.blocks import (
     Block,
     Cell,
+    Column,
     Facts,
     Figure,
     Paragraph,
@@ -28,18 +29,6 @@ from primum.task import Task
 from primum.validation.cases import PATIENT
 from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
-_COLUMNS = columns(
-    "Endpoint",
-    "#Original",
-    "#Candidate",
-    "#Difference",
-    "Interval",
-    "Margin",
-    "#Cases",
-    "#Patients",
-    "Method",
-    "Outcome",
-)
 _TOLD = 12
 _COUNTED = 8
 _DIRECTION = "A negative difference is worse for the candidate."
@@ -69,6 +58,11 @@ def endpoints_section(result: StudyResult) -> Section:
     return Section("endpoints", "Is it as good as the original?", (*blocks, *_beside(verdict)))
 
 
+def _columns(verdict: Verdict) -> tuple[Column, ...]:
+    before = ("Endpoint", "#Original", "#Candidate", "#Difference", "Interval", "Margin", "#Cases")
+    return columns(*before, w.units_title(verdict), "Method", "Outcome")
+
+
 def endpoint_table(verdict: Verdict, parts: Sequence[Component], caption: str) -> Table:
     """Endpoints with every number that decided them, the Brier score first."""
     rows = []
@@ -81,7 +75,9 @@ def endpoint_table(verdict: Verdict, parts: Sequence[Component], caption: str) -
             note = part.reason
         note += "; waived by name" if part.waived else ""
         rows.append(_endpoint_row(w.endpoint(part.name, verdict.task), part, w.outcome_cell(part.outcome, note)))
-    return Table(f"{caption} Intervals at {n.confidence(verdict.confidence)}.", _COLUMNS, tuple(rows), wide=True)
+    return Table(
+        f"{caption} Intervals at {n.confidence(verdict.confidence)}.", _columns(verdict), tuple(rows), wide=True
+    )
 
 
 def failing_table(verdict: Verdict) -> Table:
@@ -93,7 +89,9 @@ def failing_table(verdict: Verdict) -> Table:
         for p in s.components
     ]
     rows = [_endpoint_row(name, p, w.outcome_cell(p.outcome)) for name, p in parts if p.outcome is Outcome.INFERIOR]
-    return Table(f"What was worse. Intervals at {n.confidence(verdict.confidence)}.", _COLUMNS, tuple(rows), wide=True)
+    return Table(
+        f"What was worse. Intervals at {n.confidence(verdict.confidence)}.", _columns(verdict), tuple(rows), wide=True
+    )
 
 
 _BY_VIEW = {

@@ -8,6 +8,7 @@ from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Banner, Headline
 from primum.study.result import StudyResult
+from primum.validation.cases import NO_PATIENTS, unit_without_patients
 from primum.validation.verdict import Basis, Outcome, SubgroupVerdict, Verdict
 
 _HEAD_REASONS = 3
@@ -33,6 +34,9 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
             "weaker for it."
         )
         out.append(Banner("warn", "Not a first look", text))
+    if result.data.unit == unit_without_patients(False):
+        text = f"{w.sentence(NO_PATIENTS)}. Where this report counts patients, it counts distinct inputs."
+        out.append(Banner("warn", "No patient named", text))
     for text in result.untold_openings:
         out.append(Banner("warn", "Older openings", f"{text}."))
     names = w.defaults(result)

@@ -50,7 +50,7 @@ def _table(verdict: Verdict) -> Table:
     names = _columns_of(verdict)
     single = {p.name for s in verdict.subgroups for p in s.components} - set(names)
     titles = [
-        *columns("Group", "#Cases", "#Patients"),
+        *columns("Group", "#Cases", w.units_title(verdict)),
         *(columns("#Positives") if binary else ()),
         *(Column(w.endpoint(name, verdict.task)) for name in names),
         *(columns("Single classes") if single else ()),

@@ -180,6 +180,11 @@ def units(verdict: Verdict) -> str:
     return n.plural(verdict.n_patients, "distinct case" if verdict.copies else "case")
 
 
+def units_title(verdict: Verdict) -> str:
+    """The title of a column that counts what `units` does."""
+    return "#Patients" if verdict.unit == PATIENT else "#Distinct"
+
+
 def cases_of(verdict: Verdict) -> str:
     """For example "900 cases of 843 patients"; where no patient is named "900 cases, 843 of them distinct"."""
     cases = n.plural(verdict.n, "case")

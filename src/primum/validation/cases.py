@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,15 @@ from primum.task import Task
 from primum.validation.arrays import as_labels, same_length
 
 PATIENT = "patient"
+NO_PATIENTS = (
+    "no patient is named: each distinct input counts as a patient of its own, which proves too much where one has "
+    "several (name them with --patient-column, or declare with --independent that none has)"
+)
 MISSING = "(missing)"
 """The level that blanks of a grouping column form."""
 
-_MANY_LEVELS = 20
+_MANY_LEVELS, _FEW_EACH = 20, 5
+_ALONE = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,38 +83,46 @@ class Cases:
     @property
     def units(self) -> NDArray[Any]:
         """(N,) what counts as one patient: the patient id; where none is named, the content, else the case itself."""
-        if self._named:
+        if self.named:
             return self.patients
         return self.case_ids if self.contents is None else self.contents
 
     @property
     def unit(self) -> str:
         """What `units` are, in words."""
-        if self._named:
+        if self.named:
             return PATIENT
         return "case (declared independent)" if self.contents is None else unit_without_patients(self.independent)
 
     @property
     def copies(self) -> int:
         """Cases that repeat the input of another, where no patient is named: they count as one with it."""
-        return 0 if self._named else len(self) - int(np.unique(self.units).size)
+        return 0 if self.named else len(self) - int(np.unique(self.units).size)
 
     @property
-    def _named(self) -> bool:
+    def named(self) -> bool:
+        """Whether the data name patients, who are the units then."""
         return not self.independent and not (self.contents is not None and bool((self.patients == "").all()))
 
 
-def demand_groups(groups: Mapping[str, NDArray[Any]], where: str) -> None:
+def demand_groups(groups: Mapping[str, NDArray[Any]], patients: NDArray[Any] | None, where: str) -> None:
     """InputError where a grouping column (N,) names cases or patients: reports print what its values are.
 
-    It has more than 20 different values, and more than half as many as there are cases.
+    It has more than 20 different values with fewer than five `patients` (N,) each on average, or most patients have a
+    value (of six or more) to themselves; cases count as patients where these are not named.
     """
     for name, values in groups.items():
-        distinct, cases = len(np.unique(values)), len(values)
-        if distinct > _MANY_LEVELS and 2 * distinct > cases:
+        units = np.arange(len(values)) if patients is None else patients
+        pairs = {(str(value), str(unit)) for value, unit in zip(values, units)}
+        held = Counter(value for value, _ in pairs)
+        distinct, all_units = len(held), len({unit for _, unit in pairs})
+        alone = sum(count == 1 for count in held.values())
+        many = distinct > _MANY_LEVELS and _FEW_EACH * distinct > all_units
+        if many or (alone >= _ALONE and 2 * alone > all_units):
+            called = "cases" if patients is None else "patients"
             raise InputError(
-                f"{where}: the group column {name!r} has {distinct} different values on {cases} cases: it names cases "
-                "or patients rather than groups, and reports would print them. Leave it out, or sort its values"
+                f"{where}: the group column {name!r} has {distinct} different values on {all_units} {called}: it names "
+                "cases or patients rather than groups, and reports would print them. Leave it out, or sort its values"
             )
 
 

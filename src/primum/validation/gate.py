@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from primum.config import MARGINS_OF, ClinicalPolicy
 from primum.task import Task
-from primum.validation.cases import Cases, say_copies
+from primum.validation.cases import NO_PATIENTS, Cases, say_copies
 from primum.validation.decisions import rule_for
 from primum.validation.judged import Judged, checked_scores, judge_task, unjudged
 from primum.validation.verdict import Agreement, Basis, Component, Outcome, SubgroupVerdict, Verdict, waiver
@@ -120,6 +120,8 @@ def _notes(cases: Cases, judged: Judged, policy: ClinicalPolicy) -> list[str]:
         notes.append("only the endpoints of all cases together could be assessed: each class by itself is too rare")
     if judged.agreement.not_finite:
         notes.append(_say_broken(cases, judged.agreement))
+    if not cases.named and not cases.independent:
+        notes.append(NO_PATIENTS)
     if cases.copies:
         notes.append(say_copies(cases.copies, len(cases)))
     unknown = int(judged.beside.get("unknown_labels", 0))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation.arrays import same_length
+from primum.validation.cases import demand_groups
 
 FIELDS = ("inputs", "labels", "patients", "groups", "case_ids")
 _MANY = 20
@@ -53,11 +54,14 @@ def read_given(data: Any) -> Given:
     groups = parts.get("groups")
     if groups is not None and not isinstance(groups, Mapping):
         raise InputError(f"groups must be a mapping of column to one value a case, got a {type(groups).__name__}")
+    patients = _column("patients", parts.get("patients"), n)
+    columns = {str(name): _one_each(f"group column {name!r}", own, n) for name, own in (groups or {}).items()}
+    demand_groups(columns, patients, "data")
     return Given(
         inputs=np.ascontiguousarray(inputs, dtype=np.float32),
         labels=labels,
-        patients=_column("patients", parts.get("patients"), n),
-        groups={str(name): _one_each(f"group column {name!r}", own, n) for name, own in (groups or {}).items()},
+        patients=patients,
+        groups=columns,
         case_ids=_column("case ids", parts.get("case_ids"), n),
     )
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
-from primum.data.ledger import CONFIRMATION, Opening
+from primum.data.evaluation import Materialized
+from primum.data.ledger import CONFIRMATION, SEARCH, VALIDATION, Ledger, Opening
+from primum.data.split import Split
+
+_DONE = {
+    CONFIRMATION: "opened for another candidate, or judged by other labels, groups, patients or margins,",
+    SEARCH: "searched on, for calibration or selection,",
+    VALIDATION: "judged by primum validate",
+}
+
+
+def record_search(data: Materialized, split: Split, original: str) -> None:
+    """Tell the ledger which cases a study of this original (a digest) searches on: parts follow from what patients are
+    called, so that in a study with other names these may be locked ones."""
+    cases = [data.digests[row] for row in (*split.calibration, *split.selection)]
+    Ledger().record(cases, hashlib.sha256(f"{SEARCH} {original}".encode()).hexdigest(), SEARCH)
 
 
 def say_prior(opening: Opening, share: float, cases: str) -> str:
     """An earlier look at a share of `cases`, and what it means for this one."""
-    done = (
-        "opened for another candidate, or judged by other labels, groups, patients or margins,"
-        if opening.look == CONFIRMATION
-        else f"judged by primum {'validate' if opening.look == 'validation' else opening.look}"
-    )
+    done = _DONE.get(opening.look, f"judged by primum {opening.look}")
     return f"{share:.0%} of these {cases} were {done} on {opening.when}: this is not the first look at them"
 
 

@@ -33,6 +33,7 @@ from primum.version import VERSION
 from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
 from primum.workflows.delivery import Delivery, seal_all
+from primum.workflows.looks import record_search
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.trials import Trials
@@ -148,6 +149,7 @@ class _Study:
             self.request.trial_timeout_s,
             self.prepared.training,
         )
+        record_search(self.prepared.judging.data, self.prepared.judging.split, self.prepared.original.digest)
         with runner:
             self.progress.stage("Baseline: the original as it stands")
             baseline = runner.baseline()
