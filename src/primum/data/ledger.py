@@ -24,7 +24,7 @@ from primum.data.content import KEY
 from primum.errors import IntegrityError
 from primum.files import storage, write_bytes
 
-CONFIRMATION, VALIDATION = "confirmation", "validation"
+CONFIRMATION, VALIDATION, GUARD = "confirmation", "validation", "guard"
 _FIELDS = {"when", "candidate", "cases", "previous"}
 
 
@@ -42,7 +42,7 @@ class Opening:
     key: str = KEY
     """What the digests are taken over; "" where that was the bytes of the files."""
     look: str = CONFIRMATION
-    """"confirmation" of a study, or "validation" of an artifact."""
+    """"confirmation" or "guard" of a study (the guard part was opened to set a band), "validation" of an artifact."""
 
 
 def state_folder() -> Path:

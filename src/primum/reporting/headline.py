@@ -7,6 +7,7 @@ from math import isfinite
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Banner, Headline
+from primum.reporting.guard import how_fixed
 from primum.study.result import StudyResult
 from primum.validation.verdict import Basis, Outcome, SubgroupVerdict, Verdict
 
@@ -33,6 +34,8 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
             "weaker for it."
         )
         out.append(Banner("warn", "Not a first look", text))
+    if result.guard is not None and (result.guard.prior or result.guard.chosen_among):
+        out.append(Banner("warn", "Guard patients not fresh", how_fixed(result.guard)))
     for text in result.untold_openings:
         out.append(Banner("warn", "Older openings", f"{text}."))
     names = w.defaults(result)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from primum.data.ledger import CONFIRMATION, Opening
+from primum.data.ledger import CONFIRMATION, GUARD, Opening
 
 
 def say_prior(opening: Opening, share: float, cases: str) -> str:
     """An earlier look at a share of `cases`, and what it means for this one."""
-    done = (
-        "opened for another candidate, or judged by other labels, groups, patients or margins,"
-        if opening.look == CONFIRMATION
-        else f"judged by primum {'validate' if opening.look == 'validation' else opening.look}"
-    )
+    told = {
+        CONFIRMATION: "opened for another candidate, or judged by other labels, groups, patients or margins,",
+        GUARD: "used to set the band of a guard",
+    }
+    by_command = f"judged by primum {'validate' if opening.look == 'validation' else opening.look}"
+    done = told.get(opening.look, by_command)
     return f"{share:.0%} of these {cases} were {done} on {opening.when}: this is not the first look at them"
 
 
