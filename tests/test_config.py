@@ -316,3 +316,12 @@ def test_two_claims_of_the_default_policy_have_an_error_of_0_0125_each():
 def test_an_objective_that_does_not_exist_is_refused():
     with pytest.raises(ValidationError, match="latency"):
         OptimizationConfig(objective="beauty")
+
+
+def test_claims_share_the_delta_of_their_guards():
+    def guard(delta: float | None, *deliver: str) -> GuardPolicy | None:
+        asked = OptimizationConfig(guard=GuardPolicy(epsilon=0.01, delta=delta), deliver=deliver)
+        return asked.resolve().guard
+
+    assert guard(0.05).delta == 0.05 and guard(0.05, "onnxruntime", "openvino").delta == 0.025
+    assert guard(None, "onnxruntime", "openvino").delta is None

@@ -54,6 +54,29 @@ def test_verify_replays_and_notices_a_changed_byte(made, tmp_path):
     assert done.returncode == 2 and "model/model.onnx does not match" in done.stderr
 
 
+def test_verify_says_that_the_manifest_itself_is_not_covered(made):
+    artifact, said = (
+        made / "out" / "artifact",
+        "the manifest itself is not covered: give --expect DIGEST or --public-key",
+    )
+    assert said in primum("verify", artifact).stdout
+    told = json.loads(primum("verify", artifact, "--json").stdout)
+    assert told["manifest_covered"] is False and told["notes"] == [said]
+    assert said not in primum("verify", artifact, "--expect", told["digest"]).stdout
+    told = json.loads(primum("verify", artifact, "--expect", told["digest"], "--json").stdout)
+    assert told["manifest_covered"] is True and told["notes"] == []
+
+
+def test_verify_notices_an_edited_threshold(made, tmp_path):
+    import shutil
+
+    copy = Path(shutil.copytree(made / "out" / "artifact", tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "threshold": manifest["threshold"] + 0.1}))
+    done = primum("verify", copy)
+    assert done.returncode == 2 and "another threshold or guard band" in done.stderr
+
+
 def test_verify_checks_a_signature(made, tmp_path):
     pytest.importorskip("model_signing", reason="needs primum[signing]")
     import shutil

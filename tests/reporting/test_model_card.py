@@ -116,3 +116,12 @@ def test_hostile_names_stay_text(results: dict[str, StudyResult]) -> None:
 def test_the_same_bytes_twice_and_no_promise_of_law(any_result: StudyResult) -> None:
     assert text_of(any_result) == text_of(any_result)
     assert "compliant" not in text_of(any_result).lower()
+
+
+def test_a_guard_is_told_with_all_that_it_was_set_to(results: dict[str, StudyResult]) -> None:
+    text = text_of(results["guarded"])
+    section = text.split("## Guard")[1].split("## Limits")[0]
+    assert "epsilon 0.01" in section and "delta 0.05" in section and "with confidence 95%" in section
+    assert "By class: no" in section and "Strict: no" in section and "900 guard patients" in section
+    assert "Deferred to the original" in section and "of the 2,400 cases of the confirmation part" in section
+    assert "## Guard" not in text_of(results["proven"])

@@ -125,3 +125,13 @@ def test_golden_vectors_hold_both_models(delivery, tmp_path):
     np.savez_compressed(copy / "golden.npz", **changed)
     with primum.load(delivery.artifact) as predictor:
         assert not replay(copy, predictor).passed, "a reference that answers otherwise is noticed"
+
+
+def test_an_edited_band_is_noticed(delivery, tmp_path):
+    copy = tmp_path / "artifact"
+    shutil.copytree(delivery.artifact, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["guard"]["band"] *= 0.5
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with primum.load(copy) as predictor, pytest.raises(IntegrityError, match="guard band"):
+        replay(copy, predictor)

@@ -43,13 +43,15 @@ def write_golden(folder: Path, predictor: Predictor) -> None:
     for prefix, session, _ in _models(predictor):
         raw = run_rows(session, inputs)
         arrays |= {f"{prefix}raw": raw, f"{prefix}probabilities": predictor.manifest.signature.probabilities(raw)}
+    arrays["settings"] = _settings(predictor)
     np.savez_compressed(folder / NAME, allow_pickle=False, inputs=inputs, **arrays)
 
 
 def replay(folder: Path, predictor: Predictor) -> Replay:
     """Compare the predictor with the recorded answers; of a guarded one, each of its models with its own.
 
-    Raises IntegrityError where there is no golden.npz, or no tolerance is known for a precision.
+    Raises IntegrityError where there is no golden.npz, where it was recorded with another threshold or band than the
+    manifest names, or where no tolerance is known for a precision.
     """
     path = folder / NAME
     if not path.is_file():
@@ -61,14 +63,28 @@ def replay(folder: Path, predictor: Predictor) -> Replay:
         with np.load(path, allow_pickle=False) as arrays:
             inputs = arrays["inputs"]
             recorded = [(arrays[f"{p}probabilities"], arrays[f"{p}raw"]) for p, *_ in _models(predictor)]
+            # Artifacts of an older release hold none.
+            settings = arrays["settings"] if "settings" in arrays else _settings(predictor)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{path}: cannot be read ({error})") from error
+    if not np.array_equal(settings, _settings(predictor), equal_nan=True):
+        raise IntegrityError(
+            f"{folder}: the manifest names another threshold or guard band than the artifact was sealed with; "
+            "use an intact copy"
+        )
     found = [
         _compare(predictor, run_rows(session, inputs), expected, raw, precision)
         for (_, session, precision), (expected, raw) in zip(_models(predictor), recorded)
     ]
     # The worst, measured by what it is allowed.
     return max(found, key=lambda r: max(r.max_difference / r.tolerance, r.raw_difference / r.raw_tolerance))
+
+
+def _settings(predictor: Predictor) -> NDArray[np.float64]:
+    """What turns answers into decisions: no file but the manifest holds it, and the manifest has no hash of its own."""
+    manifest = predictor.manifest
+    band = manifest.guard.band if manifest.guard is not None else np.nan
+    return np.array([band, manifest.threshold, *manifest.thresholds], dtype=np.float64)
 
 
 def _models(predictor: Predictor) -> list[tuple[str, Session, str]]:

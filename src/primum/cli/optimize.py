@@ -271,9 +271,7 @@ def show(delivery: Delivery) -> None:
         typer.echo(f"  {text}")
     typer.echo(f"delivered: {result.winner.recipe}, {gains(result)}")
     if result.guard is not None:
-        typer.echo(_guard_line(result.guard))
-        if result.guard.band.note:
-            typer.echo(f"          {result.guard.band.note}")
+        typer.echo("\n          ".join(_guard_lines(result.guard)))
     if final.contended:
         typer.echo("the machine was busy while this was timed; primum benchmark times the artifact again")
     for line in _by_runtime(delivery):
@@ -311,10 +309,11 @@ def gains(result: StudyResult) -> str:
     return f"{speed} ({of}{lower:.2f} to {upper:.2f}), {size}"
 
 
-def _guard_line(guard: GuardResult) -> str:
+def _guard_lines(guard: GuardResult) -> list[str]:
     found, band = guard.outcome, guard.band
     value = band.value or 0.0
-    return (
+    line = (
         f"guard:    band {value:.4g} (epsilon {band.epsilon:.4g}), {found.deferred:.1%} of {guard.part} cases deferred"
         f"; decisions changed without it {found.flips_unguarded}, with it {found.flips_left}, of {found.n} cases"
     )
+    return [line, *([band.note] if band.note else []), *guard.prior]

@@ -11,6 +11,7 @@ from primum.cli import options as o
 
 NAME = "verify"
 DIFFERS = 1
+NOT_COVERED = "the manifest itself is not covered: give --expect DIGEST or --public-key"
 
 
 def run(
@@ -25,7 +26,8 @@ def run(
 ) -> None:
     """Check every file's SHA-256 against the manifest and replay the golden vectors on this machine.
 
-    With --public-key, check the signature first (made by primum.sign, or `model_signing sign key`).
+    With --public-key, check the signature first (made by primum.sign, or `model_signing sign key`). No file holds the
+    manifest's own hash: only --expect and --public-key show that nobody changed what it says.
 
     Exit status: 0 intact and equal; 1 answers differ here; 2 changed, incomplete or not an artifact.
     """
@@ -49,12 +51,16 @@ def run(
     with load(artifact, find_factory(factory) if factory else None) as predictor:
         outcome = replay(artifact, predictor)
         files, proven = len(predictor.manifest.files), predictor.session.proven
+    covered = expect is not None or public_key is not None
     if json:
-        facts = {"files": files, "digest": artifact_digest(artifact), "signature": signed}
+        facts = {"files": files, "digest": artifact_digest(artifact), "signature": signed, "manifest_covered": covered,
+                 "notes": [] if covered else [NOT_COVERED]}  # fmt: skip
         print_json({**facts, **asdict(outcome), "proven": asdict(proven)})
     else:
         typer.echo(f"{files} files match their SHA-256")
         typer.echo(f"signature: {signed}" + (": give --public-key" if signed == "not checked" else ""))
+        if not covered:
+            typer.echo(f"note: {NOT_COVERED}")
         typer.echo(f"runs as {proven.precision} on {proven.provider}, {proven.threads} thread(s)")
         verdict = "match" if outcome.passed else "DIFFER from"
         typer.echo(

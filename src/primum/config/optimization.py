@@ -102,8 +102,12 @@ class ResolvedConfig(BaseModel):
 
     @property
     def guard(self) -> GuardPolicy | None:
-        """The guard in force; None where predictions are not guarded."""
-        return self.config.guard if isinstance(self.config.guard, GuardPolicy) else None
+        """The guard in force; None where predictions are not guarded. Several claims share delta as they share the
+        error of the verdicts, so that all their bands hold together; a bound on average has none to share."""
+        asked = self.config.guard
+        if not isinstance(asked, GuardPolicy) or asked.delta is None:
+            return asked if isinstance(asked, GuardPolicy) else None
+        return asked.model_copy(update={"delta": asked.delta / len(self.config.claims)})
 
     @property
     def policy(self) -> ClinicalPolicy:

@@ -24,7 +24,7 @@ from primum.data.content import KEY
 from primum.errors import IntegrityError
 from primum.files import storage, write_bytes
 
-CONFIRMATION, VALIDATION, SEARCH = "confirmation", "validation", "search"
+CONFIRMATION, GUARD, SEARCH, VALIDATION = "confirmation", "guard", "search", "validation"
 _FIELDS = {"when", "candidate", "cases", "previous"}
 
 
@@ -42,7 +42,8 @@ class Opening:
     key: str = KEY
     """What the digests are taken over; "" where that was the bytes of the files."""
     look: str = CONFIRMATION
-    """"confirmation" or "search" (calibration, selection) of a study, or "validation" of an artifact."""
+    """"confirmation", "guard" (opened to set a band) or "search" (calibration, selection) of a study, "validation" of
+    an artifact."""
 
 
 def state_folder() -> Path:

@@ -29,6 +29,7 @@ def write_evidence(result: StudyResult, folder: Path) -> None:
     looks = {
         "earlier_openings": list(result.earlier_openings),
         "uncomparable_openings": list(result.untold_openings),
+        "earlier_guard_looks": list(result.earlier_guard_looks),
     }
     write_json(folder / "validation.json", {"recipe": result.winner.recipe, "verdict": plain(verdict), **looks})
     flips = flips_csv(verdict.flips, numbered_classes(verdict)) if verdict is not None else flips_csv(())

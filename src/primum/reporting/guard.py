@@ -8,10 +8,11 @@ from math import nan
 from primum.reporting import figure_guard
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
-from primum.reporting.blocks import Block, Cell, Figure, Paragraph, Section, Table, columns, facts, row
+from primum.reporting.blocks import Block, Cell, Figure, Paragraph, Section, Table, bullets, columns, facts, row
 from primum.study.claim import GuardPoint, GuardResult
 from primum.study.result import StudyResult
 from primum.study.trial import Status
+from primum.validation.conformal import Band
 
 _TITLE = "Guarded prediction"
 
@@ -27,7 +28,7 @@ def guard_section(result: StudyResult) -> Section | None:
         table = Table("Candidates that could not be guarded.", columns("Candidate", "Why"), rows)
         return Section("guard", _TITLE, (Paragraph(text), table))
     guard = result.guard
-    blocks: list[Block] = [Paragraph(_promise(guard)), _set_on(guard)]
+    blocks: list[Block] = [Paragraph(_promise(guard)), *_fixed(guard), _set_on(guard)]
     if guard.band.note:
         blocks.append(Paragraph(guard.band.note[0].upper() + guard.band.note[1:] + ".", "warn"))
     blocks += [_leaks(guard), _speed(result, guard), *_curve(guard)]
@@ -37,14 +38,51 @@ def guard_section(result: StudyResult) -> Section | None:
 def _promise(guard: GuardResult) -> str:
     band = guard.band
     what = "score moves by more than the band" if band.strict else "decision changes"
-    sure = "on average over draws of guard patients" if band.delta is None else f"with confidence {1 - band.delta:.0%}"
-    within = ", within each class that the original calls" if band.by_class else ""
     return (
         f"The fast model answers. Where its score lies within {n.small(band.value or 0.0)} of a decision boundary, the "
         f"original is asked too, and its answer stands. For patients like those of the guard part, at most "
-        f"{n.percent(band.epsilon)} have a case whose {what} without being deferred, {sure}{within}. "
-        "Model, threshold and epsilon were fixed before the guard patients were looked at."
+        f"{n.percent(band.epsilon)} have a case whose {what} without being deferred, {how_sure(band)}."
     )
+
+
+def how_sure(band: Band) -> str:
+    """In what sense the bound holds, and for whom."""
+    sure = (
+        "on average over draws of guard patients"
+        if band.delta is None
+        else f"with confidence {n.confidence(1 - band.delta)}"
+    )
+    return sure + (", within each class that the original calls" if band.by_class else "")
+
+
+def how_fixed(guard: GuardResult) -> str:
+    """Whether model, threshold and epsilon were fixed before the guard patients were looked at, without which the bound
+    does not hold; and who else had a band set on them."""
+    if guard.prior:
+        count = n.plural(len(guard.prior), "time")
+        said = (
+            f"These guard patients had been looked at {count} before: what was seen then may have entered the choice "
+            "of model, threshold or epsilon, which the bound does not cover."
+        )
+    else:
+        said = "Model, threshold and epsilon were fixed before the guard patients were looked at."
+    if guard.chosen_among:
+        own = f"{guard.bands} candidates of this study had a band set on these patients, and this one was chosen after"
+        return f"{own}: the bound does not cover that choice." + (f" {said}" if guard.prior else "")
+    if guard.bands == 1:
+        return f"{said} No other candidate of this study had a band set on them."
+    together = (
+        "each bound holds for its own artifact, not for one that is chosen by what the guards defer"
+        if guard.band.delta is None
+        else f"the error allowed to the bounds is divided among {guard.claims}, so that they hold together"
+    )
+    return f"{said} {guard.bands} artifacts had a band set on them, one candidate each: {together}."
+
+
+def _fixed(guard: GuardResult) -> list[Block]:
+    loud = bool(guard.prior) or guard.chosen_among
+    said: list[Block] = [Paragraph(how_fixed(guard), "warn" if loud else "")]
+    return [*said, bullets(guard.prior)] if guard.prior else said
 
 
 def _set_on(guard: GuardResult) -> Table:

@@ -7,6 +7,7 @@ from math import isfinite
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Banner, Headline
+from primum.reporting.guard import how_fixed
 from primum.study.result import StudyResult
 from primum.validation.cases import NO_PATIENTS, unit_without_patients
 from primum.validation.verdict import Basis, Outcome, SubgroupVerdict, Verdict
@@ -34,6 +35,8 @@ def banners(result: StudyResult) -> tuple[Banner, ...]:
             "weaker for it."
         )
         out.append(Banner("warn", "Not a first look", text))
+    if result.guard is not None and (result.guard.prior or result.guard.chosen_among):
+        out.append(Banner("warn", "Guard patients not fresh", how_fixed(result.guard)))
     if result.data.unit == unit_without_patients(False):
         text = f"{w.sentence(NO_PATIENTS)}. Where this report counts patients, it counts distinct inputs."
         out.append(Banner("warn", "No patient named", text))

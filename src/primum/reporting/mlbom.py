@@ -244,6 +244,7 @@ def limitations(result: StudyResult, made: Delivered) -> list[str]:
             f"Guarded: near the decision boundary the original answers ({n.percent(result.guard.outcome.deferred)} of "
             f"the {result.guard.part} cases); a deferred case pays for both models."
         )
+        out.extend(f"{n.clean(text)}." for text in result.guard.prior)
     if earlier := result.earlier_openings:
         out.append(f"Not a first look: the confirmation cases were opened {n.plural(len(earlier), 'time')} before.")
     out.extend(f"{n.clean(text)}." for text in (*earlier, *result.untold_openings))

@@ -15,6 +15,7 @@ import yaml
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.delivered import Delivered, Measured, measured
+from primum.reporting.guard import how_fixed, how_sure
 from primum.reporting.headline import banners, headline
 from primum.reporting.mlbom import limitations
 from primum.study.result import StudyResult
@@ -47,6 +48,7 @@ def model_card(result: StudyResult, made: Delivered) -> bytes:
         _flips(made.verdict),
         "## Speed and size",
         _bullets(_speed(result)),
+        *_guard(result),
         "## Limits",
         _bullets([*limitations(result, made), *result.model.notes, *result.data.notes]),
         "This card is evidence for a reviewer. It is not a clearance, an approval or a certificate.",
@@ -191,6 +193,27 @@ def _flips(verdict: Verdict | None) -> str:
     listed = " flips.csv lists each." if found.flips else ""
     broken = f" {n.plural(found.not_finite, 'output')} not a number, counted as wrong." if found.not_finite else ""
     return told + listed + broken
+
+
+def _guard(result: StudyResult) -> list[str]:
+    """What the guard was set to and what it does; without these figures nobody can repeat or contest its bound."""
+    guard = result.guard
+    if guard is None:
+        return []
+    band, found = guard.band, guard.outcome
+    mode = "on average over draws of guard patients (no delta)" if band.delta is None else f"delta {band.delta:g}"
+    rows = [
+        f"Bound: epsilon {band.epsilon:.4g}, {mode}: at most {n.percent(band.epsilon)} of patients have an undetected "
+        f"change, {how_sure(band)}",
+        f"By class: {'yes, within each class that the original calls' if band.by_class else 'no, over all patients'}",
+        f"Strict: {'yes, the score itself is bounded' if band.strict else 'no, the decision is bounded'}",
+        f"Band: {n.small(band.value or 0.0)} from a decision boundary, set on "
+        f"{n.plural(band.n_patients, 'guard patient')}",
+        f"Deferred to the original: {n.percent(found.deferred)} of the {n.plural(found.n, 'case')} of the {guard.part} "
+        f"part, on which {n.count(found.flips_left)} of {n.plural(found.flips_unguarded, 'changed decision')} are left",
+        how_fixed(guard),
+    ]
+    return ["## Guard", _bullets(rows)]
 
 
 def _speed(result: StudyResult) -> list[str]:

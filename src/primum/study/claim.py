@@ -67,6 +67,17 @@ class GuardResult:
     """Of the fast model alone."""
     reference: Timings
     """Of the original in the runtime that the guard asks."""
+    bands: int = 1
+    """Candidates of the study that had a band set on these guard patients."""
+    claims: int = 1
+    """Claims that may each have one, fixed before the guard part was opened; what is more was chosen from."""
+    prior: tuple[str, ...] = ()
+    """Earlier looks at these guard patients that were not this study's own, as sentences."""
+
+    @property
+    def chosen_among(self) -> bool:
+        """Whether the bound does not cover how the candidate was chosen."""
+        return self.bands > self.claims
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from primum.errors import TrialError
 from primum.files import folder, size_of
 from primum.runtimes.load import MODEL, REFERENCE
 from primum.study.claim import GuardPoint, GuardResult
+from primum.study.guard_choice import guarded_speed
 from primum.study.objective import LATENCY, Objective
 from primum.study.runner import Runner
 from primum.study.select import gains
@@ -40,21 +41,28 @@ def in_play(trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
     return [t for t in trials if policy is None or not t.ok or t.lossless or t.guard is not None]
 
 
-def guard_trial(runner: Runner, trial: Trial, lossless: Trial, policy: GuardPolicy) -> Trial:
+def guard_trial(
+    runner: Runner, trial: Trial, lossless: Trial, policy: GuardPolicy, opening: Callable[[], None]
+) -> Trial:
     """The guarded form of `trial`, with the original in `lossless`'s runtime: an earlier record of it, or a new one.
 
-    The band is set on the guard part alone; the verdict is on the selection part, as of every trial. FAILED, with the
-    number of patients needed, where the guard part is too small for the policy.
+    The band is set on the guard part alone; the verdict is on the selection part, as of every trial. `opening` is
+    called before the candidate's answers on the guard part are looked at. FAILED, with the number of patients needed,
+    where the guard part is too small for the policy: then it stays closed.
     """
     key = trial.key + GUARDED
     known = runner.known(key)
     if known is None:
-        known = _attempt(runner, trial, lossless, policy, key)
+        known = _attempt(runner, trial, lossless, policy, key, opening)
         runner.store.save(known)
+    elif known.guard is not None:
+        opening()
     return known
 
 
-def _attempt(runner: Runner, trial: Trial, lossless: Trial, policy: GuardPolicy, key: str) -> Trial:
+def _attempt(
+    runner: Runner, trial: Trial, lossless: Trial, policy: GuardPolicy, key: str, opening: Callable[[], None]
+) -> Trial:
     head = replace(
         trial,
         key=key,
@@ -63,25 +71,35 @@ def _attempt(runner: Runner, trial: Trial, lossless: Trial, policy: GuardPolicy,
         self_contained=trial.self_contained and lossless.self_contained,
     )
     try:
-        return _run(runner, trial, lossless, policy, head)
+        band = _set_band(runner, trial, policy, opening)
+        return _run(runner, trial, lossless, band, head)
     except TrialError as error:
         return replace(head, status=Status.FAILED, reason=str(error), timings=None, verdict=None, parity=None)
 
 
-def _run(runner: Runner, trial: Trial, lossless: Trial, policy: GuardPolicy, head: Trial) -> Trial:
-    judging, rule = runner.judging, runner.rule
+def _set_band(runner: Runner, trial: Trial, policy: GuardPolicy, opening: Callable[[], None]) -> Band:
+    """The band of the guard part; TrialError where there is none."""
+    rule = runner.rule
     if rule is None:
         raise TrialError("a model that gives values, not decisions, cannot be guarded")
     cases = runner.cases("guard")
     if not len(cases):
         raise TrialError("the guard part holds no patient")
-    fast, reference = runner.scores(trial.key, "guard"), runner.scores(runner.baseline_key, "guard")
-    band = fit_band(rule, cases.classes, fast, reference, cases.units, policy)
-    if band.value is None:
-        raise TrialError(f"no band: {band.reason}")
+    reference = runner.scores(runner.baseline_key, "guard")
+    # Whether there are patients enough is for the original's decisions to say: no look at the candidate is spent on it.
+    counted = fit_band(rule, cases.classes, reference, reference, cases.units, policy)
+    if counted.value is None:
+        raise TrialError(f"no band: {counted.reason}")
+    opening()
+    return fit_band(rule, cases.classes, runner.scores(trial.key, "guard"), reference, cases.units, policy)
+
+
+def _run(runner: Runner, trial: Trial, lossless: Trial, band: Band, head: Trial) -> Trial:
+    judging, rule = runner.judging, runner.rule
+    assert rule is not None
     share = _share(runner, trial, rule, band)
     held = size_of(runner.store.candidate(lossless.key) / MODEL) if band.active else 0
-    guard = Guarded(trial.key, lossless.key, band, share, held, _speed(trial, lossless, share))
+    guard = Guarded(trial.key, lossless.key, band, share, held, guarded_speed(trial, lossless, share))
     _build(runner, trial, lossless, guard, head.key)
     process, opened = runner.session(head.key)
     with process:
@@ -107,11 +125,6 @@ def _share(runner: Runner, trial: Trial, rule: Rule, band: Band) -> float:
     if not band.active or band.value is None:
         return 0.0
     return float(np.mean(defers(rule, runner.scores(trial.key, "selection"), band.value)))
-
-
-def _speed(trial: Trial, lossless: Trial, share: float) -> float:
-    """Speed-up over the baseline of a model of which a share pays for both."""
-    return 1.0 / (1.0 / trial.speed + share / lossless.speed)
 
 
 def _build(runner: Runner, trial: Trial, lossless: Trial, guard: Guarded, key: str) -> None:

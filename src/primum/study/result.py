@@ -121,6 +121,12 @@ class StudyResult(Claim):
         return tuple(dict.fromkeys(text for claim in self.claims or (self,) for text in claim.uncomparable_openings))
 
     @property
+    def earlier_guard_looks(self) -> tuple[str, ...]:
+        """What the ledger says of looks at the guard patients before this study; of guarded artifacts alone."""
+        guards = [claim.guard for claim in self.claims or (self,) if claim.guard is not None]
+        return tuple(dict.fromkeys(text for guard in guards for text in guard.prior))
+
+    @property
     def speedup(self) -> float:
         """Original's median / delivered artifact's, batch 1, last interleaved run; of a guarded artifact the ratio of
         mean latencies, for its deferred cases pay for both models."""

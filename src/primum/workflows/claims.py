@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from primum.benchmark.timing import Timings
 from primum.config import OptimizationConfig
 from primum.reporting.modification_record import declared_first
 from primum.runtimes.base import get_runtime
-from primum.study.claim import Claim, Judged, NotDelivered
+from primum.study.claim import Claim, GuardResult, Judged, NotDelivered
 from primum.study.guard import guard_result
 from primum.study.objective import Objective
 from primum.study.planner import LeftOut
@@ -20,6 +20,7 @@ from primum.validation.verdict import Outcome
 from primum.workflows.assess import assess_delivered
 from primum.workflows.confirmation import Choice, Opened
 from primum.workflows.explain import explain
+from primum.workflows.guarding import GuardLooks
 from primum.workflows.prepare import Prepared
 from primum.workflows.timing import stage_timings
 
@@ -52,6 +53,7 @@ class Claims:
     declared_at: str
     plain_case_ids: bool
     stage_images: int
+    looks: GuardLooks
 
     def make(self, settled: Settled) -> Claim:
         """The claim of what was settled. Runs the delivered candidate by stage, and explains what it changed."""
@@ -79,12 +81,18 @@ class Claims:
             reasons=choice.reasons,
             stages=stage_timings(runner, winner.key, self.stage_images),
             judged=self._judged(winner, part),
-            guard=guard_result(runner, winner, self.final, part) if winner.guard else None,
+            guard=self._guard(winner, part),
             assessment=assess_delivered(
                 runner, winner, part, self.config, self.prepared.frozen, first, self.plain_case_ids
             ),
             why=explain(runner, own, confirmations, decided),
         )
+
+    def _guard(self, winner: Trial, part: str) -> GuardResult | None:
+        if winner.guard is None:
+            return None
+        found = guard_result(self.runner, winner, self.final, part)
+        return replace(found, bands=self.looks.bands, claims=len(self.config.claims), prior=self.looks.prior)
 
     def _judged(self, winner: Trial, part: str) -> Judged:
         runner, judging = self.runner, self.runner.judging

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 
 from primum.data.evaluation import Materialized
-from primum.data.ledger import CONFIRMATION, SEARCH, VALIDATION, Ledger, Opening
+from primum.data.ledger import CONFIRMATION, GUARD, SEARCH, VALIDATION, Ledger, Opening
 from primum.data.split import Split
 
 _DONE = {
     CONFIRMATION: "opened for another candidate, or judged by other labels, groups, patients or margins,",
+    GUARD: "used to set the band of a guard",
     SEARCH: "searched on, for calibration or selection,",
     VALIDATION: "judged by primum validate",
 }

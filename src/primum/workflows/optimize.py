@@ -33,10 +33,11 @@ from primum.version import VERSION
 from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
 from primum.workflows.delivery import Delivery, seal_all
+from primum.workflows.guarding import Guarding, GuardLooks
 from primum.workflows.looks import record_search
 from primum.workflows.prepare import Prepared, fingerprint, prepare
 from primum.workflows.request import OptimizeRequest
-from primum.workflows.trials import Trials
+from primum.workflows.trials import Trials, one_line
 
 FINAL_ROUNDS = 30
 STAGE_IMAGES = 120
@@ -155,12 +156,24 @@ class _Study:
             baseline = runner.baseline()
             tried = Trials(runner, self.prepared, self.config, self.machine, self.progress)
             trials = [baseline, *tried.run(baseline, self.from_torch, self.request.recipes)]
-            trials += tried.guarded(trials, self.resolved.guard)
+            looks = self._guard(runner, tried, trials)
             settled, absent = self._settle(runner, trials, tried.left_out)
             final = self._final(runner, trials, settled)
-            claims = self._claims(runner, trials, final, settled)
+            claims = self._claims(runner, trials, final, settled, looks)
         result = self._result(trials, tried.left_out, final, claims, absent)
         return seal_all(result, self.store, self.prepared.original, self.request.out, self.progress)
+
+    def _guard(self, runner: Runner, tried: Trials, trials: list[Trial]) -> GuardLooks:
+        """Add the guarded forms to `trials`, where guarded prediction is asked for."""
+        policy = self.resolved.guard
+        if policy is None:
+            return GuardLooks()
+        guarding = Guarding(runner, self.config, policy, self.progress, tried.promise, tried.leave_out)
+        alone = list(trials)
+        for made in guarding.run(alone):
+            trials.append(made)
+            self.progress.say(one_line(made))
+        return guarding.looks(alone)
 
     def _settle(
         self, runner: Runner, trials: list[Trial], left_out: Sequence[LeftOut]
@@ -197,11 +210,16 @@ class _Study:
         return side_by_side(runner, list(finalists), FINAL_ROUNDS)
 
     def _claims(
-        self, runner: Runner, trials: list[Trial], final: dict[str, Timings], settled: Sequence[Settled]
+        self,
+        runner: Runner,
+        trials: list[Trial],
+        final: dict[str, Timings],
+        settled: Sequence[Settled],
+        looks: GuardLooks,
     ) -> tuple[Claim, ...]:
         declared_at = str((self.store.record("declared") or {}).get("when", ""))
         plain = self.request.plain_case_ids
-        make = Claims(runner, self.prepared, self.config, trials, final, declared_at, plain, STAGE_IMAGES)
+        make = Claims(runner, self.prepared, self.config, trials, final, declared_at, plain, STAGE_IMAGES, looks)
         self.progress.stage("Why decisions changed", len(settled))
         return tuple(make.make(one) for one in settled)
 

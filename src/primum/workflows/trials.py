@@ -1,4 +1,4 @@
-"""Step 5 of the main job: what is planned, then what the search proposes from what it measured, then guarded forms."""
+"""Step 5 of the main job: what is planned, then what the search proposes from what it measured."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from primum.config import GuardPolicy, OptimizationConfig, OptimizationLevel
+from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.progress import Progress
 from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
-from primum.study.guard import guard_trial, guardable
 from primum.study.objective import objective_of
 from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
-from primum.study.search import Search, repeats
-from primum.study.select import LIKELY, best_lossless, of_runtime
+from primum.study.search import Search
+from primum.study.select import LIKELY, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.validation.planning import predict_confirmation
@@ -58,7 +57,7 @@ class Trials:
         """All trials but the baseline's: planned, given by the user, found by the search."""
         chosen = self._plan(baseline, from_torch, given)
         for item in chosen.left_out:
-            self._leave_out(item)
+            self.leave_out(item)
         store = self.runner.store
         store.keep("asked", asked(self.config, given))
         announce(store, Phase.PLANNED)
@@ -70,7 +69,7 @@ class Trials:
         found: list[Trial] = []
         if why := self._fixed:
             if self.config.level in _CHANGING:
-                self._leave_out(LeftOut("pruning, distillation", why))
+                self.leave_out(LeftOut("pruning, distillation", why))
         else:
             found += self._mixed([baseline, *done])
             found += self._search(baseline, [*done, *found])
@@ -109,28 +108,6 @@ class Trials:
             depthwise=graph.depthwise > 0,
             changeable=self._fixed is None,
         )
-
-    def guarded(self, trials: list[Trial], policy: GuardPolicy | None) -> list[Trial]:
-        """The guarded forms of the lossy candidates, where guarded prediction is asked for."""
-        if policy is None:
-            return []
-        objective = objective_of(self.config.objective)
-        fast: list[tuple[Trial, Trial]] = []
-        for name in self.config.claims:
-            own = of_runtime(trials, name)
-            # Who serves one runtime has the original answer in that runtime too.
-            lossless = best_lossless(own, objective)
-            if lossless is None:
-                self._leave_out(LeftOut(f"guarded candidates in {name}", "the original does not run there to answer"))
-                continue
-            fast += [(t, lossless) for t in guardable(own, lossless, objective) if not repeats(t)]
-        self.progress.stage("Guarded candidates", len(fast))
-        done = []
-        for number, (trial, lossless) in enumerate(fast):
-            done.append(guard_trial(self.runner, trial, lossless, policy))
-            self.progress.say(_one_line(done[-1]))
-            self.progress.advance(number + 1)
-        return done
 
     def _plan(self, baseline: Trial, from_torch: bool, given: Sequence[Recipe]) -> Plan:
         assert baseline.timings is not None
@@ -184,7 +161,7 @@ class Trials:
             return "it trains: give --train-data, of patients that are not judged"
         return recipe.obstacle(self.machine, self.prepared.original.signature)
 
-    def _promise(self, trial: Trial) -> float:
+    def promise(self, trial: Trial) -> float:
         """Chance that a trial would be confirmed, foretold from selection."""
         parts = {p.name: p for p in self.prepared.data.parts}
         ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
@@ -195,12 +172,12 @@ class Trials:
 
     def _mixed(self, trials: list[Trial]) -> list[Trial]:
         def holds(trial: Trial) -> bool:
-            return trial.ok and trial.outcome is not Outcome.INFERIOR and self._promise(trial) >= LIKELY
+            return trial.ok and trial.outcome is not Outcome.INFERIOR and self.promise(trial) >= LIKELY
 
         if self._spent():
-            self._leave_out(LeftOut("mixed precision", SPENT))
+            self.leave_out(LeftOut("mixed precision", SPENT))
             return []
-        mixer = Mixer(self.runner, self._try, holds, self._leave_out, objective_of(self.config.objective))
+        mixer = Mixer(self.runner, self._try, holds, self.leave_out, objective_of(self.config.objective))
         original, *others = trials
         return [made for name in self.config.claims for made in mixer.run([original, *of_runtime(others, name)])]
 
@@ -212,12 +189,12 @@ class Trials:
                 self.progress.stage("Search")
             # One that was cut off has no result from which the search could go on.
             if self._spent() or (done and done[-1].status is Status.CUT_OFF):
-                self._leave_out(LeftOut("the rest of the search", SPENT))
+                self.leave_out(LeftOut("the rest of the search", SPENT))
                 return done
             self.progress.say(f"next: {proposal.recipe}: {proposal.why}")
             done.append(self._try(proposal))
         for item in search.left_out:
-            self._leave_out(item)
+            self.leave_out(item)
         return done
 
     def _explored(self, trials: list[Trial]) -> list[Trial]:
@@ -238,15 +215,15 @@ class Trials:
             self.config,
             self._try,
             self._obstacle,
-            self._promise,
+            self.promise,
             self._spent,
-            self._leave_out,
+            self.leave_out,
             lambda: self._minutes,
         )
 
     def _searching(self) -> Search:
         return Search(
-            search_space(self.runner, self.prepared, self.config, self._minutes, self._leave_out), self._promise
+            search_space(self.runner, self.prepared, self.config, self._minutes, self.leave_out), self.promise
         )
 
     @functools.cached_property
@@ -255,7 +232,7 @@ class Trials:
         asked = self.config.reduction.training_minutes
         minutes = self._budget.training(asked, self.runner.store)
         if minutes < asked and self.config.level in _CHANGING and self.prepared.training is not None:
-            self._leave_out(LeftOut(f"trainings of {asked:g} minutes", f"the budget leaves {minutes:g} for each"))
+            self.leave_out(LeftOut(f"trainings of {asked:g} minutes", f"the budget leaves {minutes:g} for each"))
         return minutes
 
     def _try(self, proposal: Proposal) -> Trial:
@@ -266,13 +243,14 @@ class Trials:
         if trial is None:
             trial = self.runner.trial(proposal)
             self.ran.append(trial)
-        self.progress.say(_one_line(trial))
+        self.progress.say(one_line(trial))
         return trial
 
     def _spent(self) -> bool:
         return self._budget.spent
 
-    def _leave_out(self, item: LeftOut) -> None:
+    def leave_out(self, item: LeftOut) -> None:
+        """Keep, and say, that something was not tried and why; once."""
         if item not in self.left_out:
             self.left_out.append(item)
             self.progress.say(f"left out: {item.what}: {item.why}")
@@ -290,7 +268,8 @@ def _skipped(proposal: Proposal, reason: str) -> Trial:
     )
 
 
-def _one_line(trial: Trial) -> str:
+def one_line(trial: Trial) -> str:
+    """What became of a trial."""
     if not trial.ok or trial.timings is None:
         return f"{trial.recipe}: {trial.status.value}: {trial.reason}"
     size = trial.size_bytes / 1e6
