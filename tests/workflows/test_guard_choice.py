@@ -51,3 +51,17 @@ def test_of_several_candidates_one_is_fixed_before_the_guard_part_is_opened(work
 def test_a_guard_part_that_is_too_small_stays_closed(workshop: SimpleNamespace, tmp_path):
     run(workshop, tmp_path / "out", config=asked(GuardPolicy(epsilon=0.001, delta=0.05)), recipes=ROUNDED[:1])
     assert not looks(), "how many patients there are says nothing of a candidate"
+
+
+def test_each_claim_has_one_band_and_the_report_counts_them(workshop: SimpleNamespace, tmp_path):
+    runtimes = ("onnxruntime", "openvino")
+    settings = asked(GuardPolicy(epsilon=0.02, delta=None)).model_copy(
+        update={"runtimes": runtimes, "deliver": runtimes}
+    )
+    technique = (make("round_weights", {"bits": 2}),)
+    recipes = tuple(Recipe(Target(runtime=name, threads=1), technique) for name in runtimes)
+    result = run(workshop, tmp_path / "out", config=settings, recipes=recipes).result
+    made = [t for t in result.trials if t.guard is not None]
+    assert sorted(t.runtime for t in made) == sorted(runtimes) and len(looks()) == 2
+    guards = [claim.guard for claim in result.claims if claim.guard is not None]
+    assert guards and all((guard.bands, guard.claims, guard.prior) == (2, 2, ()) for guard in guards)
