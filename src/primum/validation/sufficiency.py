@@ -46,7 +46,7 @@ def mark_mean(part: Component, confidence: float) -> Component:
     half = part.difference - part.lower
     if part.outcome is not Outcome.INCONCLUSIVE or not half > part.margin:
         return part
-    half = part.difference - part.beside.get("t_lower", part.lower)
+    half = part.difference - part.beside.get("seen_lower", part.lower)
     seen = UnseenLoss.of_part(part, confidence)
     unseen = None if seen is None else replace(seen, mean=0.0)
 
@@ -59,6 +59,18 @@ def mark_mean(part: Component, confidence: float) -> Component:
     kind = "cases" if part.n_patients == part.n else "patients"
     have = f"{part.n_patients} {kind} are too few for a margin of {part.margin:.3f}"
     reason = have + (f": even with no difference about {needed} are needed" if needed else "")
+    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
+
+
+def mark_unseen(part: Component, confidence: float) -> Component:
+    """INSUFFICIENT where so few patients could not exclude a loss that none of them shows, had nothing changed at all;
+    `part` is an AUROC or a Brier score."""
+    none = UnseenLoss.nothing_seen(part, confidence)
+    if part.outcome is not Outcome.INCONCLUSIVE or none is None or none.lower() > -part.margin:
+        return part
+    needed = smallest_passing(lambda count: none.lower(count) > -part.margin, none.patients)
+    have = f"{none.patients} patients are too few for a margin of {part.margin:.3f}"
+    reason = f"{have}: even with no change {needed} are needed"
     return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
 
 
