@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import sqrt
+from math import ceil, sqrt
 
 from scipy.special import stdtr
 
+from primum.config import kind_of
 from primum.validation.clustered import clustered_critical
 from primum.validation.means import t_quantile
 from primum.validation.outcomes import smallest_passing
@@ -69,9 +70,12 @@ def mark_unseen(part: Component, confidence: float) -> Component:
     if part.outcome is not Outcome.INCONCLUSIVE or none is None or none.lower() > -part.margin:
         return part
     needed = smallest_passing(lambda count: none.lower(count) > -part.margin, none.patients)
-    have = f"{none.patients} patients are too few for a margin of {part.margin:.3f}"
-    reason = f"{have}: even with no change {needed} are needed"
-    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
+    kind = "patients of the rarer class" if kind_of(part.name) == "auroc" else "patients"
+    have = f"{none.patients} {kind} are too few for a margin of {part.margin:.3f}"
+    reason = have + (f": even with no change {needed} are needed" if needed else "")
+    # Said of an AUROC in all its cases, as where it is INCONCLUSIVE.
+    of_all = ceil(needed * part.n_patients / none.patients) if needed else None
+    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=of_all, reason=reason)
 
 
 def mark_rare(part: Component, smaller: int, why: str) -> Component:
