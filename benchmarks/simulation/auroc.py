@@ -1,4 +1,4 @@
-"""AUROC at its margin: the MOVER-logit and the score bound on binormal scores, vectorised over runs."""
+"""AUROC at its margin on binormal scores: MOVER-logit, score and unseen loss's bounds, vectorised over runs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,20 @@ def placed(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return found
 
 
+def unseen(mean: np.ndarray, error: np.ndarray, worst: np.ndarray | float, n: np.ndarray) -> np.ndarray:
+    """(R,) bounds of `UnseenLoss` from mean gains and their standard errors, of n patients each."""
+    t, square = stdtrit(np.maximum(n - 1, 1), 0.975), error**2 * (n - 1)
+    middle = t * t * (worst + mean - square / (worst + mean))
+    root = np.sqrt(middle**2 + 4 * (n + t * t) * t * t * square)
+    return np.asarray(mean - (middle + root) / (2 * (n + t * t)))
+
+
 def bounds(
     positive: np.ndarray, candidate: np.ndarray, reference: np.ndarray, margin: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(R,) MOVER-logit and DeLong lower bounds of candidate - reference, NaN where primum sees a special case, and
-    whether the score test rejects every difference on a path from -AUROC of the reference to -margin."""
+    whether the score test rejects every difference on a path from -AUROC of the reference to -margin, and that of a
+    loss that no case shows rejects -margin too."""
     m = positive.sum(axis=1).astype(float)
     n = positive.shape[1] - m
     a, b = placed(positive, candidate), placed(positive, reference)
@@ -64,6 +73,8 @@ def bounds(
         null = var_a[:, None] * kept + var_b[:, None] - 2 * cov[:, None] * np.sqrt(kept)
         t = stdtrit(np.maximum(np.minimum(m, n) - 1, 1), 0.975)[:, None]
         rejected = (auc_a[:, None] - at > t * np.sqrt(np.maximum(null, 0))).all(axis=1) & (auc_a - auc_b > -margin)
+        lowest = np.minimum(*(unseen(auc_a - auc_b, np.sqrt(var), auc_b, own) for own in (m, n)))
+        rejected &= lowest > -margin
     return np.where(special, np.nan, mover), np.where(special, np.nan, delong), rejected
 
 

@@ -13,7 +13,7 @@ from primum.config import ClinicalPolicy, Margins
 from primum.validation.cases import Cases
 from primum.validation.gate import judge
 from primum.validation.verdict import Outcome
-from simulation.auroc import auroc_passes
+from simulation.auroc import auroc_passes, unseen
 from simulation.cell import CHECKED, Cell, Result, chunks, insist, share
 from simulation.rates import SENSITIVITY, passes
 
@@ -88,7 +88,9 @@ def _passes(
         skewness = ((worse - worse.mean(axis=1, keepdims=True)) ** 3).mean(axis=1) / worse.std(axis=1) ** 3
         reach = stdtrit(n - 1, 0.975) / np.sqrt(n)
         halls = 3 / skewness * (np.cbrt(1 + skewness * (reach - skewness / (6 * n))) - 1)
-        return np.asarray(worse.mean(axis=1) - deviation * np.maximum(reach, halls) > -margin)
+        mean = worse.mean(axis=1)
+        lowest = unseen(mean, deviation / np.sqrt(n), np.maximum(1.0, -worse.min(axis=1)), np.full(len(mean), n))
+        return np.minimum(mean - deviation * np.maximum(reach, halls), lowest) > -margin
     member = positive if endpoint == "sensitivity" else ~positive
     said = [(scores >= 0) == positive for scores in (reference, candidate)]
     lost, gained = (said[0] & ~said[1] & member).sum(axis=1), (~said[0] & said[1] & member).sum(axis=1)

@@ -164,7 +164,9 @@ def make_multilabel(base: StudyResult) -> StudyResult:
     reference = 1 / (1 + np.exp(-logits))
     candidate = 1 / (1 + np.exp(-logits - generator.normal(0, 0.05, (n, k))))
     labels = np.where(generator.random((n, k)) < 0.1, -1, truth)
-    policy = ClinicalPolicy(margins=STATED, thresholds={"Hernia": 0.3, "Mass": 0.6})
+    # So few positives of a finding as are enough for its sensitivity are for its AUROC only at the same margin.
+    margins = Margins(sensitivity=0.05, specificity=0.02, auroc=0.05, brier=0.01)
+    policy = ClinicalPolicy(margins=margins, thresholds={"Hernia": 0.3, "Mass": 0.6})
     return told(base, cases_of(Task.MULTILABEL, labels, FINDINGS), (reference, candidate), policy)
 
 

@@ -14,6 +14,7 @@ from primum.validation.auroc_bounds import (
 )
 from primum.validation.means import skewed_mean_interval
 from primum.validation.scores import judge_auroc
+from primum.validation.unseen import UnseenLoss
 from primum.validation.verdict import Outcome
 
 Y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -99,7 +100,9 @@ def test_highly_correlated_models_are_decided_by_mover_logit():
     ref = rng.normal(size=600) + 2.3 * y
     new = ref + 0.15 * rng.normal(size=600)
     part = judge_auroc(y, expit(ref), expit(new), np.arange(600), ClinicalPolicy())
-    assert part.lower == part.beside["mover_lower"] < part.beside["score_lower"]
+    held = part.beside
+    assert held["seen_lower"] == held["mover_lower"] < held["score_lower"]
+    assert part.lower == min(held["seen_lower"], held["unseen_lower"])
     assert "MOVER-logit and score interval" in part.method
 
 
@@ -109,11 +112,14 @@ def test_wider_bounds_of_both_and_the_cases_that_would_decide():
     part = judge_auroc(y, expit(ref), expit(new), np.arange(550), policy)
     pair = auroc_pair(y, expit(new), expit(ref))
     both = mover_from_pair(pair), score_interval(pair, 50)
-    assert part.lower == min(found.lower for found in both) and part.upper == max(found.upper for found in both)
-    assert part.lower == both[1].lower and part.outcome is Outcome.INCONCLUSIVE
+    unseen = UnseenLoss.of_ranking(pair, y, np.arange(550), 0.95)
+    seen = part.beside["seen_lower"]
+    assert seen == min(found.lower for found in both) and part.upper == max(found.upper for found in both)
+    assert seen == both[1].lower and part.outcome is Outcome.INCONCLUSIVE
+    assert part.lower == unseen.lower() < seen
     for n, passes in ((part.n_would_decide, True), (part.n_would_decide - 1, False)):
         scaled = mover_from_pair(pair, 0.95, n / 550), score_interval(pair, 50, 0.95, n / 550)
-        assert (min(found.lower for found in scaled) > -0.005) is passes
+        assert (min(unseen.lower(50 * n / 550), *(found.lower for found in scaled)) > -0.005) is passes
 
 
 def distorted(rng, patients, each, share, noise=0.02):

@@ -60,13 +60,14 @@ def test_multiclass_pooled_and_per_class():
     truth = np.eye(3)[labels]
     losses = [((s - truth) ** 2).sum(axis=1) / 2 for s in (ref, new)]
     brier = verdict.component("brier")
-    assert (brier.reference, brier.lower) == pytest.approx(
+    assert (brier.reference, brier.beside["seen_lower"]) == pytest.approx(
         (losses[0].mean(), skewed_mean_interval(losses[0] - losses[1]).lower)
     )
+    assert brier.lower == brier.beside["unseen_lower"] < brier.beside["seen_lower"]
     mel = labels == 2
     part = verdict.component("sensitivity[melanoma]")
     assert (part.n, part.reference, part.view) == (150, pytest.approx((ref.argmax(1) == 2)[mel].mean()), "melanoma")
-    assert verdict.component("auroc[melanoma]").lower == pytest.approx(
+    assert verdict.component("auroc[melanoma]").beside["seen_lower"] == pytest.approx(
         auc_mover_logit_interval(mel.astype(int), new[:, 2], ref[:, 2]).lower
     )
     assert (verdict.outcome, verdict.task, verdict.n_positive) == (Outcome.NON_INFERIOR, Task.MULTICLASS, None)
@@ -162,7 +163,8 @@ def test_what_is_not_finite_is_wrong_in_every_endpoint():
         case = np.flatnonzero(np.isfinite(new).all(axis=1))
         ranked = np.where(np.isin(np.arange(600), case), new[:, 2], np.where(labels == 2, -1.0, 2.0))
         last = verdict.component("auroc[melanoma]" if task is Task.MULTICLASS else "auroc[>= melanoma]")
-        assert last.lower == pytest.approx(auc_mover_logit_interval((labels == 2).astype(int), ranked, ref[:, 2]).lower)
+        expected = auc_mover_logit_interval((labels == 2).astype(int), ranked, ref[:, 2]).lower
+        assert last.beside["seen_lower"] == pytest.approx(expected)
         assert {"0", "599"} <= {flip.case_id for flip in verdict.flips if flip.candidate_decision == "(none)"}
         assert judge(classes(task, labels), new, ref, POLICY).outcome is Outcome.NOT_ASSESSED
     broken = judge(classes(task, labels), ref, np.full(ref.shape, np.nan), POLICY)
@@ -180,7 +182,7 @@ def test_ordinal_has_kappa_and_cuts():
     assert verdict.component("kappa").margin == 0.1
     reached = [s[:, 1:].sum(axis=1) for s in (new, ref)]
     expected = auc_mover_logit_interval((labels >= 1).astype(int), *reached)
-    assert verdict.component("auroc[>= keratosis]").lower == pytest.approx(expected.lower)
+    assert verdict.component("auroc[>= keratosis]").beside["seen_lower"] == pytest.approx(expected.lower)
     same = judge(classes(Task.ORDINAL, labels), ref, np.sqrt(ref) / np.sqrt(ref).sum(1, keepdims=True), POLICY)
     assert (same.component("kappa").basis, same.component("accuracy").basis) == (Basis.IDENTITY, Basis.STATISTICAL)
 

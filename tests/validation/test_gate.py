@@ -22,26 +22,26 @@ def outcomes(verdict):
 
 
 def test_a_faithful_candidate_passes_with_its_figures(make_cases, scored):
-    labels, ref, new = scored(400, 600, lost=2, gained=1)
+    labels, ref, new = scored(1200, 1800, lost=2, gained=1)
     verdict = judge(make_cases(labels), ref, new, GIVEN)
     assert verdict.outcome is Outcome.NON_INFERIOR
     assert verdict.basis is Basis.STATISTICAL
     assert verdict.reasons == ()
     part = verdict.component("sensitivity")
-    assert part.table == (357.0, 1.0, 2.0, 40.0)
-    assert part.difference == pytest.approx(part.candidate - part.reference) == pytest.approx(-1 / 400)
+    assert part.table == (1077.0, 1.0, 2.0, 120.0)
+    assert part.difference == pytest.approx(part.candidate - part.reference) == pytest.approx(-1 / 1200)
     interval, newcombe = tango_interval(*part.table), newcombe_paired_interval(*part.table)
     assert (part.lower, part.upper) == (interval.lower, interval.upper)
     assert part.beside["newcombe_lower"] == newcombe.lower
-    assert (part.n, part.n_patients, part.design_effect, part.margin_given) == (400, 400, 1.0, True)
+    assert (part.n, part.n_patients, part.design_effect, part.margin_given) == (1200, 1200, 1.0, True)
     auroc = verdict.component("auroc")
-    assert auroc.lower == pytest.approx(auc_mover_logit_interval(labels, new, ref).lower)
-    assert auroc.beside["delong_lower"] > auroc.lower
+    assert auroc.beside["seen_lower"] == pytest.approx(auc_mover_logit_interval(labels, new, ref).lower)
+    assert auroc.beside["delong_lower"] > auroc.beside["seen_lower"] >= auroc.lower
     brier = verdict.component("brier")
     assert brier.difference == pytest.approx(brier.reference - brier.candidate)
     assert (verdict.n_positive, verdict.n_negative, verdict.clustered, verdict.unit) == (
-        400,
-        600,
+        1200,
+        1800,
         False,
         "patient",
     )
@@ -160,13 +160,27 @@ def test_scrambled_tiny_scores_are_not_lossless(make_cases, shift, outcome):
     assert (verdict.outcome, verdict.basis) == (outcome, Basis.STATISTICAL)
 
 
-def test_identical_rankings_pass_auroc_by_identity(make_cases, scored):
-    labels, ref, _ = scored(300, 300)
-    verdict = judge(make_cases(labels), ref, ref**1.001, POLICY)
-    part = verdict.component("auroc")
-    assert (part.outcome, part.basis, part.difference) == (Outcome.NON_INFERIOR, Basis.IDENTITY, 0.0)
-    assert verdict.component("brier").basis is Basis.STATISTICAL
-    assert verdict.basis is Basis.STATISTICAL
+@pytest.mark.parametrize(("n", "outcome"), [(40, Outcome.INCONCLUSIVE), (300, Outcome.INCONCLUSIVE),
+                                            (400, Outcome.NON_INFERIOR)])  # fmt: skip
+def test_identical_rankings_show_what_so_many_patients_can(make_cases, scored, n, outcome):
+    """Of the rarer class none lost, as in `UnseenLoss`; only an export of the same weights passes by agreement."""
+    labels, ref, _ = scored(n, 500)
+    for new in (ref**1.001, ref):
+        verdict = judge(make_cases(labels), ref, new, POLICY)
+        part = verdict.component("auroc")
+        assert (part.outcome, part.basis, part.difference) == (outcome, Basis.STATISTICAL, 0.0)
+        t = stats.t.ppf(0.975, n - 1)
+        assert -part.lower == part.upper == pytest.approx(part.reference * t**2 / (n + t**2))
+    exported = judge(make_cases(labels), ref, ref, POLICY, exported=True)
+    assert (exported.outcome, exported.basis) == (Outcome.NON_INFERIOR, Basis.NUMERIC)
+
+
+def test_identical_rankings_say_how_many_would_decide(make_cases, scored):
+    labels, ref, _ = scored(100, 100)
+    part = judge(make_cases(labels), ref, ref, POLICY).component("auroc")
+    for n, passes in ((part.n_would_decide, True), (part.n_would_decide - 1, False)):
+        t = stats.t.ppf(0.975, n / 2 - 1)
+        assert bool(part.reference * t**2 / (n / 2 + t**2) < 0.01) is passes
 
 
 @pytest.mark.parametrize(
@@ -212,7 +226,8 @@ def test_nan_candidates_are_wrong_in_every_endpoint(make_cases, scored):
     assert verdict.component("specificity").table[2] == 1
     assert len(verdict.flips) == 4
     worst = np.where(np.isfinite(broken), broken, np.where(labels == 1, -9.0, 9.0))
-    assert verdict.component("auroc").lower == pytest.approx(auc_mover_logit_interval(labels, worst, ref).lower)
+    seen = verdict.component("auroc").beside["seen_lower"]
+    assert seen == pytest.approx(auc_mover_logit_interval(labels, worst, ref).lower)
     assert verdict.component("brier").candidate > before.component("brier").candidate + 0.9 * 4 / 600
     assert any("NaN" in reason for reason in verdict.reasons)
 

@@ -90,7 +90,7 @@ def _answers(task, rng, n=400):
 
 @pytest.mark.parametrize("task", [t for t in Task if t is not Task.BINARY])
 def test_every_task_has_odds_of_its_own_endpoints(task, make_cases):
-    labels, reference, candidate, classes = _answers(task, np.random.default_rng(0))
+    labels, reference, candidate, classes = _answers(task, np.random.default_rng(0), 1200)
     cases = make_cases(np.arange(len(labels)) % 2)
     cases = replace(cases, labels=labels, task=task, classes=classes)
     policy = ClinicalPolicy(margins=Margins(sensitivity=0.1, specificity=0.1, error=0.5), tolerance=1.0)

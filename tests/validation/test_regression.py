@@ -93,7 +93,7 @@ def test_error_and_agreement_decide():
     verdict = judge(cases(labels), ref, new, POLICY)
     error = verdict.component("error")
     interval = skewed_mean_interval(np.abs(ref - labels) - np.abs(new - labels))
-    assert (error.difference, error.beside["t_lower"], error.upper) == pytest.approx(
+    assert (error.difference, error.beside["seen_lower"], error.upper) == pytest.approx(
         (interval.estimate, interval.lower, interval.upper)
     )
     assert error.beside["worst_loss"] == np.ptp(np.r_[labels, ref])

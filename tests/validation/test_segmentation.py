@@ -71,7 +71,7 @@ def test_is_the_paired_t_interval_by_structure():
     assert [part.name for part in verdict.components] == ["dice[liver]", "dice[spleen]"]
     for c, part in enumerate(verdict.components):
         expected = stats.ttest_rel(new[:, c], ref[:, c]).confidence_interval(0.95)
-        by_t = part.beside["t_lower"]
+        by_t = part.beside["seen_lower"]
         assert (by_t, part.upper) == pytest.approx((expected.low, expected.high), abs=1e-4)
         assert by_t <= expected.low + 1e-12 and part.upper >= expected.high - 1e-12
         assert part.lower == min(by_t, part.beside["unseen_lower"])
@@ -91,7 +91,7 @@ def test_hand_example(oracles):
     assert part.difference == pytest.approx(item["expected"]["mean_diff"], abs=item["abs_tol"])
     plain = paired_mean_interval(new[:, 0] - ref[:, 0]).lower
     assert plain == pytest.approx(item["expected"]["lower_one_sided_975_t"], abs=item["abs_tol"])
-    assert part.beside["t_lower"] < plain, "the gate's bound moves out for skewness"
+    assert part.beside["seen_lower"] < plain, "the gate's bound moves out for skewness"
 
 
 def test_a_loss_is_inferior_and_patients_are_the_unit():

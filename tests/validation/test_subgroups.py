@@ -5,7 +5,7 @@ from primum.config import ClinicalPolicy, Margins
 from primum.validation.gate import judge
 from primum.validation.verdict import Outcome
 
-WIDE = Margins(sensitivity=0.05, specificity=0.05)  # needs 73 of a class
+WIDE = Margins(sensitivity=0.05, specificity=0.05, auroc=0.02)  # needs 73 of a class, and 190 for the AUROC
 
 
 def grouped(scored, make_cases, sizes, **changes):

@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 
 from primum.config import ClinicalPolicy, Margins
 from primum.task import Task
+from primum.validation.auroc import auroc_pair
 from primum.validation.gate import Cases, judge
 from primum.validation.means import paired_mean_interval, t_quantile
+from primum.validation.planning import predict_confirmation
 from primum.validation.proportions import wilson_interval_at
-from primum.validation.scores import judge_gain
+from primum.validation.scores import judge_auroc, judge_brier, judge_gain
 from primum.validation.unseen import UnseenLoss
 from primum.validation.verdict import Outcome
 
@@ -105,3 +107,97 @@ def test_a_rare_large_loss_that_was_not_drawn_does_not_pass(n, lost, per_patient
         part = judge_gain("dice", before, after, units, POLICY, worst=0.9)
         passed += part.outcome is Outcome.NON_INFERIOR
     assert passed / runs <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / runs)
+
+
+def ranked(rng, n_positive, n_negative, each=1):
+    """Labels, patients of `each` cases and a reference whose AUROC is 0.99."""
+    held = np.r_[np.ones(n_positive, int), np.zeros(n_negative, int)]
+    y, units = np.repeat(held, each), np.repeat(np.arange(held.size), each)
+    return y, units, 1 / (1 + np.exp(-(rng.normal(size=y.size) + 3.3 * (y - 0.5))))
+
+
+@pytest.mark.parametrize(("positives", "each"), [(60, 1), (120, 1), (300, 1), (60, 4)])
+def test_positives_scored_as_garbage_that_were_not_drawn_do_not_pass(positives, each):
+    """AUROC lower by exactly its margin, in a rare share of the positives; by the other bounds up to 45 % pass."""
+    rng, runs, passed = np.random.default_rng(5), 300, np.zeros(2)
+    margin, area = 0.02, 0.99018
+    policy = ClinicalPolicy(margins=Margins(auroc=margin))
+    for _ in range(runs):
+        y, units, ref = ranked(rng, positives, 300, each)
+        lost = (rng.random(positives + 300) < margin / area)[units] & (y == 1)
+        new = np.where(lost, 0.0, ref + rng.normal(0, 1e-3, y.size))
+        part = judge_auroc(y, ref, new, units, policy)
+        passed += part.outcome is Outcome.NON_INFERIOR, part.beside.get("seen_lower", -1.0) > -margin
+    assert passed[0] / runs <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / runs)
+    assert passed[1] / runs > 0.05 or positives == 300
+
+
+def test_patients_of_both_classes_lose_of_both():
+    """Who has cases of both may lose the AUROC of both: 2.5 % pass, not those of so many patients of one class."""
+    rng, runs, passed = np.random.default_rng(6), 300, 0
+    policy = ClinicalPolicy(margins=Margins(auroc=0.02))
+    for _ in range(runs):
+        units, y = np.repeat(np.arange(250), 2), np.tile([1, 0], 250)
+        ref = 1 / (1 + np.exp(-(rng.normal(size=500) + 3.3 * (y - 0.5))))
+        lost = (rng.random(250) < 0.0103)[units]
+        new = np.where(lost, 1.0 - y, ref + rng.normal(0, 1e-3, 500).clip(-ref, 1 - ref))
+        passed += judge_auroc(y, ref, new, units, policy).outcome is Outcome.NON_INFERIOR
+    assert passed / runs <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / runs)
+
+
+def test_the_class_that_fewer_patients_have_decides():
+    y, units, ref = ranked(np.random.default_rng(1), 40, 900)
+    pair = auroc_pair(y, ref, ref)
+    found = UnseenLoss.of_ranking(pair, y, units, 0.95)
+    t = t_quantile(0.95, 39)
+    assert (found.patients, found.worst, found.spread) == (40, pair.auc_b, 0.0)
+    assert found.lower() == pytest.approx(-pair.auc_b * t * t / (40 + t * t))
+    assert found.lower() == UnseenLoss.of_ranking(auroc_pair(1 - y, -ref, -ref), 1 - y, units, 0.95).lower()
+    y, units, ref = ranked(np.random.default_rng(1), 40, 900, each=3)
+    many = UnseenLoss.of_ranking(auroc_pair(y, ref, ref, units), y, units, 0.95)
+    assert many.lower() / many.worst == pytest.approx(found.lower() / found.worst)
+
+
+def test_a_perfect_auroc_of_patients_with_many_cases_counts_what_they_are_worth():
+    """One patient holds most of the positives: a Wilson bound of 40 patients is too near."""
+    held = np.r_[np.full(1, 200), np.ones(39, int), np.ones(400, int)]
+    units, y = np.repeat(np.arange(440), held), np.repeat(np.r_[np.ones(40, int), np.zeros(400, int)], held)
+    ref = 0.2 + 0.6 * y
+    part = judge_auroc(y, ref, ref, units, ClinicalPolicy(margins=Margins(auroc=0.15)))
+    assert part.lower < -0.15 < part.beside["seen_lower"] and part.outcome is Outcome.INCONCLUSIVE
+
+
+def test_equal_squared_errors_of_few_cases_prove_nothing():
+    for n, outcome in ((60, Outcome.INCONCLUSIVE), (400, Outcome.NON_INFERIOR)):
+        y = np.arange(n) % 2
+        part = judge_brier(y, 0.3 + 0.4 * y, 0.3 + 0.4 * y, np.arange(n), POLICY)
+        t = t_quantile(0.95, n - 1)
+        assert part.outcome is outcome and part.lower == pytest.approx(-t * t / (n + t * t))
+
+
+def test_the_odds_of_a_confirmation_know_how_few_of_the_rarer_class_there_will_be():
+    y, units, ref = ranked(np.random.default_rng(2), 500, 2000)
+    cases = Cases(y, units, {}, np.arange(y.size))
+    policy = ClinicalPolicy(margins=Margins(sensitivity=0.2, specificity=0.2, brier=0.2))
+    verdict = judge(cases, ref, (ref + 1e-6).clip(0, 1), policy)
+    assert verdict.outcome is Outcome.NON_INFERIOR
+    # 500 * 0.7 = 350 positives cannot show a margin of 0.01, though 1750 patients could.
+    assert predict_confirmation(verdict, 0.7) == 0.0 < 0.9 < predict_confirmation(verdict, 2.0)
+
+
+def test_a_class_too_small_for_its_auroc_is_insufficient():
+    """90 of a class are enough for its rates at 0.05, and even with no change too few for its AUROC at 0.01."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1, 2], [900, 900, 90])
+    raw = rng.normal(size=(labels.size, 3))
+    raw[np.arange(labels.size), labels] += 4
+    scores = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+    own = Cases(labels, np.arange(labels.size), {}, np.arange(labels.size), task=Task.MULTICLASS, classes=tuple("abc"))
+    verdict = judge(own, scores, scores, ClinicalPolicy(margins=Margins(sensitivity=0.05, specificity=0.05)))
+    part = verdict.component("auroc[c]")
+    assert (part.outcome, verdict.component("sensitivity[c]").outcome) == (Outcome.INSUFFICIENT, Outcome.NON_INFERIOR)
+    assert 370 < int(part.reason.split("no change ")[1].split()[0]) < 385 and "90 patients of the rarer" in part.reason
+    assert 370 < part.n_would_decide * 90 / 1890 < 386
+    assert verdict.outcome is Outcome.NON_INFERIOR and verdict.insufficient == ("class=c",)
+    blocked = ClinicalPolicy(margins=Margins(sensitivity=0.05, specificity=0.05), block_on_insufficient=True)
+    assert judge(own, scores, scores, blocked).outcome is Outcome.INCONCLUSIVE

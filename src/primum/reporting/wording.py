@@ -58,7 +58,7 @@ RUNTIMES = {
 _BASES = {
     Basis.STATISTICAL: "statistical",
     Basis.NUMERIC: "numeric (lossless)",
-    Basis.IDENTITY: "identical ranking",
+    Basis.IDENTITY: "identical decisions",
 }
 _MOST_NEEDED = 3
 _GROUP = re.compile(r"subgroup .*?: [A-Z_]+: ")

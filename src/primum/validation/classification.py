@@ -23,7 +23,7 @@ from primum.validation.ordinal import farthest_if_none, ranked_probability_losse
 from primum.validation.outcomes import named, not_assessed
 from primum.validation.rates import RATES, judge_rate
 from primum.validation.scores import judge_auroc, judge_brier, judge_kappa, judge_loss
-from primum.validation.sufficiency import mark_mean, mark_rare, mark_rate
+from primum.validation.sufficiency import mark_mean, mark_rare, mark_rate, mark_unseen
 from primum.validation.verdict import Component, Outcome, waiver
 from primum.validation.views import View, views
 
@@ -129,7 +129,7 @@ def judge_pooled(answers: Answers, member: Bools, policy: ClinicalPolicy) -> lis
         parts.append(_kappa(answers, member, policy))
     if inside.any():
         losses = pooled.losses[0][inside], pooled.losses[1][inside]
-        parts.append(judge_loss("brier", *losses, units[inside], policy))
+        parts.append(judge_loss("brier", *losses, units[inside], policy, worst=1.0))
     else:
         parts.append(not_assessed("brier", policy, "no label is known"))
     return parts
@@ -230,5 +230,6 @@ def _mark_view(answers: Answers, view: View, parts: list[Component], policy: Cli
     if rare:
         smaller = min(part.n_patients for part in rates)
         others = [mark_rare(part, smaller, rare[0].reason) for part in others]
+    others = [mark_unseen(part, policy.confidence) for part in others]
     waived = waiver(view.name) in policy.waived_subgroups
     return [replace(p, waived=waived and p.outcome is Outcome.INSUFFICIENT) for p in (*rates, *others)]

@@ -106,10 +106,10 @@ def _stay_above(part: Component, ratio: float, alpha: float) -> float:
     if part.outcome is Outcome.INSUFFICIENT:
         return 1.0
     z = float(ndtri(1 - alpha))
-    half = (part.difference - part.beside.get("t_lower", part.lower)) / sqrt(ratio)
+    half = (part.difference - part.beside.get("seen_lower", part.lower)) / sqrt(ratio)
     error, unseen = half / z, UnseenLoss.of_part(part, 1 - 2 * alpha)
     if unseen is not None:
-        half = max(half, part.difference - unseen.lower(max(2, floor(part.n_patients * ratio))))
+        half = max(half, part.difference - unseen.lower(max(2, floor(unseen.patients * ratio))))
     spare = part.margin + part.difference - half
     return float(ndtr(spare / error)) if error > 0 else float(spare > 0)
 

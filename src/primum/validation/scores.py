@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -43,7 +44,8 @@ def judge_auroc(
     Where one has several cases, by the widest of these and `skewed_interval`, with Student's t of what the patients are
     worth (`presumed`).
 
-    A candidate score that is not finite ranks worst for its class.
+    Beyond these the lower bound is that of `UnseenLoss` where it is lower, so that equal rankings of few cases prove
+    nothing. A candidate score that is not finite ranks worst for its class.
     """
     size = {"n": int(labels.size), "n_patients": int(np.unique(units).size)}
     if labels.min() == labels.max():
@@ -54,12 +56,17 @@ def judge_auroc(
     if size["n_patients"] < size["n"]:
         pair, worth = presumed(pair, auroc_pair(labels, ranked, reference), labels, units)
     areas = {"reference": pair.auc_b, "candidate": pair.auc_a}
-    if finite.all() and same_ranking(candidate, reference):
-        return identical(name, policy, "identical rankings", **areas, **size)
-    if finite.all() and 0 < pair.auc_a < 1 and same_placements(labels, candidate, reference):
-        return identical(name, policy, "no positive and negative case changed order", **areas, **size)
+    unseen = UnseenLoss.of_ranking(pair, labels, units, policy.confidence)
     if 1.0 in areas.values() and min(areas.values()) > 0.5:
-        return _decide_boundary(name, pair, labels, units, policy, {**areas, **size})
+        return _decide_boundary(name, pair, _smaller_class(labels, units), unseen, policy, {**areas, **size})
+    if finite.all() and pair.auc_b > 0 and same_placements(labels, candidate, reference):
+        what = "identical rankings" if same_ranking(candidate, reference) else "no two cases of both classes swapped"
+        # What a change that no case shows may take away, it may add.
+        none = Interval(0.0, 0.0, -unseen.lower(), policy.confidence)
+        beside = {"seen_lower": 0.0, "standard_error": 0.0}
+        return _decide_ranking(
+            name, none, lambda _: 0.0, unseen, policy, {**areas, **size, "method": what, "beside": beside}
+        )
     if pair.reason:
         return not_assessed(name, policy, pair.reason, **areas, **size)
     delong_beside = delong(labels, ranked, reference, policy.confidence, units)
@@ -69,23 +76,32 @@ def judge_auroc(
         "delong_p": delong_beside.p_value,
         "delong_standard_error": delong_beside.standard_error,
     }
-    return _decide_auroc(name, pair, worth, policy, {**areas, **size, "beside": beside})
+    return _decide_auroc(name, pair, worth, unseen, policy, {**areas, **size, "beside": beside})
 
 
 def _decide_boundary(
-    name: str, pair: AurocPair, labels: Ints, units: NDArray[Any], policy: ClinicalPolicy, figures: dict[str, Any]
+    name: str, pair: AurocPair, smaller: int, unseen: UnseenLoss, policy: ClinicalPolicy, figures: dict[str, Any]
 ) -> Component:
-    smaller = _smaller_class(labels, units)
-    margin = policy.margins.value(name)
+    """Of an AUROC of exactly 1: `smaller` patients of the rarer class; where some have several cases, what these are
+    worth counts too."""
+    margin, clustered = policy.margins.value(name), figures["n_patients"] < figures["n"]
     figures["method"] = "Wilson bounds of the smaller class, an AUROC being exactly 1"
     figures["n_patients"] = smaller
+    error = 0.0 if np.isnan(pair.variance) else sqrt(pair.variance)
 
-    def passes(count: int) -> bool:
-        return boundary_interval(pair, count, policy.confidence).lower > -margin
+    def lower(count: int) -> float:
+        alone = boundary_interval(pair, count, policy.confidence).lower
+        return min(alone, unseen.lower(unseen.patients * count / smaller)) if clustered else alone
 
     found = boundary_interval(pair, smaller, policy.confidence)
+    figures["beside"] = unseen.figures() | {"seen_lower": found.lower, "standard_error": error}
     return decided(
-        name, policy, found, lambda: smallest_passing(passes, smaller), "patients of the smaller class", figures
+        name,
+        policy,
+        replace(found, lower=lower(smaller)),
+        lambda: smallest_passing(lambda count: lower(count) > -margin, smaller),
+        "patients of the smaller class",
+        figures,
     )
 
 
@@ -95,12 +111,11 @@ def _smaller_class(labels: Ints, units: NDArray[Any]) -> int:
 
 
 def _decide_auroc(
-    name: str, pair: AurocPair, smaller: float, policy: ClinicalPolicy, figures: dict[str, Any]
+    name: str, pair: AurocPair, smaller: float, unseen: UnseenLoss, policy: ClinicalPolicy, figures: dict[str, Any]
 ) -> Component:
-    """The widest bounds of the intervals of `auroc_bounds`; `smaller` patients, or what they are worth, have the rarer
-    class."""
-    margin, patients = policy.margins.value(name), figures["n_patients"]
-    clustered = patients < figures["n"]
+    """The widest bounds of the intervals of `auroc_bounds` and of `unseen`; `smaller` patients, or what they are worth,
+    have the rarer class."""
+    clustered = figures["n_patients"] < figures["n"]
 
     def intervals(scale: float = 1.0) -> dict[str, Interval | MoverInterval]:
         critical = clustered_critical(policy.confidence, smaller * scale) if clustered else None
@@ -113,21 +128,43 @@ def _decide_auroc(
         return found
 
     found = intervals()
+    low, high = min(i.lower for i in found.values()), max(i.upper for i in found.values())
     figures["beside"] |= {"correlation": pair.correlation} | {f"{k}_lower": i.lower for k, i in found.items()}
+    figures["beside"] |= {"seen_lower": low, "standard_error": sqrt(pair.variance)}
     figures["method"] = "MOVER-logit and score interval, the wider bounds, DeLong covariance"
     if clustered:
         figures["method"] = "MOVER-logit, score and skewed t interval, the widest bounds, Obuchowski covariance"
 
-    def passes(count: int) -> bool:
-        return min(interval.lower for interval in intervals(count / patients).values()) > -margin
+    def seen(scale: float) -> float:
+        return min(interval.lower for interval in intervals(scale).values())
 
-    low, high = min(i.lower for i in found.values()), max(i.upper for i in found.values())
+    interval = Interval(pair.auc_a - pair.auc_b, low, high, policy.confidence)
+    return _decide_ranking(name, interval, seen, unseen, policy, figures)
+
+
+def _decide_ranking(
+    name: str,
+    seen: Interval,
+    seen_lower: Callable[[float], float],
+    unseen: UnseenLoss,
+    policy: ClinicalPolicy,
+    figures: dict[str, Any],
+) -> Component:
+    """The lower of the bounds of `seen` and `unseen`; `seen_lower` is the former from so many times as many cases."""
+    margin, patients = policy.margins.value(name), figures["n_patients"]
+    figures["beside"] |= unseen.figures()
+    figures["method"] += f", and for a loss of {unseen.worst:.3g} that no case shows"
+
+    def passes(count: int) -> bool:
+        scale = count / patients
+        return min(seen_lower(scale), unseen.lower(unseen.patients * scale)) > -margin
+
     return decided(
         name,
         policy,
-        Interval(pair.auc_a - pair.auc_b, low, high, policy.confidence),
+        replace(seen, lower=min(seen.lower, unseen.lower())),
         lambda: smallest_passing(passes, patients),
-        "patients" if clustered else "cases",
+        "patients" if patients < figures["n"] else "cases",
         figures,
     )
 
@@ -145,23 +182,23 @@ def judge_brier(
     A candidate score that is not finite has squared error 1.
     """
     before, after = (worst_if_broken((scores - labels) ** 2) for scores in (reference, candidate))
-    return judge_loss(name, before, after, units, policy)
+    return judge_loss(name, before, after, units, policy, worst=1.0)
 
 
 def judge_loss(
-    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, worst: float | None = None
+    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, worst: float
 ) -> Component:
     """The mean loss (n,) of reference and candidate: their paired difference, t interval by patient, widened for
     skewness.
 
-    `worst` is the most that a case can lose: where nothing else is judged of the cases that could show a rare loss, the
-    lower bound is that of `UnseenLoss` too, and equal losses are no identity. Where one did lose more, that counts.
+    `worst` is the most that a case can lose: the lower bound is that of `UnseenLoss` too, and equal losses are no
+    identity. Where one did lose more, that counts.
     """
     return _judge_mean(name, before - after, (before, after), units, policy, worst)
 
 
 def judge_gain(
-    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, worst: float | None = None
+    name: str, before: Floats, after: Floats, units: NDArray[Any], policy: ClinicalPolicy, worst: float
 ) -> Component:
     """As `judge_loss` for figures of which more is better."""
     return _judge_mean(name, after - before, (before, after), units, policy, worst)
@@ -173,7 +210,7 @@ def _judge_mean(
     figures_of: tuple[Floats, Floats],
     units: NDArray[Any],
     policy: ClinicalPolicy,
-    worst: float | None,
+    worst: float,
 ) -> Component:
     n, patients = int(gains.size), int(np.unique(units).size)
     figures: dict[str, Any] = {
@@ -183,14 +220,10 @@ def _judge_mean(
         "n_patients": patients,
     }
     changed = bool(gains.any())
-    if not changed and worst is None:
-        return identical(name, policy, "identical losses", **figures)
     mean = skewed_mean_interval(gains, policy.confidence, units)
     if mean.degenerate and changed:
         return not_assessed(name, policy, mean.reason, **figures)
     figures["method"] = f"paired t{', cluster-robust' if patients < n else ''}, widened for skewness"
-    if worst is None:
-        return decide_by_t(name, mean, policy, figures)
     unseen = UnseenLoss.of(mean, n, units, max(worst, float(-gains.min())))
     figures["method"] += f", and for a loss of {unseen.worst:.3g} that no case shows"
     if not changed:
@@ -246,7 +279,7 @@ def decide_by_t(
     }
     lower = found.lower
     if unseen is not None:
-        figures["beside"] |= unseen.figures() | {"t_lower": found.lower}
+        figures["beside"] |= unseen.figures() | {"seen_lower": found.lower}
         lower = min(lower, unseen.lower())
 
     def passes(count: int) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import sqrt
+from math import ceil, sqrt
 
 from scipy.special import stdtr
 
+from primum.config import kind_of
 from primum.validation.clustered import clustered_critical
 from primum.validation.means import t_quantile
 from primum.validation.outcomes import smallest_passing
@@ -46,7 +47,7 @@ def mark_mean(part: Component, confidence: float) -> Component:
     half = part.difference - part.lower
     if part.outcome is not Outcome.INCONCLUSIVE or not half > part.margin:
         return part
-    half = part.difference - part.beside.get("t_lower", part.lower)
+    half = part.difference - part.beside.get("seen_lower", part.lower)
     seen = UnseenLoss.of_part(part, confidence)
     unseen = None if seen is None else replace(seen, mean=0.0)
 
@@ -60,6 +61,21 @@ def mark_mean(part: Component, confidence: float) -> Component:
     have = f"{part.n_patients} {kind} are too few for a margin of {part.margin:.3f}"
     reason = have + (f": even with no difference about {needed} are needed" if needed else "")
     return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=needed, reason=reason)
+
+
+def mark_unseen(part: Component, confidence: float) -> Component:
+    """INSUFFICIENT where so few patients could not exclude a loss that none of them shows, had nothing changed at all;
+    `part` is an AUROC or a Brier score."""
+    none = UnseenLoss.nothing_seen(part, confidence)
+    if part.outcome is not Outcome.INCONCLUSIVE or none is None or none.lower() > -part.margin:
+        return part
+    needed = smallest_passing(lambda count: none.lower(count) > -part.margin, none.patients)
+    kind = "patients of the rarer class" if kind_of(part.name) == "auroc" else "patients"
+    have = f"{none.patients} {kind} are too few for a margin of {part.margin:.3f}"
+    reason = have + (f": even with no change {needed} are needed" if needed else "")
+    # Said of an AUROC in all its cases, as where it is INCONCLUSIVE.
+    of_all = ceil(needed * part.n_patients / none.patients) if needed else None
+    return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=of_all, reason=reason)
 
 
 def mark_rare(part: Component, smaller: int, why: str) -> Component:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from primum.validation.arrays import as_codes
+from primum.validation.arrays import Ints, as_codes
+from primum.validation.auroc import AurocPair
 from primum.validation.clustered import clustered_critical, effective_clusters
 from primum.validation.intervals import MeanDifference
 from primum.validation.verdict import Component
@@ -42,7 +43,27 @@ class UnseenLoss:
         spread = error * _cases_in(patients, worth)
         return cls(found.estimate, spread, worst, patients, found.confidence, worth)
 
-    def lower(self, patients: int | None = None) -> float:
+    @classmethod
+    def of_ranking(cls, pair: AurocPair, labels: Ints, units: ArrayLike, confidence: float) -> UnseenLoss:
+        """From the AUROCs of a candidate and its reference, cases (N,) of patients `units`.
+
+        The AUROC is a mean over either class, of each case's place among the other class; of the two bounds it is the
+        lower one, that of the class that fewer patients have. A patient may lose all that the reference has; and where
+        those patients also have cases of the other class, so much more as these are a share of it.
+        """
+        codes, groups = as_codes(units, labels.size)
+        held = [np.bincount(codes[labels == value], minlength=groups) for value in (0, 1)]
+        error = 0.0 if np.isnan(pair.variance) else sqrt(max(pair.variance, 0.0))
+        found = []
+        for own, other in (held, held[::-1]):
+            patients, worth = int((own > 0).sum()), effective_clusters(own[own > 0])
+            worst = pair.auc_b * (1 + float(other[own > 0].sum() / other.sum()))
+            kept = worth if worth < patients else None
+            spread = error * _cases_in(patients, kept)
+            found.append(cls(pair.auc_a - pair.auc_b, spread, worst, patients, confidence, kept))
+        return min(found, key=lambda bound: bound.lower())
+
+    def lower(self, patients: float | None = None) -> float:
         """The bound, or what it would be with the same figures from so many `patients`."""
         n = float(self.patients if patients is None else patients)
         if self.effective_patients is not None:
@@ -56,17 +77,25 @@ class UnseenLoss:
 
     def figures(self) -> dict[str, float]:
         """What a component keeps of it, besides its standard error."""
-        kept = {"worst_loss": self.worst, "unseen_lower": self.lower()}
+        kept = {"worst_loss": self.worst, "unseen_lower": self.lower(), "unseen_patients": float(self.patients)}
         return kept if self.effective_patients is None else kept | {"effective_patients": self.effective_patients}
 
     @classmethod
     def of_part(cls, part: Component, confidence: float) -> UnseenLoss | None:
-        """What `part` was judged by; None where it was by t alone."""
+        """What `part` was judged by; None where nothing was asked of losses that no case shows."""
         if "worst_loss" not in part.beside:
             return None
         worth = part.beside.get("effective_patients")
-        spread = part.beside["standard_error"] * _cases_in(part.n_patients, worth)
-        return cls(part.difference, spread, part.beside["worst_loss"], part.n_patients, confidence, worth)
+        # An AUROC rests on the patients of one class, not on all of `part`.
+        patients = int(part.beside["unseen_patients"])
+        spread = part.beside["standard_error"] * _cases_in(patients, worth)
+        return cls(part.difference, spread, part.beside["worst_loss"], patients, confidence, worth)
+
+    @classmethod
+    def nothing_seen(cls, part: Component, confidence: float) -> UnseenLoss | None:
+        """As `of_part`, had the same patients not changed at all."""
+        found = cls.of_part(part, confidence)
+        return None if found is None else replace(found, mean=0.0, spread=0.0)
 
 
 def _cases_in(patients: int, worth: float | None) -> float:

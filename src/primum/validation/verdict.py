@@ -27,7 +27,7 @@ class Basis(StrEnum):
     """A lossless export: on all judged cases no decision changed and max |Δp| <= 1e-5; for values and Dice
     max |Δ| <= 1e-5 standard deviations of the reference's."""
     IDENTITY = "identity"
-    """Identical rankings: the AUROC cannot differ."""
+    """Identical decisions: kappa cannot differ. Accuracy, judged beside it, says what so many patients can show."""
 
 
 @dataclass(frozen=True, slots=True)
