@@ -33,6 +33,7 @@ def arguments(trained: Path, *more: object) -> list[str]:
         "--data", trained / "judge_manifest.csv", "--train-data", trained / "train_manifest.csv",
         "--image-root", DATA / "train.zip", "--preprocessing", ROOT / "examples" / "chest_xray" / "preprocessing.yaml",
         "--patient-column", "patient_id", "--group-columns", "subtype", "--margin", "0.03",
+        "--auroc-margin", "0.05", "--brier-margin", "0.02",
         "--out", trained / "result", "--json", *more,
     )  # fmt: skip
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,9 @@ from primum.errors import InputError
 from primum.task import Task
 from primum.validation.cases import Cases
 from primum.validation.data_plan import needed_for_power, plan_data, recruits
+from primum.validation.gate import judge
 from primum.validation.power import power_noninferiority
+from primum.validation.verdict import Outcome
 
 
 @pytest.mark.parametrize(
@@ -82,3 +86,20 @@ def test_classes_and_labels_are_planned_one_by_one():
     values = Cases(np.ones((60, 1)), ids, {}, ids, task=Task.REGRESSION, classes=("dose",))
     with pytest.raises(InputError, match="regression"):
         plan_data(ClinicalPolicy(), values)
+
+
+def test_what_auroc_and_brier_take_is_said_and_is_what_the_gate_takes():
+    said = plan_data(ClinicalPolicy(margins=Margins(auroc=0.02))).notes
+    needed = int(re.search(r"takes about (\d+) patients of the rarer class", said[0]).group(1))
+
+    def outcome(positives):
+        labels = (np.arange(4 * positives) < positives).astype(np.int64)
+        scores = np.clip(0.3 + 0.4 * labels + 0.2 * np.sin(np.arange(labels.size)), 0, 1)
+        own = Cases(labels, np.arange(labels.size), {}, np.arange(labels.size))
+        policy = ClinicalPolicy(margins=Margins(auroc=0.02, sensitivity=0.1, specificity=0.1))
+        return judge(own, scores, scores, policy).component("auroc").outcome
+
+    assert outcome(needed) is Outcome.NON_INFERIOR and outcome(needed // 2) is not Outcome.NON_INFERIOR
+    few = Cases(np.arange(60) % 3 == 0, np.arange(60) // 2, {}, np.arange(60))
+    told = plan_data(ClinicalPolicy(), few).notes
+    assert "worth 20, which support" in told[0] and "worth 30" in told[1]

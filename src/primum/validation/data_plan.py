@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import bdtrc
 
 from primum.config import ClinicalPolicy
 from primum.errors import InputError
+from primum.task import Task
 from primum.validation.arrays import Bools
 from primum.validation.cases import MISSING, Cases
+from primum.validation.clustered import effective_clusters
 from primum.validation.conformal import patients_needed
+from primum.validation.outcomes import smallest_passing
 from primum.validation.planning import Plan, plan
 from primum.validation.power import power_noninferiority, required_positives
+from primum.validation.unseen import margin_without_loss
 from primum.validation.views import Question, questions
 
 GOALS = (0.8, 0.9)
@@ -123,7 +129,30 @@ def plan_data(
         recruitment=tuple(_recruit(share, needs) for share in prevalences),
         guard=None if guard is None else GuardNeed(*guard, patients_needed(*guard)),
         levels=tuple(sorted(levels, key=lambda part: part.level != "all")),
+        notes=say_unseen(policy, cases),
     )
+
+
+def say_unseen(policy: ClinicalPolicy, cases: Cases | None) -> tuple[str, ...]:
+    """What AUROC and Brier score take even if nothing changes, for a loss that no case shows (`UnseenLoss`), and what
+    the patients of a binary task at hand support; nothing of other tasks."""
+    if cases is not None and (cases.task is not Task.BINARY or not len(cases)):
+        return ()
+    said = []
+    for name, whom in (("auroc", "of the rarer class"), ("brier", "in all")):
+        margin = policy.margins.value(name)
+        needed = smallest_passing(lambda n, m=margin: margin_without_loss(n, policy.confidence) < m, 2)  # type: ignore[misc]
+        text = f"{name}: a margin of {margin:.3f} takes about {needed} patients {whom} even if nothing changes"
+        if cases is not None:
+            rows = [cases.labels == k for k in (0, 1)] if name == "auroc" else [np.ones(len(cases), np.bool_)]
+            held = min(_worth(cases.units[mask]) for mask in rows)
+            text += f"; these are worth {held:.0f}, which support {margin_without_loss(held, policy.confidence):.3f}"
+        said.append(text)
+    return tuple(said)
+
+
+def _worth(units: NDArray[Any]) -> float:
+    return effective_clusters(np.unique(units, return_counts=True)[1]) if units.size else 0.0
 
 
 def needed_for_power(goal: float, loss: float, gain: float, margin: float, alpha: float = 0.025) -> int | None:

@@ -98,6 +98,12 @@ class UnseenLoss:
         return None if found is None else replace(found, mean=0.0, spread=0.0)
 
 
+def margin_without_loss(patients: float, confidence: float) -> float:
+    """The margin that so many independent patients support where none loses and one may lose all, t²/(n + t²)."""
+    t = clustered_critical(confidence, patients)
+    return t * t / (patients + t * t)
+
+
 def _cases_in(patients: int, worth: float | None) -> float:
     """Standard deviation of one case over the standard error of the mean."""
     return sqrt(max((patients if worth is None else worth) - 1, 0.0))

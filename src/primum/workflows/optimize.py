@@ -29,6 +29,7 @@ from primum.study.store import Store
 from primum.study.trial import Trial
 from primum.task import Task
 from primum.validation.cases import PATIENT
+from primum.validation.data_plan import say_unseen
 from primum.version import VERSION
 from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
@@ -92,7 +93,8 @@ def describe_plan(prepared: Prepared) -> list[str]:
                 f"{called}: power {end.power:.0%} at margin {end.margin:.3f} on {end.n} {units}, if "
                 f"{power.loss:.1%} of decisions are lost and {power.gain:.1%} won (80 % power at margin {margin_80})"
             )
-    return lines
+    judging = prepared.judging
+    return [*lines, *say_unseen(judging.policy, judging.cases(judging.split.confirmation, prepared.original.signature))]
 
 
 def notes(prepared: Prepared) -> list[str]:

@@ -39,7 +39,7 @@ def plan_validation(
     """
     cases = _labelled(data, options, positive_class) if data is not None else None
     found = plan_data(policy, cases, loss, gain, prevalences, guard)
-    return replace(found, notes=(_ROWS,)) if cases is not None and cases.independent else found
+    return replace(found, notes=(*found.notes, _ROWS)) if cases is not None and cases.independent else found
 
 
 def _labelled(data: Path, options: DataOptions | None, positive_class: str | None) -> Cases:
