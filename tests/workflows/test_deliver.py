@@ -54,8 +54,9 @@ def test_the_claims_share_the_error_and_every_opening_is_in_the_ledger(made, mon
     assert keys == [c.key for c in result.openings] and len(keys) == 2
     monkeypatch.setenv("PRIMUM_STATE", str(made.state))
     openings = Ledger().openings()
-    assert [o.hash for o in openings] == [c.entry for c in result.openings]
-    assert all(declared["when"] <= o.when for o in openings)
+    assert openings[0].look == "search", "which cases were searched on is recorded before"
+    assert [o.hash for o in openings[1:]] == [c.entry for c in result.openings]
+    assert all(declared["when"] <= o.when for o in openings[1:])
     assert not any(c.prior_openings for c in result.claims), "its own openings are no earlier ones"
 
 
