@@ -201,3 +201,18 @@ def test_a_class_too_small_for_its_auroc_is_insufficient():
     assert verdict.outcome is Outcome.NON_INFERIOR and verdict.insufficient == ("class=c",)
     blocked = ClinicalPolicy(margins=Margins(sensitivity=0.05, specificity=0.05), block_on_insufficient=True)
     assert judge(own, scores, scores, blocked).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_loss_that_was_seen_is_no_lack_of_patients():
+    """Too few patients to exclude an unseen loss, and a loss seen beside: INCONCLUSIVE, which blocks."""
+    rng = np.random.default_rng(4)
+    site = np.where(np.arange(900) < 840, "A", "B")
+    ids = np.arange(900)
+    own = Cases(np.zeros((900, 0)), ids, {"site": site}, ids, task=Task.SEGMENTATION, classes=("liver",))
+    before = np.full((900, 1), 0.9)
+    after = before + rng.normal(0, 0.002, before.shape) - np.where(site == "B", 0.0198, 0.0)[:, None]
+    seen = judge(own, before, after, POLICY)
+    unseen = judge(own, before, before + rng.normal(0, 0.002, before.shape), POLICY)
+    assert [level.outcome for level in seen.subgroups] == [Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE]
+    assert [level.outcome for level in unseen.subgroups] == [Outcome.NON_INFERIOR, Outcome.INSUFFICIENT]
+    assert seen.outcome is Outcome.INCONCLUSIVE and unseen.outcome is Outcome.NON_INFERIOR

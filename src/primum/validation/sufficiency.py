@@ -44,12 +44,12 @@ def mark_mean(part: Component, confidence: float) -> Component:
     if part.n_patients < 2:
         reason = "one patient has no variance"
         return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=None, reason=reason)
-    half = part.difference - part.lower
-    if part.outcome is not Outcome.INCONCLUSIVE or not half > part.margin:
+    by_t, seen = part.beside.get("seen_lower", part.lower), UnseenLoss.of_part(part, confidence)
+    half, unseen = part.difference - by_t, None if seen is None else replace(seen, mean=0.0)
+    # What t alone finds INCONCLUSIVE stays so: a loss that was seen is no lack of patients.
+    few = unseen is not None and by_t > -part.margin and unseen.lower() <= -part.margin
+    if part.outcome is not Outcome.INCONCLUSIVE or not (few or half > part.margin):
         return part
-    half = part.difference - part.beside.get("seen_lower", part.lower)
-    seen = UnseenLoss.of_part(part, confidence)
-    unseen = None if seen is None else replace(seen, mean=0.0)
 
     def passes(count: int) -> bool:
         scale = t_quantile(confidence, count - 1) / t_quantile(confidence, part.n_patients - 1)
@@ -69,6 +69,8 @@ def mark_unseen(part: Component, confidence: float) -> Component:
     none = UnseenLoss.nothing_seen(part, confidence)
     if part.outcome is not Outcome.INCONCLUSIVE or none is None or none.lower() > -part.margin:
         return part
+    if part.beside["seen_lower"] <= -part.margin:
+        return part  # a loss that was seen is no lack of patients
     needed = smallest_passing(lambda count: none.lower(count) > -part.margin, none.patients)
     kind = "patients of the rarer class" if kind_of(part.name) == "auroc" else "patients"
     have = f"{none.patients} {kind} are too few for a margin of {part.margin:.3f}"
