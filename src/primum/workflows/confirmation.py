@@ -22,7 +22,7 @@ from primum.study.store import Store
 from primum.study.trial import Status, Trial, verdict_to_data
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome, Verdict
-from primum.workflows.looks import say_prior, uncomparable
+from primum.workflows.looks import record_search, say_prior, uncomparable
 from primum.workflows.prepare import Prepared
 
 SLOWER = "it is slower than the original: no lossless form that could be delivered in its place is as fast"
@@ -107,12 +107,14 @@ class _Openings:
         self._cases = [data.digests[row] for row in runner.judging.split.confirmation]
         self._ledger, self._kept = Ledger(), store.record("confirmation") or {}
         self._prior: dict[str, None] = {}
+        # Patients with equal inputs may lie in both parts: this study's own search is no earlier look.
+        self._search = record_search(data, runner.judging.split, runner.original.digest).hash
 
     def open(self, trial: Trial) -> Confirmation:
         """Judge `trial` on the set, after the ledger has recorded that."""
         mine, key = self._frozen[trial.key], trial.key
         for before, share in self._ledger.prior(self._cases, mine):
-            if before.candidate not in self._frozen.values():
+            if before.candidate not in self._frozen.values() and before.hash != self._search:
                 self._prior[say_prior(before, share, "confirmation cases")] = None
         opening = self._ledger.record(self._cases, mine)
         # Judged anew from the scores even where it was before: a record that somebody edited decides nothing.

@@ -20,7 +20,7 @@ from primum.study.runner import Runner
 from primum.study.search import repeats
 from primum.study.select import best_lossless, of_runtime
 from primum.study.trial import Trial
-from primum.workflows.looks import say_prior
+from primum.workflows.looks import record_search, say_prior
 
 RECORD = "guarding"
 """Name of the record of what was fixed: claim -> key of the unguarded candidate."""
@@ -67,11 +67,12 @@ class Guarding:
         # A study that an older release began may hold bands of many candidates.
         bands = {key for key, made in kept if made is not None and made.guard is not None}
         own = set(self._opened.values())
-        cases = self._cases()
+        cases, judging = self._cases(), self.runner.judging
+        search = record_search(judging.data, judging.split, self.runner.original.digest).hash
         before = [
             say_prior(look, share, "guard cases")
             for look, share in (self._ledger.prior(cases, "") if own else ())
-            if look.candidate not in own
+            if look.candidate not in own and look.hash != search
         ]
         return GuardLooks(len(bands | self._opened.keys()), tuple(dict.fromkeys(before)))
 

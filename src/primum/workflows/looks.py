@@ -17,11 +17,11 @@ _DONE = {
 }
 
 
-def record_search(data: Materialized, split: Split, original: str) -> None:
+def record_search(data: Materialized, split: Split, original: str) -> Opening:
     """Tell the ledger which cases a study of this original (a digest) searches on: parts follow from what patients are
-    called, so that in a study with other names these may be locked ones."""
+    called, so that in a study with other names these may be locked ones. Done once; later calls give the same record."""
     cases = [data.digests[row] for row in (*split.calibration, *split.selection)]
-    Ledger().record(cases, hashlib.sha256(f"{SEARCH} {original}".encode()).hexdigest(), SEARCH)
+    return Ledger().record(cases, hashlib.sha256(f"{SEARCH} {original}".encode()).hexdigest(), SEARCH)
 
 
 def say_prior(opening: Opening, share: float, cases: str) -> str:
