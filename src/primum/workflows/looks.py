@@ -18,8 +18,10 @@ _DONE = {
 
 
 def record_search(data: Materialized, split: Split, original: str) -> Opening:
-    """Tell the ledger which cases a study of this original (a digest) searches on: parts follow from what patients are
-    called, so that in a study with other names these may be locked ones. Done once; later calls give the same record."""
+    """Tell the ledger which cases a study of this original (a digest) searches on; once, then the same record is given.
+
+    Parts follow from what patients are called, so that in a study with other names these may be locked ones.
+    """
     cases = [data.digests[row] for row in (*split.calibration, *split.selection)]
     return Ledger().record(cases, hashlib.sha256(f"{SEARCH} {original}".encode()).hexdigest(), SEARCH)
 
