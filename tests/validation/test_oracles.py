@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from primum.config import ClinicalPolicy
+from primum.config import ClinicalPolicy, Margins
 from primum.validation.gate import judge
 from primum.validation.paired import auc_mover_logit_interval, delong
 from primum.validation.power import power_noninferiority, required_positives
@@ -31,13 +31,21 @@ def test_identical_scores_of_the_published_data_have_no_interval(oracles):
     assert auc_mover_logit_interval(labels, first, second).degenerate
 
 
-def test_identical_scores_pass_by_identity_not_by_a_zero_width(oracles, make_cases):
+def test_identical_rankings_pass_where_the_patients_suffice_for_the_margin_and_not_by_a_zero_width(oracles, make_cases):
     items, datasets = oracles
     data = datasets[items["open.delong.identical"]["inputs"]["dataset"]]
     labels, scores = np.array(data["y"]), np.array(data["wfns"]) / 5.5
-    # Lossy (scores move by up to 1e-3) with the very same ranking.
-    verdict = judge(make_cases(labels), scores, scores + 1e-3 * scores**2, ClinicalPolicy())
-    assert verdict.basis == "statistical" and verdict.component("auroc").basis == "identity"
+    few = make_cases(labels)  # 41 patients of the rarer class
+    nudged = scores + 1e-3 * scores**2  # lossy (scores move by up to 1e-3) with the very same ranking
+    narrow = judge(few, scores, nudged, ClinicalPolicy()).component("auroc")
+    assert narrow.outcome == "INCONCLUSIVE" and narrow.basis == "statistical" and narrow.difference == 0.0
+    assert narrow.lower < -narrow.margin, "so few patients bound no loss of one point"
+    many = make_cases(np.tile(labels, 10))
+    for cases, given in ((few, -1.01 * narrow.lower), (many, narrow.margin)):
+        times = len(cases) // len(few)
+        policy = ClinicalPolicy(margins=Margins(auroc=given))
+        wide = judge(cases, np.tile(scores, times), np.tile(nudged, times), policy).component("auroc")
+        assert wide.outcome == "NON_INFERIOR" and -given < wide.lower < 0.0
 
 
 def _candidates(rng, runs, k, n, losses, gains, sensitivity):
