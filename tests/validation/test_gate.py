@@ -419,6 +419,34 @@ def test_a_rare_class_that_was_lost_is_no_proof_of_none_lost():
     assert kept.outcome is Outcome.NON_INFERIOR
 
 
+@pytest.mark.parametrize("each", [150, 700])
+def test_of_several_classes_one_at_least_has_to_show_its_auroc(each):
+    """Three classes, two of `each`, one of 40; every third decision of a thousand cases is close and none changes."""
+    generator = np.random.default_rng(7)
+    labels = np.repeat([0, 1, 2], [each, each, 40])
+    reference = 0.1 + 0.7 * np.eye(3)[labels] + generator.uniform(-0.03, 0.03, (labels.size, 3))
+    reference[generator.random(labels.size) < 0.03] = [0.32, 0.33, 0.35]  # the original errs too
+    reference /= reference.sum(axis=1, keepdims=True)
+    candidate = reference + generator.normal(0, 1e-4, reference.shape)
+    candidate /= candidate.sum(axis=1, keepdims=True)
+    names = np.array([f"p{i}" for i in range(labels.size)])
+    cases = Cases(labels, names, {}, names, task=Task.MULTICLASS, classes=("a", "b", "c"))
+
+    def judged(**more):
+        rates = Margins(sensitivity=0.05, specificity=0.05, brier=0.05, **more)
+        return judge(cases, reference, candidate, ClinicalPolicy(margins=rates))
+
+    found = judged()
+    aurocs = {part.outcome for part in found.components if part.name.startswith("auroc")}
+    if each == 150:
+        assert aurocs == {Outcome.INSUFFICIENT} and found.outcome is Outcome.INCONCLUSIVE
+        assert "auroc" in found.reasons[0] and "no class has the patients" in found.reasons[0]
+        assert judged(auroc=0.2).outcome is Outcome.NON_INFERIOR
+    else:
+        assert aurocs == {Outcome.INSUFFICIENT, Outcome.NON_INFERIOR}
+        assert found.outcome is Outcome.NON_INFERIOR, "a rare class is named and does not block"
+
+
 @pytest.mark.parametrize(("independent", "said"), [(False, True), (True, False)])
 def test_that_no_patient_is_named_is_said(make_cases, independent, said):
     labels, blank = np.arange(400) % 2, np.full(400, "")

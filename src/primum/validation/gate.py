@@ -7,7 +7,7 @@ from math import isnan, nan
 import numpy as np
 from numpy.typing import ArrayLike
 
-from primum.config import MARGINS_OF, ClinicalPolicy
+from primum.config import MARGINS_OF, ClinicalPolicy, kind_of
 from primum.task import Task
 from primum.validation.cases import NO_PATIENTS, Cases, say_copies
 from primum.validation.decisions import rule_for
@@ -58,11 +58,11 @@ def judge(
 def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
     """The first of INFERIOR, NOT_ASSESSED, INCONCLUSIVE that some part has.
 
-    What is insufficient blocks where the policy says so, and in a class whose observed loss is beyond the margin; the
-    sufficient parts of a level count all the same.
+    What is insufficient blocks where the policy says so, in a class whose observed loss is beyond the margin, and where
+    no class at all has the patients that its AUROC needs; the sufficient parts of a level count all the same.
     """
     outcomes = {part.outcome for part in judged.components}
-    blocked = any(_blocks_part(part, policy) or _lost(part) for part in judged.components)
+    blocked = any(_why_blocks(part, judged, policy) for part in judged.components)
     for level in judged.subgroups:
         outcomes |= {part.outcome for part in level.components}
         blocked |= _blocks(level, policy)
@@ -71,13 +71,27 @@ def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
     return next((outcome for outcome in _PRECEDENCE if outcome in outcomes), Outcome.NON_INFERIOR)
 
 
+def _why_blocks(part: Component, judged: Judged, policy: ClinicalPolicy) -> str:
+    """Why an endpoint too small to be judged blocks all the same; empty where it does not."""
+    if part.outcome is not Outcome.INSUFFICIENT or part.waived:
+        return ""
+    if part.difference < -part.margin:
+        return "more was lost than its margin: no proof of harm, and none of none"
+    if kind_of(part.name) == "auroc" and _none_suffices(judged):
+        return "no class has the patients that its AUROC needs"
+    return "it is not waived" if policy.block_on_insufficient else ""
+
+
 def _blocks_part(part: Component, policy: ClinicalPolicy) -> bool:
     return part.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not part.waived
 
 
-def _lost(part: Component) -> bool:
-    """Whether more of a class too rare to be judged was lost than its margin: no proof of harm, and none of none."""
-    return part.outcome is Outcome.INSUFFICIENT and part.difference < -part.margin and not part.waived
+def _none_suffices(judged: Judged) -> bool:
+    """Whether the AUROC of every class is INSUFFICIENT: then nothing is shown of any ranking.
+
+    Rates that are too few in each class have pooled ones beside them, and the Brier score is pooled; AUROC is not.
+    """
+    return all(part.outcome is Outcome.INSUFFICIENT for part in judged.components if kind_of(part.name) == "auroc")
 
 
 def _blocks(level: SubgroupVerdict, policy: ClinicalPolicy) -> bool:
@@ -97,12 +111,12 @@ def _reasons(cases: Cases, judged: Judged, basis: Basis, policy: ClinicalPolicy)
     """Plain sentences, what decides first."""
     lossless = basis is Basis.NUMERIC
     ranked = [
-        _rank_part(part, (_blocks_part(part, policy) or _lost(part)) and not lossless)
+        _rank_part(part, "" if lossless else _why_blocks(part, judged, policy))
         for part in judged.components
         if part.outcome is not Outcome.NON_INFERIOR
     ]
     ranked += [
-        _rank_level(level, _blocks(level, policy) and not lossless)
+        _rank_level(level, "it is not waived" if _blocks(level, policy) and not lossless else "")
         for level in judged.subgroups
         if level.outcome is not Outcome.NON_INFERIOR
     ]
@@ -141,23 +155,23 @@ def _say_broken(cases: Cases, found: Agreement) -> str:
     return f"{found.not_finite} of {total} candidate outputs were NaN or infinite: each counts as wrong"
 
 
-def _rank_part(part: Component, blocks: bool) -> tuple[int, str]:
+def _rank_part(part: Component, blocks: str) -> tuple[int, str]:
     if part.outcome is not Outcome.INSUFFICIENT:
         return _PRECEDENCE.index(part.outcome), f"{part.name}: {part.reason}"
     return _rank_small(f"{part.name}: {part.outcome}: {part.reason}", blocks, waiver(part.view) if part.waived else "")
 
 
-def _rank_level(level: SubgroupVerdict, blocks: bool) -> tuple[int, str]:
+def _rank_level(level: SubgroupVerdict, blocks: str) -> tuple[int, str]:
     text = f"subgroup {level.column}={level.value}: {level.outcome}: {level.reason}"
     if level.outcome is not Outcome.INSUFFICIENT:
         return _PRECEDENCE.index(level.outcome), text
     return _rank_small(text, blocks, "name" if level.waived else "")
 
 
-def _rank_small(text: str, blocks: bool, waived_by: str) -> tuple[int, str]:
+def _rank_small(text: str, blocks: str, waived_by: str) -> tuple[int, str]:
     """What is insufficient comes last, unless it blocks."""
     if blocks:
-        return _PRECEDENCE.index(Outcome.INCONCLUSIVE), text + " (blocks: it is not waived)"
+        return _PRECEDENCE.index(Outcome.INCONCLUSIVE), f"{text} (blocks: {blocks})"
     return len(_PRECEDENCE), text + (f" (waived by {waived_by})" if waived_by else "")
 
 
