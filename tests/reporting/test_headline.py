@@ -3,6 +3,7 @@ import dataclasses
 from primum.config import MARGINS_OF
 from primum.reporting import wording as w
 from primum.reporting.headline import banners, gains, headline
+from primum.reporting.speed import cards
 from primum.study.result import StudyResult
 from primum.validation.verdict import Outcome
 
@@ -26,6 +27,8 @@ def test_the_speed_up_of_a_guarded_model_counts_its_deferrals(all_results: dict[
     result = all_results["guarded"]
     assert result.speedup == result.final[result.winner.key].effective != result.final[result.winner.key].ratio
     assert gains(result).startswith(f"{result.speedup:.1f}× faster")
+    (size,) = (card for card in cards(result) if card.title == "Size")
+    assert size.detail.endswith("× larger with the original that it carries")
 
 
 def test_what_is_inconclusive_comes_before_what_is_insufficient(all_results: dict[str, StudyResult]) -> None:

@@ -99,6 +99,7 @@ def test_a_torch_quantized_model_is_judged_with_its_scores():
     assert report.metric_scores[ValidationMetric.MEDICAL_ACCURACY] > 0.97
     assert report.impact.size_ratio > 2 and report.impact.original_ms > 0
     assert "verdict NON_INFERIOR; medical_accuracy" in str(report.medical_compliance)
+    assert any("in no ledger" in note for note in report.notes)
 
 
 def test_harm_is_found_and_said():

@@ -35,7 +35,8 @@ def cards(result: StudyResult) -> tuple[Card, ...]:
         p95 = f"{n.milliseconds(old.p95, n.TOO_FEW, False)} → {n.milliseconds(new.p95, n.TOO_FEW)}"
     sizes = f"{n.size(result.baseline.size_bytes)} → {n.size(result.winner.size_bytes)}"
     if result.winner.guard and result.winner.guard.reference_bytes:
-        sizes += f"; {n.ratio(result.size_ratio_with_reference)} with the original that it carries"
+        whole = w.times(result.size_ratio_with_reference, "smaller", "larger", "the same")
+        sizes += f"; {whole} with the original that it carries"
     return (
         speed or Card("Speed-up", n.NOTHING, "not measured"),
         Card("Size", w.sentence(w.times(result.size_ratio, "smaller", "larger", "the same")), sizes),

@@ -31,6 +31,7 @@ __all__ = ["QuantizationValidator", "ValidationMetric", "ValidationReport"]
 
 CustomMetrics = Sequence[ValidationMetric | str | Callable[..., float]] | Mapping[str, Metric]
 _NO_DATA = "no data were given: a score without labelled cases would be made up"
+_NO_LEDGER = "this look at the cases is in no ledger: cases that a model was chosen by do not confirm it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class QuantizationValidator:
     """Judges an optimized model against its original.
 
     `config.accuracy_threshold` is the share of the original's accuracy to be retained;
-    `config.medical_compliance_required` lets every subgroup too small to decide block the verdict.
+    `config.medical_compliance_required` lets every subgroup too small to decide block the verdict. Looks at the cases are
+    not recorded, as those of studies and of `primum validate` are; the report's notes say so.
     """
 
     def __init__(self, config: ValidationConfig | None = None) -> None:
@@ -189,7 +191,7 @@ def _report(
         assessment=found,
         verdict=verdict,
         policy=policy,
-        notes=found.notes,
+        notes=found.notes if verdict is None else (*found.notes, _NO_LEDGER),
     )
 
 
