@@ -83,8 +83,8 @@ class QuantizationValidator:
     """Judges an optimized model against its original.
 
     `config.accuracy_threshold` is the share of the original's accuracy to be retained;
-    `config.medical_compliance_required` lets every subgroup too small to decide block the verdict. Looks at the cases are
-    not recorded, as those of studies and of `primum validate` are; the report's notes say so.
+    `config.medical_compliance_required` lets every subgroup too small to decide block the verdict. Looks at the cases
+    are not recorded, as those of studies and of `primum validate` are; the report's notes say so.
     """
 
     def __init__(self, config: ValidationConfig | None = None) -> None:
