@@ -70,7 +70,43 @@ def _modifications(held: Json) -> Section:
 
 def _protocol(held: Json) -> Section:
     data, before = held["data_management"], held["pre_registration"]
-    parts = Table(
+    criteria = Table(
+        "What was demanded of a candidate.",
+        columns("What", "Rule", "Margin"),
+        tuple(row(c["what"], c["rule"], _margin(c)) for c in held["acceptance_criteria"]),
+    )
+    times = facts(
+        declared=before["declared_at"] or "no time stamp",
+        sequence=", ".join(before["sequence"]) or "none: the confirmation part stayed closed",
+        reason=before["reason"],
+        note=before["note"],
+    )
+    blocks: list[Block] = [
+        Heading("Data management"),
+        facts(
+            data_set=data["name"] + (" (SYNTHETIC)" if data["synthetic"] else ""),
+            cases=n.count(data["cases"]),
+            patients=n.count(data["patients"]),
+            unit_of_analysis=data["unit"],
+            excluded=n.plural(len(data["excluded"]), "case"),
+        ),
+        _parts(data),
+        Heading("Acceptance criteria"),
+        times,
+        criteria,
+        *([_openings(before["openings"])] if before["openings"] else []),
+        *([bullets(before["prior_openings"])] if before["prior_openings"] else []),
+        Heading("Evaluation methods"),
+        bullets(held["evaluation_methods"]),
+        _candidates(held["candidates"]),
+        Heading("Update procedure"),
+        bullets(held["update_procedure"]),
+    ]
+    return Section("protocol", "Modification protocol", tuple(blocks))
+
+
+def _parts(data: Json) -> Table:
+    return Table(
         f"Parts of the data: {data['split']}.",
         columns("Part", "#Share of patients", "#Cases", "#Patients", "Cases by class"),
         tuple(
@@ -84,18 +120,10 @@ def _protocol(held: Json) -> Section:
             for p in data["parts"]
         ),
     )
-    criteria = Table(
-        "What was demanded of a candidate.",
-        columns("What", "Rule", "Margin"),
-        tuple(row(c["what"], c["rule"], _margin(c)) for c in held["acceptance_criteria"]),
-    )
-    times = facts(
-        declared=before["declared_at"] or "no time stamp",
-        sequence=", ".join(before["sequence"]) or "none: the confirmation part stayed closed",
-        reason=before["reason"],
-        note=before["note"],
-    )
-    openings = Table(
+
+
+def _openings(held: list[Json]) -> Table:
+    return Table(
         "Openings of the confirmation part, as the ledger has them.",
         columns(
             "Candidate", "Opened", "Order", "Outcome", "Frozen candidate, SHA-256", "Record in the ledger, SHA-256"
@@ -109,32 +137,10 @@ def _protocol(held: Json) -> Section:
                 o["frozen_sha256"] or n.NOTHING,
                 o["ledger_sha256"] or n.NOTHING,
             )
-            for o in before["openings"]
+            for o in held
         ),
         wide=True,
     )
-    blocks: list[Block] = [
-        Heading("Data management"),
-        facts(
-            data_set=data["name"] + (" (SYNTHETIC)" if data["synthetic"] else ""),
-            cases=n.count(data["cases"]),
-            patients=n.count(data["patients"]),
-            unit_of_analysis=data["unit"],
-            excluded=n.plural(len(data["excluded"]), "case"),
-        ),
-        parts,
-        Heading("Acceptance criteria"),
-        times,
-        criteria,
-        *([openings] if before["openings"] else []),
-        *([bullets(before["prior_openings"])] if before["prior_openings"] else []),
-        Heading("Evaluation methods"),
-        bullets(held["evaluation_methods"]),
-        _candidates(held["candidates"]),
-        Heading("Update procedure"),
-        bullets(held["update_procedure"]),
-    ]
-    return Section("protocol", "Modification protocol", tuple(blocks))
 
 
 def _candidates(held: list[Json]) -> Table:
