@@ -105,6 +105,19 @@ def test_every_task_has_odds_of_its_own_endpoints(task, make_cases):
     assert predict_confirmation(replace(verdict, components=seen), 1.0) > 0.0, "a class too rare decides nothing"
 
 
+def test_what_has_no_class_with_the_patients_of_its_auroc_is_not_confirmed(make_cases):
+    labels, reference, candidate, classes = _answers(Task.MULTICLASS, np.random.default_rng(0), 600)
+    cases = replace(make_cases(np.arange(600) % 2), labels=labels, task=Task.MULTICLASS, classes=classes)
+    policy = ClinicalPolicy(margins=Margins(sensitivity=0.1, specificity=0.1, brier=0.1, auroc=0.01))
+    verdict = judge(cases, reference, candidate, policy)
+    aurocs = {part.outcome for part in verdict.components if part.name.startswith("auroc")}
+    assert aurocs == {Outcome.INSUFFICIENT} and verdict.outcome is Outcome.INCONCLUSIVE
+    assert predict_confirmation(verdict, 1.0) == 0.0
+    assert predict_confirmation(verdict, 3.0) > 0.2, "three times as many patients suffice"
+    waived = [replace(part, waived=part.outcome is Outcome.INSUFFICIENT) for part in verdict.components]
+    assert predict_confirmation(replace(verdict, components=tuple(waived)), 1.0) > 0.5
+
+
 def test_the_rates_of_one_question_share_no_case_and_multiply(make_cases):
     labels, reference, candidate, classes = _answers(Task.MULTILABEL, np.random.default_rng(1))
     cases = replace(make_cases(labels[:, 0]), labels=labels, task=Task.MULTILABEL, classes=classes)

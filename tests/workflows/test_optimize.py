@@ -162,6 +162,25 @@ def test_patients_who_are_called_otherwise_do_not_unlock_cases_unseen(workshop, 
     assert any("searched on, for calibration or selection" in text for text in told), told
 
 
+def test_a_studys_own_search_is_no_earlier_look_at_patients_with_equal_inputs(workshop, tmp_path):
+    """A copy of each picture belongs to another patient: some pairs lie in a searched and in a locked part."""
+    folder = shutil.copytree(workshop.many.parent, tmp_path / "many")
+    header, *rows = workshop.many.read_text().splitlines()
+    path, patient = (header.split(",").index(name) for name in ("path", "patient_id"))
+    twins = []
+    for number, cells in enumerate(row.split(",") for row in rows):
+        source = Path(cells[path])
+        cells[path], cells[patient] = str(source.with_stem(f"{source.stem}-twin")), f"twin-{number}"
+        shutil.copyfile(folder / source, folder / cells[path])
+        twins.append(",".join(cells))
+    doubled = SimpleNamespace(many=folder / "doubled.csv", weights=workshop.weights)
+    doubled.many.write_text("\n".join([header, *rows, *twins]) + "\n")
+    result = run(doubled, tmp_path / "out").result
+    assert result.confirmations and not result.earlier_openings, result.earlier_openings
+    other = run(workshop, tmp_path / "other").result.earlier_openings
+    assert any("searched on, for calibration or selection" in text for text in other), "another study's search is one"
+
+
 def test_pseudonyms_can_be_resolved_on_site_only(workshop, tmp_path):
     run(workshop, tmp_path / "out", config=config(level=OptimizationLevel.MINIMAL, runtimes=("onnxruntime",)))
     with (tmp_path / "out" / "study" / "case-names.csv").open() as file:

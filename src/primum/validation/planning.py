@@ -7,7 +7,7 @@ from math import floor, nan, prod, sqrt
 
 from scipy.special import ndtr, ndtri
 
-from primum.config import Margins
+from primum.config import Margins, kind_of
 from primum.errors import InputError
 from primum.validation.classification import POOLED
 from primum.validation.power import power_noninferiority, required_positives, smallest_margin
@@ -72,7 +72,8 @@ def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
     question (sensitivity and specificity) multiplied, for they share no case. Other endpoints: normal, with the
     standard error shrunk by the root of the ratio, against the bound that so many patients give. Subgroups of one
     column that will be large enough: multiplied, for they share no case. The smallest of these is returned, for they
-    all rest on the same cases. 0 where an endpoint is missing, was not assessed or was INFERIOR; 1 for a lossless
+    all rest on the same cases. 0 where an endpoint is missing, was not assessed or was INFERIOR, and where no class
+    will have the patients that its AUROC needs; 1 for a lossless
     candidate, whose confirmation does not rest on numbers.
     InputError unless the ratio is positive.
     """
@@ -84,6 +85,10 @@ def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
     if not judged or not judged.issuperset(POOLED.get(verdict.task, ())):
         return 0.0
     alpha = (1 - verdict.confidence) / 2
+    # Of one question alone `_stay_above` says so.
+    aurocs = [c for c in verdict.components if c.view and kind_of(c.name) == "auroc" and not c.waived]
+    if aurocs and not any(_will_suffice(part, n_patients_ratio, verdict.confidence) for part in aurocs):
+        return 0.0
     rates: dict[str, float] = {}
     scores: list[float] = []
     for part in verdict.components:
@@ -103,7 +108,7 @@ def _stay_above(part: Component, ratio: float, alpha: float) -> float:
     """1 for a class too rare to be judged: it decides nothing."""
     if part.outcome in (Outcome.INFERIOR, Outcome.NOT_ASSESSED):
         return 0.0
-    if part.outcome is Outcome.INSUFFICIENT:
+    if part.outcome is Outcome.INSUFFICIENT and not _will_suffice(part, ratio, 1 - 2 * alpha):
         return 1.0
     z = float(ndtri(1 - alpha))
     half = (part.difference - part.beside.get("seen_lower", part.lower)) / sqrt(ratio)
@@ -112,6 +117,12 @@ def _stay_above(part: Component, ratio: float, alpha: float) -> float:
         half = max(half, part.difference - unseen.lower(max(2, floor(unseen.patients * ratio))))
     spare = part.margin + part.difference - half
     return float(ndtr(spare / error)) if error > 0 else float(spare > 0)
+
+
+def _will_suffice(part: Component, ratio: float, confidence: float) -> bool:
+    """Whether `ratio` times as many patients could exclude a loss that none of them shows, were nothing changed."""
+    none = UnseenLoss.nothing_seen(part, confidence)
+    return none is None or none.lower(max(2, floor(none.patients * ratio))) > -part.margin
 
 
 def _pass_if_large(part: Component, ratio: float, alpha: float) -> float:
