@@ -42,4 +42,5 @@ def test_what_is_inconclusive_comes_before_what_is_insufficient(all_results: dic
     whole = dataclasses.replace(verdict, subgroups=())
     lead = " ".join(headline(dataclasses.replace(result, verdict=whole)).lead)
     needed = verdict.component("sensitivity[Atelectasis]").n_would_decide
-    assert f"at least {needed} cases with Atelectasis would decide" in lead
+    ranking = verdict.component("auroc[Atelectasis]").n_would_decide
+    assert f"at least {needed} cases with Atelectasis and at least {ranking:,} cases would decide" in lead

@@ -83,9 +83,39 @@ def test_classes_and_labels_are_planned_one_by_one():
     one = Cases(np.ones((60, 1), int), ids, {}, ids, task=Task.MULTILABEL, classes=("a",))
     (level,) = plan_data(ClinicalPolicy(), one).levels
     assert level.power.specificity.n == 0 and level.patients_80 is None
-    values = Cases(np.ones((60, 1)), ids, {}, ids, task=Task.REGRESSION, classes=("dose",))
-    with pytest.raises(InputError, match="regression"):
-        plan_data(ClinicalPolicy(), values)
+
+
+def test_values_and_masks_are_planned_by_what_their_margins_take():
+    ids = np.array([f"c{i}" for i in range(60)])
+    doses = Cases(np.linspace(0, 8, 60)[:, None], ids, {}, ids, task=Task.REGRESSION, classes=("dose",))
+    found = plan_data(ClinicalPolicy(margins=Margins(error=0.5)), doses)
+    assert found.sensitivity is None and found.specificity is None and found.levels == ()
+    assert found.notes[0].startswith("error[dose]: a margin of 0.5 takes about ") and "worth 60" in found.notes[0]
+    assert "no margin was given" in plan_data(ClinicalPolicy(), doses).notes[0]
+    with pytest.raises(InputError, match="regression.*no decisions"):
+        plan_data(ClinicalPolicy(), doses, guard=(0.005, 0.05))
+    masks = Cases(np.zeros((60, 0)), ids, {}, ids, task=Task.SEGMENTATION, classes=("lesion",))
+    needed = re.search(
+        r"takes about (\d+) patients", plan_data(ClinicalPolicy(margins=Margins(dice=0.02)), masks).notes[0]
+    )
+
+    def outcome(patients):
+        names, dice = np.arange(patients), np.full((patients, 1), 0.999)
+        own = Cases(np.zeros((patients, 0)), names, {}, names, task=Task.SEGMENTATION, classes=("lesion",))
+        return judge(own, dice, dice, ClinicalPolicy(margins=Margins(dice=0.02))).outcome
+
+    assert outcome(int(needed.group(1))) is Outcome.NON_INFERIOR and outcome(int(needed.group(1)) // 2) is not outcome(
+        10000
+    )
+
+
+@pytest.mark.parametrize("each", [200, 500])
+def test_of_several_classes_it_is_said_whether_any_can_show_its_ranking(each):
+    names = np.arange(3 * each)
+    cases = Cases(np.repeat([0, 1, 2], each), names, {}, names, task=Task.MULTICLASS, classes=("a", "b", "c"))
+    told = plan_data(ClinicalPolicy(), cases).notes
+    assert f"a {each} (" in told[0] and told[-1].startswith("brier: a margin of 0.01 takes about")
+    assert any("can only be INCONCLUSIVE" in text for text in told) is (each == 200)
 
 
 def test_what_auroc_and_brier_take_is_said_and_is_what_the_gate_takes():

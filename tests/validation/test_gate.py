@@ -11,6 +11,8 @@ from primum.errors import InputError
 from primum.task import Task
 from primum.validation.gate import Cases, judge
 from primum.validation.paired import auc_mover_logit_interval, newcombe_paired_interval, tango_interval
+from primum.validation.recommendations import recommend
+from primum.validation.sufficiency import NO_RANKING
 from primum.validation.verdict import Basis, Outcome
 
 POLICY = ClinicalPolicy()
@@ -440,11 +442,42 @@ def test_of_several_classes_one_at_least_has_to_show_its_auroc(each):
     aurocs = {part.outcome for part in found.components if part.name.startswith("auroc")}
     if each == 150:
         assert aurocs == {Outcome.INSUFFICIENT} and found.outcome is Outcome.INCONCLUSIVE
-        assert "auroc" in found.reasons[0] and "no class has the patients" in found.reasons[0]
+        assert "auroc" in found.reasons[0] and "of no class that the original ranks" in found.reasons[0]
         assert judged(auroc=0.2).outcome is Outcome.NON_INFERIOR
     else:
         assert aurocs == {Outcome.INSUFFICIENT, Outcome.NON_INFERIOR}
         assert found.outcome is Outcome.NON_INFERIOR, "a rare class is named and does not block"
+
+
+def three_findings(inverted, groups=None):
+    """400 patients, three findings that the original ranks well (AUROC 0.95), the third perhaps the wrong way round."""
+    generator = np.random.default_rng(2)
+    labels = (generator.random((400, 3)) < 0.3).astype(np.int64)
+    scores = np.clip(0.35 + 0.3 * labels + generator.normal(0, 0.13, labels.shape), 0, 1)
+    if inverted:
+        scores[:, 2] = 1 - scores[:, 2]
+    names = np.array([f"p{i}" for i in range(400)])
+    return Cases(labels, names, groups or {}, names, task=Task.MULTILABEL, classes=("a", "b", "c")), scores
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_finding_that_the_original_does_not_rank_shows_no_ranking(inverted):
+    cases, scores = three_findings(inverted)
+    found = judge(cases, scores, scores, ClinicalPolicy(margins=Margins(sensitivity=0.1, specificity=0.1, brier=0.05)))
+    small = [part.outcome is Outcome.INSUFFICIENT for part in found.components if part.name.startswith("auroc")]
+    assert small == [True, True, not inverted]
+    assert found.outcome is Outcome.INCONCLUSIVE and any(NO_RANKING in reason for reason in found.reasons)
+
+
+def test_no_waiver_reaches_a_ranking_that_is_shown_of_no_class():
+    cases, scores = three_findings(inverted=False)
+    margins = Margins(sensitivity=0.1, specificity=0.1, brier=0.05)
+    waived = ClinicalPolicy(margins=margins, waived_subgroups=("class=a", "class=b", "class=c"))
+    found = judge(cases, scores, scores, waived)
+    assert found.outcome is Outcome.INCONCLUSIVE and NO_RANKING in found.reasons[0]
+    assert all(part.n_would_decide > 900 for part in found.components if part.name.startswith("auroc"))
+    asked = [str(item) for item in recommend(found, waived, (), (), ()) if "auroc" in str(item)]
+    assert asked and not any("None" in text or "waive" in text for text in asked)
 
 
 @pytest.mark.parametrize(("independent", "said"), [(False, True), (True, False)])

@@ -11,7 +11,7 @@ from primum.cli.console import print_table
 
 if TYPE_CHECKING:
     from primum.validation.assessment import Assessment
-    from primum.validation.data_plan import DataPlan, LevelPlan
+    from primum.validation.data_plan import DataPlan, LevelPlan, RateNeed
     from primum.validation.verdict import Verdict
     from primum.workflows.regression import Regression
     from primum.workflows.validate import Validation
@@ -99,6 +99,15 @@ def _show_assessment(found: Assessment) -> None:
 
 def show_plan(found: DataPlan) -> None:
     """What it takes, then what the data at hand can show."""
+    if found.sensitivity is not None and found.specificity is not None:
+        _show_rates(found, (found.sensitivity, found.specificity))
+    if found.levels:
+        _show_levels(found)
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+
+
+def _show_rates(found: DataPlan, needs: tuple[RateNeed, RateNeed]) -> None:
     typer.echo(f"if {found.loss:.2%} of decisions are lost and {found.gain:.2%} won, each rate takes, in patients:")
     rows = [
         [
@@ -108,7 +117,7 @@ def show_plan(found: DataPlan) -> None:
             _count(need.for_80),
             _count(need.for_90),
         ]
-        for need in (found.sensitivity, found.specificity)
+        for need in needs
     ]
     print_table("", ["rate", "margin", "with no flip", "80 % power", "90 % power"], rows)
     typer.echo("sensitivity counts patients with positives, specificity with negatives; the same in any one subgroup")
@@ -123,10 +132,6 @@ def show_plan(found: DataPlan) -> None:
             f"a guard of epsilon {found.guard.epsilon:g} {how}: {found.guard.patients} guard patients of each class "
             "that the original calls"
         )
-    if found.levels:
-        _show_levels(found)
-    for note in found.notes:
-        typer.echo(f"note: {note}")
 
 
 def _show_levels(found: DataPlan) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 
+from primum.config import ClinicalPolicy
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Banner, Headline
 from primum.reporting.guard import how_fixed
 from primum.study.result import StudyResult
 from primum.validation.cases import NO_PATIENTS, unit_without_patients
+from primum.validation.gate import why_blocks
+from primum.validation.sufficiency import NO_RANKING, is_ranked
 from primum.validation.verdict import Basis, Outcome, SubgroupVerdict, Verdict
 
 _HEAD_REASONS = 3
@@ -128,16 +131,23 @@ def _not_shown(result: StudyResult) -> str:
         return "It could not be assessed."
     if verdict.outcome is Outcome.NON_INFERIOR:
         return f"It was non-inferior on the {w.part_judged(result)} cases, and was not confirmed."
-    needed = _first_needed(verdict)
+    needed = _first_needed(verdict, result.policy)
     known = " and ".join(text for text in needed if text)
     tail = f": {known} would decide" if known else ""
     return f"{w.sentence(w.units(verdict))} cannot show whether it is worse{tail}."
 
 
-def _first_needed(verdict: Verdict) -> list[str]:
-    """What would decide: what is inconclusive in all cases, then in a group; only then what is insufficient."""
+def _first_needed(verdict: Verdict, policy: ClinicalPolicy) -> list[str]:
+    """What would decide: what is inconclusive in all cases or blocks, then in a group; only then the insufficient."""
+    blocking = {p.name: why for p in verdict.components if (why := why_blocks(p, verdict.components, policy))}
+    rankings = [p for p in verdict.components if blocking.get(p.name) == NO_RANKING]
+    # One class whose ranking is shown will do: of those that the original ranks the one that takes the fewest.
+    ranked = [p for p in rankings if is_ranked(p, verdict.confidence)]
+    fewest = min(ranked, key=lambda p: p.n_would_decide or inf, default=None)
     for outcome in (Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT):
-        needed = w.most_needed([p for p in verdict.components if p.outcome is outcome], verdict)
+        first = outcome is Outcome.INCONCLUSIVE
+        parts = [p for p in verdict.components if p.outcome is outcome or (first and p.name in blocking)]
+        needed = w.most_needed([p for p in parts if p not in rankings or p is fewest], verdict)
         if needed:
             return needed
         for level in verdict.subgroups:

@@ -226,10 +226,9 @@ def _mark_view(answers: Answers, view: View, parts: list[Component], policy: Cli
         return parts
     rates = [mark_rate(part, noun, policy.confidence) for part, (_, _, noun) in zip(parts, RATES)]
     rare = [part for part in rates if part.outcome is Outcome.INSUFFICIENT]
-    others = parts[len(rates) :]
+    others = [mark_unseen(part, policy.confidence) for part in parts[len(rates) :]]
     if rare:
         smaller = min(part.n_patients for part in rates)
-        others = [mark_rare(part, smaller, rare[0].reason) for part in others]
-    others = [mark_unseen(part, policy.confidence) for part in others]
+        others = [mark_rare(part, smaller, rare[0]) for part in others]
     waived = waiver(view.name) in policy.waived_subgroups
     return [replace(p, waived=waived and p.outcome is Outcome.INSUFFICIENT) for p in (*rates, *others)]

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import bdtrc
 
 from primum.config import ClinicalPolicy
 from primum.errors import InputError
-from primum.task import Task
 from primum.validation.arrays import Bools
 from primum.validation.cases import MISSING, Cases
-from primum.validation.clustered import effective_clusters
 from primum.validation.conformal import patients_needed
-from primum.validation.outcomes import smallest_passing
 from primum.validation.planning import Plan, plan
 from primum.validation.power import power_noninferiority, required_positives
-from primum.validation.unseen import margin_without_loss
+from primum.validation.unseen_plan import say_unseen
 from primum.validation.views import Question, questions
 
 GOALS = (0.8, 0.9)
@@ -90,8 +85,9 @@ class DataPlan:
     """Assumed share of decisions that the candidate loses, and wins."""
     gain: float
     confidence: float
-    sensitivity: RateNeed
-    specificity: RateNeed
+    sensitivity: RateNeed | None
+    """None for values and masks, which have no decisions; `notes` say what their margins take."""
+    specificity: RateNeed | None
     recruitment: tuple[Recruitment, ...]
     guard: GuardNeed | None
     levels: tuple[LevelPlan, ...]
@@ -110,12 +106,11 @@ def plan_data(
     """Plan a validation at the policy's margins; `guard` is (epsilon, delta). `cases` give the data at hand.
 
     Sample sizes are for Tango's one-sided test by exact power (Tango 1998, trinomial enumeration). InputError on
-    impossible rates, and on cases of a task without sensitivity and specificity.
+    impossible rates, and on prevalences or a guard for values or masks, which have no decisions.
     """
     asked = questions(cases) if cases is not None else ()
     if cases is not None and not asked:
-        raise InputError(f"a {cases.task.value} task has no sensitivity to plan for: judge a few patients, and the "
-                         "verdict says how many would decide")  # fmt: skip
+        return _without_rates(policy, cases, loss, gain, prevalences, guard)
     needs = [_need(name, policy, loss, gain) for name in ("sensitivity", "specificity")]
     levels: list[LevelPlan] = []
     if cases is not None:
@@ -133,26 +128,19 @@ def plan_data(
     )
 
 
-def say_unseen(policy: ClinicalPolicy, cases: Cases | None) -> tuple[str, ...]:
-    """What AUROC and Brier score take even if nothing changes, for a loss that no case shows (`UnseenLoss`), and what
-    the patients of a binary task at hand support; nothing of other tasks."""
-    if cases is not None and (cases.task is not Task.BINARY or not len(cases)):
-        return ()
-    said = []
-    for name, whom in (("auroc", "of the rarer class"), ("brier", "in all")):
-        margin = policy.margins.value(name)
-        needed = smallest_passing(lambda n, m=margin: margin_without_loss(n, policy.confidence) < m, 2)  # type: ignore[misc]
-        text = f"{name}: a margin of {margin:.3f} takes about {needed} patients {whom} even if nothing changes"
-        if cases is not None:
-            rows = [cases.labels == k for k in (0, 1)] if name == "auroc" else [np.ones(len(cases), np.bool_)]
-            held = min(_worth(cases.units[mask]) for mask in rows)
-            text += f"; these are worth {held:.0f}, which support {margin_without_loss(held, policy.confidence):.3f}"
-        said.append(text)
-    return tuple(said)
-
-
-def _worth(units: NDArray[Any]) -> float:
-    return effective_clusters(np.unique(units, return_counts=True)[1]) if units.size else 0.0
+def _without_rates(
+    policy: ClinicalPolicy,
+    cases: Cases,
+    loss: float,
+    gain: float,
+    prevalences: Sequence[float],
+    guard: tuple[float, float | None] | None,
+) -> DataPlan:
+    """Values and masks: what their margins take if nothing changes; power needs differences that were seen."""
+    if prevalences or guard is not None:
+        raise InputError(f"a {cases.task.value} task has no decisions: no prevalence and no guard to plan for")
+    notes = (*say_unseen(policy, cases), "what changes takes more: judge a few patients, and the verdict says how many")
+    return DataPlan(loss, gain, policy.confidence, None, None, (), None, (), notes)
 
 
 def needed_for_power(goal: float, loss: float, gain: float, margin: float, alpha: float = 0.025) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan, nan
 
 import numpy as np
@@ -12,9 +13,10 @@ from primum.task import Task
 from primum.validation.cases import NO_PATIENTS, Cases, say_copies
 from primum.validation.decisions import rule_for
 from primum.validation.judged import Judged, checked_scores, judge_task, unjudged
+from primum.validation.sufficiency import NO_RANKING, ranking_shown
 from primum.validation.verdict import Agreement, Basis, Component, Outcome, SubgroupVerdict, Verdict, waiver
 
-__all__ = ["LOSSLESS", "Cases", "judge"]
+__all__ = ["LOSSLESS", "Cases", "judge", "why_blocks"]
 
 LOSSLESS = 1e-5
 """Largest difference of an export that counts as lossless: |Δp| of probabilities; of values and Dice, |Δ| in standard
@@ -59,10 +61,10 @@ def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
     """The first of INFERIOR, NOT_ASSESSED, INCONCLUSIVE that some part has.
 
     What is insufficient blocks where the policy says so, in a class whose observed loss is beyond the margin, and where
-    no class at all has the patients that its AUROC needs; the sufficient parts of a level count all the same.
+    of no class at all a ranking is shown; the sufficient parts of a level count all the same.
     """
     outcomes = {part.outcome for part in judged.components}
-    blocked = any(_why_blocks(part, judged, policy) for part in judged.components)
+    blocked = any(why_blocks(part, judged.components, policy) for part in judged.components)
     for level in judged.subgroups:
         outcomes |= {part.outcome for part in level.components}
         blocked |= _blocks(level, policy)
@@ -71,27 +73,22 @@ def _overall(judged: Judged, policy: ClinicalPolicy) -> Outcome:
     return next((outcome for outcome in _PRECEDENCE if outcome in outcomes), Outcome.NON_INFERIOR)
 
 
-def _why_blocks(part: Component, judged: Judged, policy: ClinicalPolicy) -> str:
-    """Why an endpoint too small to be judged blocks all the same; empty where it does not."""
-    if part.outcome is not Outcome.INSUFFICIENT or part.waived:
+def why_blocks(part: Component, components: Sequence[Component], policy: ClinicalPolicy) -> str:
+    """Why one of the `components`, too small to be judged, blocks all the same; empty where it does not."""
+    if part.outcome is not Outcome.INSUFFICIENT:
+        return ""
+    # No waiver reaches this: it names classes that are too rare, not that nothing is to be shown of any ranking.
+    if kind_of(part.name) == "auroc" and not ranking_shown(components, policy.confidence):
+        return NO_RANKING
+    if part.waived:
         return ""
     if part.difference < -part.margin:
         return "more was lost than its margin: no proof of harm, and none of none"
-    if kind_of(part.name) == "auroc" and _none_suffices(judged):
-        return "no class has the patients that its AUROC needs"
     return "it is not waived" if policy.block_on_insufficient else ""
 
 
 def _blocks_part(part: Component, policy: ClinicalPolicy) -> bool:
     return part.outcome is Outcome.INSUFFICIENT and policy.block_on_insufficient and not part.waived
-
-
-def _none_suffices(judged: Judged) -> bool:
-    """Whether the AUROC of every class is INSUFFICIENT: then nothing is shown of any ranking.
-
-    Rates that are too few in each class have pooled ones beside them, and the Brier score is pooled; AUROC is not.
-    """
-    return all(part.outcome is Outcome.INSUFFICIENT for part in judged.components if kind_of(part.name) == "auroc")
 
 
 def _blocks(level: SubgroupVerdict, policy: ClinicalPolicy) -> bool:
@@ -111,7 +108,7 @@ def _reasons(cases: Cases, judged: Judged, basis: Basis, policy: ClinicalPolicy)
     """Plain sentences, what decides first."""
     lossless = basis is Basis.NUMERIC
     ranked = [
-        _rank_part(part, "" if lossless else _why_blocks(part, judged, policy))
+        _rank_part(part, "" if lossless else why_blocks(part, judged.components, policy))
         for part in judged.components
         if part.outcome is not Outcome.NON_INFERIOR
     ]

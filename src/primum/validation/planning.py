@@ -11,6 +11,7 @@ from primum.config import Margins, kind_of
 from primum.errors import InputError
 from primum.validation.classification import POOLED
 from primum.validation.power import power_noninferiority, required_positives, smallest_margin
+from primum.validation.sufficiency import is_ranked
 from primum.validation.unseen import UnseenLoss
 from primum.validation.verdict import Basis, Component, Outcome, Verdict
 
@@ -72,8 +73,8 @@ def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
     question (sensitivity and specificity) multiplied, for they share no case. Other endpoints: normal, with the
     standard error shrunk by the root of the ratio, against the bound that so many patients give. Subgroups of one
     column that will be large enough: multiplied, for they share no case. The smallest of these is returned, for they
-    all rest on the same cases. 0 where an endpoint is missing, was not assessed or was INFERIOR, and where no class
-    will have the patients that its AUROC needs; 1 for a lossless
+    all rest on the same cases. 0 where an endpoint is missing, was not assessed or was INFERIOR, and where of no
+    class that the original ranks there will be the patients that its AUROC needs; 1 for a lossless
     candidate, whose confirmation does not rest on numbers.
     InputError unless the ratio is positive.
     """
@@ -85,9 +86,7 @@ def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
     if not judged or not judged.issuperset(POOLED.get(verdict.task, ())):
         return 0.0
     alpha = (1 - verdict.confidence) / 2
-    # Of one question alone `_stay_above` says so.
-    aurocs = [c for c in verdict.components if c.view and kind_of(c.name) == "auroc" and not c.waived]
-    if aurocs and not any(_will_suffice(part, n_patients_ratio, verdict.confidence) for part in aurocs):
+    if _no_ranking(verdict, n_patients_ratio):
         return 0.0
     rates: dict[str, float] = {}
     scores: list[float] = []
@@ -117,6 +116,15 @@ def _stay_above(part: Component, ratio: float, alpha: float) -> float:
         half = max(half, part.difference - unseen.lower(max(2, floor(unseen.patients * ratio))))
     spare = part.margin + part.difference - half
     return float(ndtr(spare / error)) if error > 0 else float(spare > 0)
+
+
+def _no_ranking(verdict: Verdict, ratio: float) -> bool:
+    """Whether the gate will miss a ranking of several classes (`ranking_shown`); of one `_stay_above` says so."""
+    confidence = verdict.confidence
+    aurocs = [part for part in verdict.components if part.view and kind_of(part.name) == "auroc"]
+    enough = [_will_suffice(part, ratio, confidence) for part in aurocs]
+    ranked = any(will and is_ranked(part, confidence) for part, will in zip(aurocs, enough))
+    return not all(enough) and not ranked
 
 
 def _will_suffice(part: Component, ratio: float, confidence: float) -> bool:

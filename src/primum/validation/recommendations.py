@@ -11,6 +11,7 @@ from primum.validation.calibration import CalibrationPair
 from primum.validation.conformal import patients_needed
 from primum.validation.fairness import Fairness
 from primum.validation.spec_scores import ScoreStatus, SpecScore, ValidationMetric
+from primum.validation.sufficiency import ranking_shown
 from primum.validation.verdict import Component, Outcome, SubgroupVerdict, Verdict
 
 GUARD_EPSILON = 0.005
@@ -39,7 +40,7 @@ def recommend(
     gaps: Sequence[Fairness],
 ) -> tuple[Recommendation, ...]:
     """The most urgent first; none where nothing calls for any."""
-    found = [*_broken(verdict), *_endpoints(verdict.components)]
+    found = [*_broken(verdict), *_endpoints(verdict.components, verdict.confidence)]
     for group in verdict.subgroups:
         found += _subgroup(group)
     found += [
@@ -60,7 +61,13 @@ def _broken(verdict: Verdict) -> list[Recommendation]:
     return [Recommendation("Find out why the candidate gives no answer, or keep a higher precision", fact)]
 
 
-def _endpoints(components: Sequence[Component]) -> list[Recommendation]:
+def _endpoints(components: Sequence[Component], confidence: float) -> list[Recommendation]:
+    shown = ranking_shown(components, confidence)
+
+    def unshown(part: Component) -> bool:
+        """A ranking that is shown of no class, which no waiver reaches."""
+        return kind_of(part.name) == "auroc" and not shown
+
     found = []
     for part in components:
         fact = _figures(part)
@@ -74,8 +81,9 @@ def _endpoints(components: Sequence[Component]) -> list[Recommendation]:
         elif part.outcome is Outcome.INCONCLUSIVE:
             advice = f"Try a higher precision: no number of cases would show {part.name} to be no worse at this rate"
             found.append(Recommendation(advice, fact))
-        elif part.outcome is Outcome.INSUFFICIENT and not part.waived:
-            advice = f"Collect {part.n_would_decide} patients for {part.name}, or waive it by name"
+        elif part.outcome is Outcome.INSUFFICIENT and (unshown(part) or not part.waived):
+            how_many = "more" if part.n_would_decide is None else str(part.n_would_decide)
+            advice = f"Collect {how_many} patients for {part.name}" + ("" if unshown(part) else ", or waive it by name")
             found.append(Recommendation(advice, f"{part.n_patients} are there, margin {part.margin:g}"))
         elif part.outcome is Outcome.NOT_ASSESSED:
             found.append(Recommendation(f"Give cases on which {part.name} can be judged", part.reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, sqrt
 
@@ -17,6 +18,7 @@ from primum.validation.verdict import Component, Outcome
 
 _FEW = 5
 """With fewer patients of a class an AUROC below another is not harm shown, as with fewer one-way losses of a rate."""
+NO_RANKING = "of no class that the original ranks are there the patients that its AUROC needs"
 _WEAK = (Outcome.INCONCLUSIVE, Outcome.NOT_ASSESSED)
 
 
@@ -80,13 +82,37 @@ def mark_unseen(part: Component, confidence: float) -> Component:
     return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=of_all, reason=reason)
 
 
-def mark_rare(part: Component, smaller: int, why: str) -> Component:
+def mark_rare(part: Component, smaller: int, rate: Component) -> Component:
     """INSUFFICIENT where a class is too rare and its AUROC or Brier score, too, decides nothing; `smaller` is the
-    number of patients of the smaller side, `why` the reason that the rate gave."""
+    number of patients of the smaller side, `rate` what is INSUFFICIENT of the class."""
     unfounded = part.outcome is Outcome.INFERIOR and smaller < _FEW
     if part.outcome in _WEAK or unfounded:
-        return replace(part, outcome=Outcome.INSUFFICIENT, n_would_decide=None, reason=why)
+        why = f"too rare a class, as {rate.name} says: {rate.reason}"
+        return replace(part, outcome=Outcome.INSUFFICIENT, reason=why)
     return part
+
+
+def ranking_shown(components: Sequence[Component], confidence: float) -> bool:
+    """Whether the AUROC of one class at least could be judged, of those that the reference is shown to rank.
+
+    Rates that are too few in each class have pooled ones beside them, and the Brier score is pooled; AUROC is not. A
+    class that the reference does not rank has little to lose, takes few patients, and says nothing of the others.
+    """
+    return any(
+        part.outcome is not Outcome.INSUFFICIENT and is_ranked(part, confidence)
+        for part in components
+        if kind_of(part.name) == "auroc"
+    )
+
+
+def is_ranked(part: Component, confidence: float) -> bool:
+    """Whether the reference's AUROC is above 1/2, by a variance that none exceeds: A(1 - A) over the patients of the
+    rarer class (Birnbaum and Klose 1957, Ann Math Stat 28:933)."""
+    held = part.beside.get("effective_patients", part.beside.get("unseen_patients", 0.0))
+    if not held or not part.reference > 0.5:
+        return False
+    reach = t_quantile(confidence, max(held - 1, 1.0)) * sqrt(part.reference * (1 - part.reference) / held)
+    return part.reference - reach > 0.5
 
 
 def harm_p_value(part: Component) -> float | None:

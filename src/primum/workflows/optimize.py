@@ -29,7 +29,7 @@ from primum.study.store import Store
 from primum.study.trial import Trial
 from primum.task import Task
 from primum.validation.cases import PATIENT
-from primum.validation.data_plan import say_unseen
+from primum.validation.unseen_plan import say_unseen
 from primum.version import VERSION
 from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
