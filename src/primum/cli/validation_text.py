@@ -101,10 +101,10 @@ def show_plan(found: DataPlan) -> None:
     """What it takes, then what the data at hand can show."""
     if found.sensitivity is not None and found.specificity is not None:
         _show_rates(found, (found.sensitivity, found.specificity))
-    if found.levels:
-        _show_levels(found)
     for note in found.notes:
         typer.echo(f"note: {note}")
+    if found.levels:
+        _show_levels(found)
 
 
 def _show_rates(found: DataPlan, needs: tuple[RateNeed, RateNeed]) -> None:
