@@ -245,6 +245,7 @@ def _join(request: OptimizeRequest, terminal: Terminal, json: bool) -> None:
 
 def show(delivery: Delivery) -> None:
     """Trials as a table, then what was delivered and why."""
+    from primum.artifact.manifest import UNPROVEN
     from primum.cli.console import print_table
     from primum.reporting.numbers import shorten
 
@@ -259,7 +260,7 @@ def show(delivery: Delivery) -> None:
     final = result.final[result.winner.key]
     typer.echo("")
     if result.unproven:
-        typer.echo("UNPROVEN: nothing shows that this artifact is no worse than the original.")
+        typer.echo(f"{UNPROVEN}.")
     typer.echo(f"verdict: {result.outcome.value} ({result.verdict_recipe})")
     for reason in result.reasons[:SHOWN_REASONS]:
         typer.echo(f"  {shorten(reason, SHOWN_LETTERS)}")

@@ -22,6 +22,10 @@ _NONE = "none"
 
 def show(found: Validation) -> None:
     """Endpoints, subgroups, flips, verdict; then scores, calibration, actions and recommendations."""
+    from primum.artifact.manifest import UNPROVEN
+
+    if found.manifest.unproven:
+        typer.echo(f"{UNPROVEN}, by the cases of its own study")
     _show_verdict(found.verdict)
     if found.prior_openings:
         typer.echo(f"not a first look: these cases were looked at {len(found.prior_openings)} time(s) before")

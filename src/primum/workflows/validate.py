@@ -69,6 +69,7 @@ class Validation:
             "machine": plain(this_machine()),
             "recipe": self.manifest.recipe,
             "parent_hash": self.manifest.parent_hash,
+            "unproven": self.manifest.unproven,
             "size_bytes": self.size_bytes,
             "data": {"name": self.data_name, "digest": self.data_digest},
             "policy": plain(self.policy),
