@@ -237,3 +237,12 @@ def test_bad_input_is_refused():
         validate(lambda b: np.zeros((1, 1)), net, data=(inputs, labels))
     with pytest.raises(InputError, match="no number"):
         validate(net, net, {"bad": lambda y, p: "high"}, (inputs, labels))
+
+
+def test_a_waiver_of_nothing_is_refused():
+    net, inputs, labels = trained(200)
+    data = {"inputs": inputs, "labels": labels, "groups": {"sex": np.where(labels, "f", "m")}}
+    validator = QuantizationValidator()
+    validator.validate_quantization(net, net, data=data, policy=ClinicalPolicy(waived_subgroups=("sex=f",)))
+    with pytest.raises(InputError, match="nothing is called 'sex=q'.*sex=f, sex=m"):
+        validator.validate_quantization(net, net, data=data, policy=ClinicalPolicy(waived_subgroups=("sex=q",)))

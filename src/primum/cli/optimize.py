@@ -57,7 +57,9 @@ def run(
     hold_sensitivity: o.HoldSensitivity = None,
     threshold: Annotated[float | None, typer.Option(help="Decision threshold on P(positive); default 0.5.")] = None,
     positive_class: o.PositiveClass = None,
-    waive_subgroups: Annotated[str, typer.Option(help="Subgroups (column=value,...) allowed to be too small.")] = "",
+    waive_subgroups: Annotated[
+        str, typer.Option(help="Subgroups (column=value,...) and classes (class=NAME) allowed to be too small.")
+    ] = "",
     guard: o.Guard = None,
     guard_delta: o.GuardDelta = None,
     guard_overall: o.GuardOverall = False,

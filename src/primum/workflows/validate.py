@@ -33,6 +33,7 @@ from primum.validation.checklist import Record
 from primum.validation.gate import judge
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Verdict
+from primum.validation.waivers import demand_waivers
 from primum.version import VERSION
 from primum.workflows.given import demand_structures
 from primum.workflows.looks import say_prior, uncomparable
@@ -108,6 +109,7 @@ def validate(
     policy = policy or own_policy(manifest)
     cases = read_data(data, _options(options or DataOptions(), manifest), manifest.preprocessing)
     _check_classes(cases, manifest, data)
+    demand_waivers(policy, cases.groups, cases.task, manifest.signature.classes, str(data))
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
         ready = _materialized(cases, manifest, Path(scratch), skip_bad_files, progress)
         prior, untold = _look(artifact, manifest, policy, ready)
