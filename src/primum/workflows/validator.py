@@ -211,7 +211,7 @@ def _cases(given: Given, labels: NDArray[Any], signature: Signature) -> Cases:
         case_ids=np.array([f"case {i}" for i in range(n)]) if given.case_ids is None else given.case_ids,
         contents=np.array([hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in given.inputs]),
         task=signature.task,
-        classes=signature.classes,
+        classes=signature.label_names,
     )
 
 
