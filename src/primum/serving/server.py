@@ -73,11 +73,16 @@ def _plane(options: ServeOptions) -> DataPlane:
 
 def _say_loaded(model: ServedModel) -> None:
     manifest = model.rung.manifest
-    told = {"model": model.name, "version": model.rung.version, "recipe": manifest.recipe, "verdict": manifest.verdict}
-    if model.unproven:
-        note("model loaded", logging.WARNING, **told, warning=UNPROVEN)
-    else:
-        note("model loaded", **told)
+    level, said = (logging.WARNING, {"warning": UNPROVEN}) if model.unproven else (logging.INFO, {})
+    note(
+        "model loaded",
+        level,
+        model=model.name,
+        version=model.rung.version,
+        recipe=manifest.recipe,
+        verdict=manifest.verdict,
+        **said,
+    )
 
 
 def _companions(
