@@ -267,3 +267,8 @@ def test_a_plan_of_a_study_refuses_a_waiver_of_nothing(made, tmp_path):
         "--waive-subgroups", "class=annn,sex=q,foo=bar", PRIMUM_STATE=str(tmp_path / "state"),
     )  # fmt: skip
     assert done.returncode == 2 and "'class=annn', 'sex=q', 'foo=bar'" in done.stderr and "sex=F" in done.stderr
+
+
+def test_of_an_artifact_without_a_guard_nothing_is_said_of_one(made):
+    assert json.loads(validate(made, "--json").stdout)["guard"] is None
+    assert "guard" not in validate(made).stdout
