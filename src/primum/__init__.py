@@ -16,6 +16,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _PUBLIC = {
     "load": "primum.runtimes.load",
+    "UnprovenWarning": "primum.errors",
     "sign": "primum.artifact.signing",
     "verify_signature": "primum.artifact.signing",
     "optimize": "primum.workflows.api",

@@ -56,6 +56,13 @@ class BudgetSpent(TrialError):
     """A trial that was cut off when the time for trials was spent: no result, and run again where there is more."""
 
 
+class UnprovenWarning(UserWarning):
+    """An artifact delivered with --accept-inconclusive was loaded: nothing shows that it is no worse than its original.
+
+    No exception: who asked for such an artifact may use it, and is told each time.
+    """
+
+
 class RequestRejected(PrimumError):
     """A request that the batcher did not take, or turned away again; `reason` says why, in one word.
 

@@ -229,3 +229,8 @@ def test_a_value_is_no_decision_and_no_answer_is_none(predictor):
 
 def test_the_rule_of_a_binary_artifact_is_its_threshold(predictor):
     assert predictor(threshold=0.3).manifest.rule == Rule(Task.BINARY, (0.3,))
+
+
+def test_a_predictor_says_whether_its_artifact_is_unproven(predictor):
+    assert predictor(unproven=True, verdict="INCONCLUSIVE").unproven is True
+    assert predictor().unproven is False

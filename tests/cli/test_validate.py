@@ -8,6 +8,8 @@ import blobs
 import pytest
 from shell import primum
 
+from primum.errors import InputError
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -222,3 +224,51 @@ def test_bad_input(arguments, why, tmp_path):
     (tmp_path / "actions.yaml").write_text("{name: home}")
     done = primum("validate", "--plan", "--actions", "actions.yaml", cwd=tmp_path)
     assert done.returncode == 2 and "expected a list" in done.stderr
+
+
+def test_an_unproven_artifact_is_called_so_by_every_command(made, tmp_path):
+    """As --accept-inconclusive leaves it: the manifest says so."""
+    folder = shutil.copytree(made / "out" / "artifact", tmp_path / "artifact")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"unproven": True, "verdict": "INCONCLUSIVE"}))
+    judged = ("--model", "nets:build", "--checkpoint", made / "weights.safetensors", "--data",
+              made / "new" / "manifest.csv", "--patient-column", "patient_id")  # fmt: skip
+    for arguments in (("validate", "--artifact", folder, *judged), ("benchmark", folder, "--rounds", 3),
+                      ("verify", folder)):  # fmt: skip
+        said = primum(*arguments, PRIMUM_STATE=str(tmp_path / "state"))
+        assert said.returncode == 0 and "UNPROVEN" in said.stdout and "Warning" not in said.stderr, said.stderr
+        told = json.loads(primum(*arguments, "--json", PRIMUM_STATE=str(tmp_path / "state")).stdout)
+        assert told.get("unproven", told.get("contestants", [{}])[0].get("unproven")) is True
+    assert "UNPROVEN" not in validate(made).stdout
+
+
+def test_a_waiver_of_nothing_is_refused_before_the_look_is_recorded(made, tmp_path, monkeypatch):
+    from primum.config import ClinicalPolicy
+    from primum.data.options import DataOptions
+    from primum.models.reference import parse_model
+    from primum.workflows.plan_validation import plan_validation
+    from primum.workflows.validate import validate as judge
+
+    monkeypatch.setenv("PRIMUM_STATE", str(tmp_path / "state"))
+    data, options = made / "new" / "manifest.csv", DataOptions(patient_column="patient_id", group_columns=("sex",))
+    policy = ClinicalPolicy(waived_subgroups=("sex=f",))
+    with pytest.raises(InputError, match="nothing is called 'sex=f'.*sex=F, sex=M"):
+        judge(made / "out" / "artifact", parse_model("nets:build", made / "weights.safetensors"), data, options, policy)
+    assert not (tmp_path / "state").exists()
+    with pytest.raises(InputError, match="nothing is called 'sex=f'"):
+        plan_validation(policy, data, options)
+
+
+def test_a_plan_of_a_study_refuses_a_waiver_of_nothing(made, tmp_path):
+    done = primum(
+        "optimize", "--plan", "--model", "nets:build", "--checkpoint", made / "weights.safetensors", "--data",
+        made / "data" / "manifest.csv", "--out", tmp_path / "out", "--patient-column", "patient_id",
+        "--preprocessing", made / "data" / "preprocessing.yaml", "--group-columns", "sex",
+        "--waive-subgroups", "class=annn,sex=q,foo=bar", PRIMUM_STATE=str(tmp_path / "state"),
+    )  # fmt: skip
+    assert done.returncode == 2 and "'class=annn', 'sex=q', 'foo=bar'" in done.stderr and "sex=F" in done.stderr
+
+
+def test_of_an_artifact_without_a_guard_nothing_is_said_of_one(made):
+    assert json.loads(validate(made, "--json").stdout)["guard"] is None
+    assert "guard" not in validate(made).stdout

@@ -145,3 +145,16 @@ def test_images_are_of_8_bits(port, folders):
 def test_errors_have_the_right_status(port, body, status, said):
     found, _, answer = call(port, "POST", PATH, body)
     assert found == status and said in answer["error"]
+
+
+def test_answers_of_an_unproven_artifact_say_so(unproven):
+    with server(f"risk={unproven}") as port:
+        answer = asked(port, "risk", ROWS[:2].tolist())[2]
+        assert answer["unproven"] is True
+        described = call(port, "GET", "/openapi.json")[2]["components"]["schemas"]
+    assert described["BatchPredictions"]["properties"]["unproven"]["type"] == "boolean"
+    assert "unproven" in described["BatchPredictions"]["required"]
+
+
+def test_answers_of_a_proven_artifact_say_so_too(port):
+    assert asked(port, "risk", ROWS[:2].tolist())[2]["unproven"] is False

@@ -108,3 +108,23 @@ def test_callers_without_a_key_are_not_answered(artifact, tmp_path):
         assert (
             client.infer("risk", [given()], headers={"authorization": f"Bearer {key}"}).as_numpy("decision").size == 5
         )
+
+
+def test_an_unproven_model_says_so_in_metadata_and_answers(client, unproven):
+    described = metadata_over("risk", client)
+    assert described.properties["unproven"] == "false"
+    port = free_port()
+    with server(f"inc={unproven}", "--grpc-port", port), triton.InferenceServerClient(f"127.0.0.1:{port}") as other:
+        assert metadata_over("inc", other).properties["unproven"] == "true"
+        assert other.infer("inc", [given()]).get_response().parameters["unproven"].bool_param
+    assert not client.infer("risk", [given()]).get_response().parameters
+
+
+def metadata_over(model, client):
+    """By primum's own messages: this client's copy of the protocol has no properties."""
+    asked = client._channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelMetadata",
+        request_serializer=message("ModelMetadataRequest").SerializeToString,
+        response_deserializer=message("ModelMetadataResponse").FromString,
+    )
+    return asked(message("ModelMetadataRequest")(name=model))

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from served import FEATURES, call
+from served import FEATURES, call, server
 
 import primum
 
@@ -120,3 +120,12 @@ def test_metrics_count_what_happened(port, rows):
 def metric(port, name):
     text = call(port, "GET", "/metrics")[2].decode()
     return float(next(line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name)))
+
+
+def test_an_unproven_model_says_so_in_metadata_and_answers(port, unproven):
+    one = asked(np.zeros((1, FEATURES)))
+    assert call(port, "GET", "/v2/models/risk")[2]["properties"]["unproven"] is False
+    assert "parameters" not in call(port, "POST", INFER, one)[2]
+    with server(f"risk={unproven}") as other:
+        assert call(other, "GET", "/v2/models/risk")[2]["properties"]["unproven"] is True
+        assert call(other, "POST", INFER, one)[2]["parameters"] == {"unproven": True}

@@ -64,3 +64,9 @@ def test_a_guarded_page_shows_nothing_without_a_key_and_nothing_comes_from_elsew
     assert "a key is needed" in text and "risk" not in text
     assert status == 200 and "default-src 'none'" in headers["content-security-policy"]
     assert not re.search(r"https?://", page) and json.dumps(key) not in page
+
+
+def test_an_unproven_model_is_called_so_beside_its_name(artifact, unproven, tmp_path):
+    with server(f"risk={artifact}", f"inc={unproven}") as port:
+        _, text = dom(f"http://127.0.0.1:{port}/live", tmp_path / "profile", 4)
+    assert "inc inconclusive UNPROVEN" in text and text.count("UNPROVEN") == 1

@@ -177,3 +177,11 @@ def test_a_model_that_is_refused_leaves_no_process_behind(tmp_path):
 def threads():
     """Those that keep an executor's place filled: as long as one lives, so does its process."""
     return [one for one in threading.enumerate() if one.name == "primum-executor"]
+
+
+def test_metadata_says_whether_the_artifact_is_unproven(artifact, unproven):
+    def told(folder):
+        model = ServedModel("risk", [folder], BatchConfig())
+        return model.unproven, model.metadata()["properties"]["unproven"]
+
+    assert told(unproven) == (True, True) and told(artifact) == (False, False)

@@ -156,3 +156,16 @@ def test_it_ends_well_when_asked_to(artifact):
         assert call(port, "POST", INFER, ASKED)[0] == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_the_log_warns_of_an_unproven_model_when_it_is_loaded_and_read_anew(artifact, unproven):
+    with server(f"risk={artifact}", f"inc={unproven}", "--log-format", "json", give_process=True) as (port, process):
+        assert call(port, "POST", "/v2/repository/models/inc/load")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in process.stdout.read().splitlines()]
+    first, second = (line for line in lines if line["event"] == "model loaded")
+    assert first["level"] == "info" and "UNPROVEN" not in str(first)
+    assert second["model"] == "inc" and second["level"] == "warning"
+    assert second["warning"].startswith("UNPROVEN: nothing shows that") and second["verdict"] == "INCONCLUSIVE"
+    (anew,) = (line for line in lines if "read anew" in line["event"])
+    assert "UNPROVEN" in anew["event"]

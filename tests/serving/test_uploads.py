@@ -212,3 +212,11 @@ def test_rows_made_for_one_artifact_never_go_to_another(folder, tmp_path):
             await plane.stop()
 
     asyncio.run(live())
+
+
+def test_answers_say_whether_the_artifact_is_unproven(port, tmp_path):
+    body, headers = form(encoded(PIXELS[0]))
+    assert call(port, "POST", PREDICT, body, headers)[2]["unproven"] is False
+    doubtful = picture_artifact(tmp_path / "doubtful", verdict="INCONCLUSIVE", unproven=True)
+    with server(f"chest={doubtful}") as other:
+        assert call(other, "POST", PREDICT, body, headers)[2]["unproven"] is True

@@ -8,7 +8,8 @@ import pytest
 
 from primum.data.evaluation import EvaluationSet, Materialized
 from primum.data.sources import ArraySource
-from primum.study.judging import judgement_digest
+from primum.models.signature import Signature
+from primum.study.judging import judged_cases, judgement_digest
 
 N = 8
 ROWS = np.arange(N)
@@ -67,3 +68,11 @@ def test_masks_are_labels(data, tmp_path):
     np.save(tmp_path / "b.npy", other)
     one, two = (judgement_digest(replace(data, mask_path=tmp_path / f"{name}.npy"), ROWS) for name in "ab")
     assert len({judgement_digest(data, ROWS), one, two}) == 3
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_of_two_classes_the_names_go_with_the_labels(data, positive):
+    """Label 1 is the positive class, whichever of the two names that is."""
+    signature = Signature(input_shape=(2,), outputs=1, classes=("no", "yes"), positive=positive)
+    cases = judged_cases(data.cases, np.array(data.digests), data.cases.case_ids, signature)
+    assert [cases.classes[k] for k in cases.labels] == [("no", "yes")[k] for k in data.cases.labels]

@@ -21,10 +21,10 @@ def picture_model() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 1)).eval()
 
 
-def picture_artifact(folder: Path) -> Path:
+def picture_artifact(folder: Path, **changes: object) -> Path:
     """It resizes and normalises."""
     how = Preprocessing(size=(SIDE, SIDE), mean=(0.5,), std=(0.2,))
-    return build_artifact(folder, picture_model(), (1, SIDE, SIDE), preprocessing=how)
+    return build_artifact(folder, picture_model(), (1, SIDE, SIDE), preprocessing=how, **changes)
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:

@@ -110,3 +110,11 @@ def test_who_has_no_dice_to_lose_shows_nothing_of_safety():
     (rate,) = rates_of(np.zeros((400, 0)), some, worse, task=Task.SEGMENTATION, classes=("organ",))
     assert (rate.n_patients, rate.harmed) == (100, 100)
     assert "100 of 100 patients with more than 0.05 Dice to lose have" in safety((rate,), 0, False).reason
+
+
+def test_a_cut_is_waived_by_the_name_of_its_grade():
+    labels = np.repeat([0, 1, 2], [400, 400, 10])
+    scores = np.eye(3)[labels] * 0.9
+    waived = ClinicalPolicy(waived_subgroups=("class=severe",))
+    rates = rates_of(labels, scores, scores.copy(), waived, Task.ORDINAL, ("none", "mild", "severe"))
+    assert not safety(rates, 0, False).reason.startswith(">= severe")

@@ -1,10 +1,13 @@
 """Guarded prediction, whole: a model that harms alone is proven with the original beside it."""
 
+import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
+import blobs
 import inline
 import numpy as np
 import pytest
@@ -135,3 +138,60 @@ def test_an_edited_band_is_noticed(delivery, tmp_path):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with primum.load(copy) as predictor, pytest.raises(IntegrityError, match="guard band"):
         replay(copy, predictor)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """Patients that the study has not seen."""
+    return blobs.make_manifest(tmp_path_factory.mktemp("fresh") / "data", 500, seed=9)
+
+
+def judged(artifact, workshop, fresh, *more):
+    return inline.primum(
+        "validate", "--artifact", artifact, "--model", "nets:build", "--checkpoint", workshop.weights, "--data", fresh,
+        "--patient-column", "patient_id", "--margin", 0.08, "--auroc-margin", 0.05, "--brier-margin", 0.05, *more,
+    )  # fmt: skip
+
+
+def test_new_patients_test_what_the_guard_promised(delivery, workshop, fresh):
+    done = judged(delivery.artifact, workshop, fresh, "--json")
+    told = json.loads(done.stdout)
+    guard, promise = told["guard"], told["guard"]["promise"]
+    with primum.load(delivery.artifact) as predictor:
+        known, answered = predictor.manifest.guard, predictor.predict_guarded(images(fresh))
+    assert (promise["epsilon"], promise["delta"], promise["mode"]) == (0.02, None, "average")
+    assert promise["band"] == known.band and promise["by_class"] and not promise["strict"]
+    assert guard["outcome"]["n"] == 550 and guard["outcome"]["n_patients"] == 500
+    assert guard["outcome"]["deferred"] == pytest.approx(answered.deferred.mean(), abs=0.005) != 0
+    assert guard["outcome"]["flips_left"] == told["verdict"]["agreement"]["flips"] < guard["outcome"]["flips_unguarded"]
+    assert [bound["leak"]["name"] for bound in guard["bounds"]] == ["all", "clear", "shadow"]
+    assert done.returncode == 0 and guard["findings"] == []
+    text = judged(delivery.artifact, workshop, fresh).stdout
+    assert "guard: epsilon 2% on average over draws of guard patients, within each class" in text
+    assert f"band {known.band:.4g}" in text and "% of cases deferred" in text and "DOES NOT HOLD" not in text
+    assert re.search(r"shadow +\d+ +\d+ ", text)
+
+
+def images(manifest):
+    with manifest.open() as file:
+        return [str(manifest.parent / row["path"]) for row in csv.DictReader(file)]
+
+
+def test_a_guard_whose_bound_is_broken_is_the_first_thing_said(delivery, workshop, fresh, tmp_path):
+    """A band too small for what the fast model changes, as one set on patients unlike these would be."""
+    copy = shutil.copytree(delivery.artifact, tmp_path / "artifact")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["guard"]["band"] = 1e-6
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    # Margins so wide that the verdict passes whatever changed: what the guard promised is another question.
+    done = judged(copy, workshop, fresh, "--margin", 0.9, "--auroc-margin", 0.9, "--brier-margin", 0.9)
+    assert done.stdout.startswith("WARNING: the guard's bound DOES NOT HOLD on these patients"), done.stdout[:300]
+    assert "EXCEEDED" in done.stdout and "verdict: NON_INFERIOR" in done.stdout
+    assert done.returncode == 3, "nobody's script takes it for a pass"
+
+
+def test_the_guard_is_checked_at_its_own_threshold(delivery, workshop, fresh):
+    told = json.loads(judged(delivery.artifact, workshop, fresh, "--threshold", 0.7, "--json").stdout)
+    assert any("the guard is checked at the artifact's own threshold" in note for note in told["notes"])
+    plain = json.loads(judged(delivery.artifact, workshop, fresh, "--json").stdout)
+    assert told["guard"] == plain["guard"]

@@ -52,3 +52,10 @@ def test_what_could_not_be_guarded_is_said_and_nothing_counts_as_accepted(worksh
 def test_patients_are_no_group(workshop, tmp_path):
     with pytest.raises(InputError, match="names patients or cases"):
         run(workshop, tmp_path / "out", group_columns=("patient_id",))
+
+
+def test_a_waiver_of_nothing_is_refused_before_any_trial(workshop, tmp_path):
+    policy = config().policy.model_copy(update={"waived_subgroups": ("sex=F", "sex=Q", "class=shadow")})
+    with pytest.raises(InputError, match="nothing is called 'sex=Q', 'class=shadow'; .*sex=F, sex=M"):
+        run(workshop, tmp_path / "out", config=config(policy=policy))
+    assert not (tmp_path / "out" / "study" / "trials").exists()

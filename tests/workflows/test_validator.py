@@ -10,6 +10,7 @@ from torch import nn
 import primum
 from primum.config import ClinicalPolicy, Margins, ValidationConfig
 from primum.errors import InputError
+from primum.models.signature import Signature
 from primum.task import Task
 from primum.validation.spec_scores import ScoreStatus, ValidationMetric
 from primum.validation.verdict import Outcome
@@ -237,3 +238,23 @@ def test_bad_input_is_refused():
         validate(lambda b: np.zeros((1, 1)), net, data=(inputs, labels))
     with pytest.raises(InputError, match="no number"):
         validate(net, net, {"bad": lambda y, p: "high"}, (inputs, labels))
+
+
+def test_a_waiver_of_nothing_is_refused():
+    net, inputs, labels = trained(200)
+    data = {"inputs": inputs, "labels": labels, "groups": {"sex": np.where(labels, "f", "m")}}
+    validator = QuantizationValidator()
+    validator.validate_quantization(net, net, data=data, policy=ClinicalPolicy(waived_subgroups=("sex=f",)))
+    with pytest.raises(InputError, match="nothing is called 'sex=q'.*sex=f, sex=m"):
+        validator.validate_quantization(net, net, data=data, policy=ClinicalPolicy(waived_subgroups=("sex=q",)))
+
+
+def test_classes_are_counted_by_their_own_names_whichever_is_positive(tmp_path):
+    from served import FEATURES, build_artifact
+
+    signature = Signature(input_shape=(FEATURES,), outputs=1, classes=("ill", "well"), positive=0)
+    artifact = build_artifact(tmp_path / "a", signature=signature)
+    inputs = np.random.default_rng(0).normal(0, 1, (60, FEATURES)).astype(np.float32)
+    labels = np.array(["ill"] * 20 + ["well"] * 40)
+    found = QuantizationValidator().validate_quantization(artifact, artifact, data=(inputs, labels))
+    assert found.verdict.class_counts == {"ill": 20, "well": 40} and found.verdict.n_positive == 20

@@ -17,6 +17,8 @@ from primum.validation.decisions import Rule
 
 SCHEMA_VERSION: Literal[1] = 1
 NAME = "manifest.json"
+UNPROVEN = "UNPROVEN: nothing shows that this artifact is no worse than the original"
+"""What every surface says of an artifact that was delivered with --accept-inconclusive."""
 
 
 class Guard(BaseModel):

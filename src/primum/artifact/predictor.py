@@ -72,6 +72,12 @@ class Predictor:
         """Names of the columns of what `predict` returns."""
         return self.manifest.signature.classes
 
+    @property
+    def unproven(self) -> bool:
+        """True: delivered with --accept-inconclusive, so nothing shows that its answers are no worse than the
+        original's (`primum.load` warns of it with `primum.UnprovenWarning`)."""
+        return self.manifest.unproven
+
     def preprocess(self, inputs: Input | Sequence[Input]) -> NDArray[np.float32]:
         """Paths, PIL images, raw arrays or table rows to float32 (N, *input_shape)."""
         batch = [self.manifest.preprocessing(_open(item)) for item in self._items(inputs)]

@@ -27,6 +27,7 @@ def run(
     """Time artifacts (and their original) at batch 1 on this machine, interleaved, each in a fresh process."""
     from dataclasses import asdict
 
+    from primum.artifact.manifest import UNPROVEN
     from primum.cli.console import Terminal, print_json, print_table
     from primum.data.readers import DataOptions
     from primum.hardware.machine import this_machine
@@ -77,3 +78,6 @@ def run(
         "MB",
     ]
     print_table("", columns, rows)
+    for c in found:
+        if c.unproven:
+            typer.echo(f"{c.name}: {UNPROVEN}")

@@ -57,7 +57,9 @@ def run(
     hold_sensitivity: o.HoldSensitivity = None,
     threshold: Annotated[float | None, typer.Option(help="Decision threshold on P(positive); default 0.5.")] = None,
     positive_class: o.PositiveClass = None,
-    waive_subgroups: Annotated[str, typer.Option(help="Subgroups (column=value,...) allowed to be too small.")] = "",
+    waive_subgroups: Annotated[
+        str, typer.Option(help="Subgroups (column=value,...) and classes (class=NAME) allowed to be too small.")
+    ] = "",
     guard: o.Guard = None,
     guard_delta: o.GuardDelta = None,
     guard_overall: o.GuardOverall = False,
@@ -245,6 +247,7 @@ def _join(request: OptimizeRequest, terminal: Terminal, json: bool) -> None:
 
 def show(delivery: Delivery) -> None:
     """Trials as a table, then what was delivered and why."""
+    from primum.artifact.manifest import UNPROVEN
     from primum.cli.console import print_table
     from primum.reporting.numbers import shorten
 
@@ -259,7 +262,7 @@ def show(delivery: Delivery) -> None:
     final = result.final[result.winner.key]
     typer.echo("")
     if result.unproven:
-        typer.echo("UNPROVEN: nothing shows that this artifact is no worse than the original.")
+        typer.echo(f"{UNPROVEN}.")
     typer.echo(f"verdict: {result.outcome.value} ({result.verdict_recipe})")
     for reason in result.reasons[:SHOWN_REASONS]:
         typer.echo(f"  {shorten(reason, SHOWN_LETTERS)}")

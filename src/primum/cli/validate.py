@@ -82,8 +82,8 @@ def run(
 ) -> None:
     """Judge an artifact against its original on new labelled cases; with --plan, say how many cases that takes.
 
-    Exit status: 0 non-inferior; 3 not shown to be (inferior, inconclusive, not assessed), or worse than --previous;
-    2 bad input.
+    Exit status: 0 non-inferior; 3 not shown to be (inferior, inconclusive, not assessed), of a guarded artifact where
+    its guard's bound is shown not to hold on these patients, or worse than --previous; 2 bad input.
     """
     from primum.data.options import DataOptions
 
@@ -187,7 +187,6 @@ def _finish(found: Validation, previous: Path | None, json: bool) -> None:
     from primum.cli.console import print_json
     from primum.cli.validation_text import show, show_regression
     from primum.reporting.data import plain
-    from primum.validation.verdict import Outcome
     from primum.workflows.regression import compare_reports
 
     data = found.as_data()
@@ -198,7 +197,7 @@ def _finish(found: Validation, previous: Path | None, json: bool) -> None:
         show(found)
         if regression:
             show_regression(regression)
-    proven = found.verdict.outcome is Outcome.NON_INFERIOR and not (regression and regression.regressed)
+    proven = found.passed and not (regression and regression.regressed)
     raise typer.Exit(0 if proven else NOT_PROVEN)
 
 

@@ -12,6 +12,7 @@ from primum.cli.console import print_table
 if TYPE_CHECKING:
     from primum.validation.assessment import Assessment
     from primum.validation.data_plan import DataPlan, LevelPlan, RateNeed
+    from primum.validation.guard_check import GuardCheck
     from primum.validation.verdict import Verdict
     from primum.workflows.regression import Regression
     from primum.workflows.validate import Validation
@@ -21,12 +22,22 @@ _NONE = "none"
 
 
 def show(found: Validation) -> None:
-    """Endpoints, subgroups, flips, verdict; then scores, calibration, actions and recommendations."""
+    """A broken promise first; endpoints, subgroups, flips, verdict; what the guard did; then scores, calibration,
+    actions and recommendations."""
+    from primum.artifact.manifest import UNPROVEN
+
+    if found.guard is not None:
+        for text in found.guard.findings:
+            typer.echo(f"WARNING: the guard's bound DOES NOT HOLD on these patients: {text}")
+    if found.manifest.unproven:
+        typer.echo(f"{UNPROVEN}, by the cases of its own study")
     _show_verdict(found.verdict)
     if found.prior_openings:
         typer.echo(f"not a first look: these cases were looked at {len(found.prior_openings)} time(s) before")
     for text in (*found.prior_openings, *found.uncomparable_openings):
         typer.echo(f"  {text}")
+    if found.guard is not None:
+        _show_guard(found.guard)
     _show_assessment(found.assessment)
     for note in (*found.notes, *found.assessment.notes):
         typer.echo(f"note: {note}")
@@ -66,6 +77,33 @@ def _show_verdict(verdict: Verdict) -> None:
     typer.echo(f"verdict: {verdict.outcome.value}, basis {verdict.basis.value}; unit of evidence: {verdict.unit}")
     for reason in verdict.reasons:
         typer.echo(f"  {reason}")
+
+
+def _show_guard(check: GuardCheck) -> None:
+    """What was promised, and what these patients say of it."""
+    promise, found = check.promise, check.outcome
+    strict = "; it bounds the change of the score" if promise.strict else ""
+    typer.echo("")
+    typer.echo(f"guard: epsilon {100 * promise.epsilon:.4g}% {promise}; band {promise.band:.4g}{strict}")
+    if found is None:
+        typer.echo(f"  not checked: {check.reason}")
+        return
+    typer.echo(
+        f"  {found.deferred:.2%} of cases deferred; {found.flips_unguarded} of {found.n} decisions change without the "
+        f"guard, {found.flips_left} with it"
+    )
+    rows = [
+        [
+            "all patients" if bound is check.bounds[0] else bound.leak.name,
+            str(bound.leak.n_patients),
+            str(bound.leak.patients_left),
+            f"{bound.leak.lower:.2%} to {bound.leak.upper:.2%}" if bound.leak.n_patients else "-",
+            bound.standing.value if bound.promised else "not promised",
+        ]
+        for bound in check.bounds
+    ]
+    # Short words: a terminal of 80 columns must not break one.
+    print_table("", ["original calls", "patients", "undetected", f"interval ({found.confidence:.4g})", "bound"], rows)
 
 
 def _show_assessment(found: Assessment) -> None:

@@ -34,12 +34,12 @@ def run(
     from dataclasses import asdict
 
     from primum.artifact.golden import replay
-    from primum.artifact.manifest import artifact_digest
+    from primum.artifact.manifest import UNPROVEN, artifact_digest
     from primum.artifact.signing import signature_path, verify_signature
     from primum.cli.console import print_json
     from primum.errors import InputError, IntegrityError
     from primum.models.reference import find_factory
-    from primum.runtimes.load import load
+    from primum.runtimes.load import open_predictor
 
     if expect is not None and artifact_digest(artifact) != expect:
         raise IntegrityError(f"{artifact}: is not the artifact expected (its digest is {artifact_digest(artifact)})")
@@ -48,15 +48,23 @@ def run(
     elif signature is not None:
         raise InputError("--signature is checked with --public-key; give that too")
     signed = "valid" if public_key else "not checked" if signature_path(artifact).is_file() else "none"
-    with load(artifact, find_factory(factory) if factory else None) as predictor:
-        outcome = replay(artifact, predictor)
+    with open_predictor(artifact, find_factory(factory) if factory else None) as predictor:
+        outcome, unproven = replay(artifact, predictor), predictor.unproven
         files, proven = len(predictor.manifest.files), predictor.session.proven
     covered = expect is not None or public_key is not None
     if json:
-        facts = {"files": files, "digest": artifact_digest(artifact), "signature": signed, "manifest_covered": covered,
-                 "notes": [] if covered else [NOT_COVERED]}  # fmt: skip
+        facts = {
+            "files": files,
+            "unproven": unproven,
+            "digest": artifact_digest(artifact),
+            "signature": signed,
+            "manifest_covered": covered,
+            "notes": [] if covered else [NOT_COVERED],
+        }
         print_json({**facts, **asdict(outcome), "proven": asdict(proven)})
     else:
+        if unproven:
+            typer.echo(UNPROVEN)
         typer.echo(f"{files} files match their SHA-256")
         typer.echo(f"signature: {signed}" + (": give --public-key" if signed == "not checked" else ""))
         if not covered:

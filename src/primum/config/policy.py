@@ -110,7 +110,8 @@ class ClinicalPolicy(BaseModel):
     block_on_insufficient: bool = False
     """MEDICAL_CRITICAL: a subgroup too small to decide blocks unless waived by name."""
     waived_subgroups: tuple[str, ...] = ()
-    """Names "column=value"; "class=value" for a class or label too rare to be judged."""
+    """Names "column=value"; "class=value" for a class or label too rare to be judged. Where data are read, a name of
+    nothing that they have, or of two things, is refused."""
     thresholds: dict[str, float] = {}
     """Multi-label: thresholds of single labels; `threshold` holds for the others."""
     tolerance: float | None = Field(None, gt=0)

@@ -55,6 +55,13 @@ class Signature(BaseModel):
     spatial: tuple[int, ...] = ()
     """SEGMENTATION: axes of the output after the channels."""
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of what labels say where a model is judged: of a BINARY one 0 is negative and 1 positive, whatever the
+        order of its classes."""
+        swapped = self.task is Task.BINARY and self.positive == 0
+        return self.classes[::-1] if swapped else self.classes
+
     def probabilities(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw outputs to what `predict` returns; NaN stays NaN.
 

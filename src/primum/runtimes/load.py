@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.artifact.guard import GuardedPredictor, GuardedSession, guarded
-from primum.artifact.manifest import Manifest, read_manifest
+from primum.artifact.manifest import UNPROVEN, Manifest, read_manifest
 from primum.artifact.predictor import Predictor, Session
-from primum.errors import InputError, IntegrityError
+from primum.errors import InputError, IntegrityError, UnprovenWarning
 from primum.runtimes.base import Target, get_runtime
 
 if TYPE_CHECKING:
@@ -22,9 +23,17 @@ def load(path: str | Path, factory: Callable[[], torch.nn.Module] | None = None)
     """Verify every file's SHA-256, then load. No code from the artifact runs.
 
     `factory` builds the network anew, for torch and torch.compile artifacts, which hold weights only.
-    Raises InputError where `path` is no artifact, IntegrityError where it was changed.
+    Warns with UnprovenWarning of an artifact that was delivered with --accept-inconclusive. Raises InputError where
+    `path` is no artifact, IntegrityError where it was changed.
     """
-    folder = Path(path)
+    predictor = open_predictor(Path(path), factory)
+    if predictor.unproven:
+        warnings.warn(f"{path}: {UNPROVEN} (verdict {predictor.manifest.verdict})", UnprovenWarning, stacklevel=2)
+    return predictor
+
+
+def open_predictor(folder: Path, factory: Callable[[], torch.nn.Module] | None = None) -> Predictor:
+    """As `load`, for callers that say by themselves where an artifact is unproven."""
     manifest = read_manifest(folder)
     session = open_session(folder, manifest, factory)
     return GuardedPredictor(manifest, session) if isinstance(session, GuardedSession) else Predictor(manifest, session)

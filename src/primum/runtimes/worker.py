@@ -21,8 +21,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.artifact.guard import GuardedSession
 from primum.artifact.manifest import read_manifest
-from primum.artifact.predictor import Predictor
+from primum.artifact.predictor import Predictor, Session
 from primum.errors import PrimumError, StorageError
 from primum.runtimes.load import open_session
 from primum.task import Task
@@ -61,9 +62,14 @@ class Worker:
 
     def predict(self, inputs: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Raw outputs (len(rows), outputs), one case at a time as in service at batch 1."""
-        array = np.load(inputs, mmap_mode="r")
-        run = self._loaded.session.run
-        return np.concatenate([run(np.ascontiguousarray(array[row : row + 1])) for row in rows])
+        return _one_by_one(self._loaded.session, inputs, rows)
+
+    def predict_fast(self, inputs: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As `predict`, of a guarded artifact's fast network alone, which defers nothing."""
+        session = self._loaded.session
+        if not isinstance(session, GuardedSession):
+            raise PrimumError("what is loaded in this process is not guarded")
+        return _one_by_one(session.fast, inputs, rows)
 
     def time(self, inputs: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Milliseconds of one call for each of `rows`, after a short re-warming."""
@@ -123,6 +129,11 @@ class Worker:
         if self._predictor is None:
             raise PrimumError("nothing is loaded in this process")
         return self._predictor
+
+
+def _one_by_one(session: Session, inputs: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    array = np.load(inputs, mmap_mode="r")
+    return np.concatenate([session.run(np.ascontiguousarray(array[row : row + 1])) for row in rows])
 
 
 def write_frame(stream: IO[bytes], data: bytes) -> None:

@@ -81,6 +81,11 @@ class ServedModel:
         return self._line.step.rung
 
     @property
+    def unproven(self) -> bool:
+        """Whether nothing shows that the artifact that answers now is no worse than its original."""
+        return self.rung.unproven
+
+    @property
     def line(self) -> Line:
         """All artifacts that may answer."""
         return self._line
@@ -180,6 +185,7 @@ class ServedModel:
                 "classes": ", ".join(manifest.signature.classes),
                 "recipe": manifest.recipe,
                 "verdict": manifest.verdict,
+                "unproven": rung.unproven,
                 "sha256": rung.digest,
                 "isolation": f"{self._executor.stats().isolation} ({self._placement.why})",
                 **told(self._line, self.shadow),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from primum.artifact.manifest import UNPROVEN
 from primum.errors import InputError, PrimumError
 from primum.serving.metrics import ExecutorCollector, Families, exposition
 from primum.serving.model import ServedModel
@@ -87,7 +88,8 @@ class Repository:
                     await model.stop()
                     raise
                 self._models[name], changed = model, True
-        _LOG.warning("model %r was read anew: %s", name, model.rung.version if changed else "unchanged")
+        said = f"; {UNPROVEN}" if model.unproven else ""
+        _LOG.warning("model %r was read anew: %s%s", name, model.rung.version if changed else "unchanged", said)
         return changed
 
     async def unload(self, name: str) -> None:

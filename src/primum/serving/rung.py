@@ -11,6 +11,7 @@ from primum.artifact.manifest import Manifest, artifact_digest, read_manifest
 from primum.errors import InputError
 from primum.serving.answers import Answers
 from primum.serving.program import Executor, Network, Program
+from primum.serving.protocol import Parameters
 from primum.validation.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -34,6 +35,16 @@ class Rung:
     def version(self) -> str:
         """The artifact, in short."""
         return self.digest[:12]
+
+    @property
+    def unproven(self) -> bool:
+        """Delivered with --accept-inconclusive: nothing shows that it is no worse than its original."""
+        return self.manifest.unproven
+
+    @property
+    def said(self) -> Parameters:
+        """What the parameters of each answer of the protocol say of it; nothing where it is proven."""
+        return {"unproven": True} if self.unproven else {}
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -4,12 +4,14 @@ libraries that it needs are there then.
 
 from __future__ import annotations
 
+import logging
 import signal
 import ssl
 from collections.abc import Sequence
 
 import uvicorn
 
+from primum.artifact.manifest import UNPROVEN
 from primum.config import BatchConfig
 from primum.serving.access import Access, Tokens, read_keys
 from primum.serving.audit import AuditLog
@@ -65,8 +67,22 @@ def _plane(options: ServeOptions) -> DataPlane:
     models = [opened(name) for name, _ in options.models]
     plane = DataPlane(Repository(models, opened), access, audit)
     for model in models:
-        note("model loaded", model=model.name, version=model.rung.version, recipe=model.rung.manifest.recipe)
+        _say_loaded(model)
     return plane
+
+
+def _say_loaded(model: ServedModel) -> None:
+    manifest = model.rung.manifest
+    level, said = (logging.WARNING, {"warning": UNPROVEN}) if model.unproven else (logging.INFO, {})
+    note(
+        "model loaded",
+        level,
+        model=model.name,
+        version=model.rung.version,
+        recipe=manifest.recipe,
+        verdict=manifest.verdict,
+        **said,
+    )
 
 
 def _companions(

@@ -53,7 +53,7 @@ def judged_cases(
     """
     binary = signature.task is Task.BINARY
     # Of masks the background is no structure: it has no Dice.
-    classes = signature.classes[1:] if signature.task is Task.SEGMENTATION else signature.classes
+    classes = signature.classes[1:] if signature.task is Task.SEGMENTATION else signature.label_names
     return Cases(
         labels=(data.labels == signature.positive).astype(np.int64) if binary else data.labels,
         patients=data.patients if data.patients is not None else np.full(len(data), "", dtype=np.str_),

@@ -20,6 +20,7 @@ from primum.validation.outcomes import smallest_passing
 from primum.validation.proportions import clopper_pearson_interval
 from primum.validation.segmentation import DICE_LOSS
 from primum.validation.spec_scores import DEFINITIONS, ScoreStatus, SpecScore, ValidationMetric, absent
+from primum.validation.verdict import waiver
 from primum.validation.views import View
 
 SAFETY_THRESHOLD = 0.99
@@ -140,4 +141,4 @@ def _rate(
 
 
 def _waived(view: View, policy: ClinicalPolicy) -> bool:
-    return f"class={view.name}" in policy.waived_subgroups
+    return waiver(view.name) in policy.waived_subgroups

@@ -34,6 +34,8 @@ class Compared:
     timings: Timings
     guarded: bool = False
     """Defers to the original now and then: its gain is the ratio of the means (`timings.effective`)."""
+    unproven: bool = False
+    """Delivered with --accept-inconclusive: nothing shows that it is no worse than the original."""
 
     @property
     def speedup(self) -> tuple[float, float, float]:
@@ -62,7 +64,7 @@ def compare(
     progress = progress or Silent()
     manifests = [read_manifest(path) for path in artifacts]
     _check_alike(artifacts, manifests)
-    guarded = {path for path, manifest in zip(artifacts, manifests) if manifest.guard is not None}
+    known = dict(zip(artifacts, manifests))
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch, contextlib.ExitStack() as stack:
         inputs = _inputs(Path(scratch), artifacts[0], manifests[0], data, options, cases)
         contestants = {str(path): path for path in artifacts}
@@ -84,7 +86,8 @@ def compare(
                 size_of(contestants[name] / "model"),
                 facts["proven"],
                 summarize(taken[name], taken[first], facts, process, opened[first][0]),
-                guarded=contestants[name] in guarded,
+                guarded=contestants[name] in known and known[contestants[name]].guard is not None,
+                unproven=contestants[name] in known and known[contestants[name]].unproven,
             )
             for name, (process, facts) in opened.items()
         )

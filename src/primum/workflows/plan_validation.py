@@ -14,6 +14,7 @@ from primum.errors import InputError
 from primum.task import Task
 from primum.validation.cases import Cases
 from primum.validation.data_plan import DataPlan, plan_data
+from primum.validation.waivers import demand_waivers
 
 _ROWS = (
     "no patient is named: every row counts as one here; where inputs are read, rows that repeat the input of another "
@@ -35,9 +36,11 @@ def plan_validation(
 
     A table needs no features, no file is decoded, and no model loaded.
 
-    InputError as `plan_data`, and on data that cannot be read.
+    InputError as `plan_data`, on data that cannot be read, and on waivers of what they do not have.
     """
     cases = _labelled(data, options, positive_class) if data is not None else None
+    if cases is not None:
+        demand_waivers(policy, cases.groups, cases.task, cases.classes, str(data))
     found = plan_data(policy, cases, loss, gain, prevalences, guard)
     return replace(found, notes=(*found.notes, _ROWS)) if cases is not None and cases.independent else found
 

@@ -37,6 +37,7 @@ from primum.validation.decisions import rule_for
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.planning import Plan, plan
 from primum.validation.views import questions
+from primum.validation.waivers import demand_waivers
 from primum.version import VERSION
 from primum.workflows.examine import CHECKED_CASES, examine, forward, inspect
 from primum.workflows.given import demand_structures
@@ -72,6 +73,8 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
     cases = read_data(request.data, request.options, request.preprocessing)
     _check_unit(request, cases, resolved)
+    if cases.classes:  # before anything that takes long, where the data name their classes
+        demand_waivers(resolved.policy, cases.groups, cases.task, cases.classes, str(request.data))
     if resolved.guard is not None and cases.task in (Task.REGRESSION, Task.SEGMENTATION):
         raise InputError(f"a {cases.task.value} model gives values, not decisions: leave out --guard")
     shape, weight_bytes, parameters, notes = inspect(request)
@@ -83,6 +86,7 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     leaked = check_training(request, data) if request.train_data else ()
     leaked += _repeated(data)
     original, answers = examine(request, resolved, data, parts, preprocessing, work, progress)
+    demand_waivers(resolved.policy, cases.groups, cases.task, original.signature.classes, str(request.data))
     if original.signature.task is Task.SEGMENTATION:
         data = materialize_masks(data, preprocessing, original.signature.spatial, len(original.signature.classes))
         demand_structures(data.masks)

@@ -30,9 +30,12 @@ from primum.task import Task
 from primum.validation.assessment import Assessment, assess
 from primum.validation.cases import Cases
 from primum.validation.checklist import Record
+from primum.validation.decisions import rule_for
 from primum.validation.gate import judge
+from primum.validation.guard_check import GuardCheck, GuardPromise, check_guard
 from primum.validation.operating import FrozenThreshold, freeze_threshold
-from primum.validation.verdict import Verdict
+from primum.validation.verdict import Outcome, Verdict
+from primum.validation.waivers import demand_waivers
 from primum.version import VERSION
 from primum.workflows.given import demand_structures
 from primum.workflows.looks import say_prior, uncomparable
@@ -60,6 +63,19 @@ class Validation:
     """Earlier looks at these cases, by the ledger of this user and machine, as sentences."""
     uncomparable_openings: tuple[str, ...] = ()
     """Openings of an older release, of which nobody can tell whether they were of these cases."""
+    guard: GuardCheck | None = None
+    """Of a guarded artifact: whether what its guard promised holds on these patients."""
+
+    @property
+    def passed(self) -> bool:
+        """Shown to be no worse, and no promise of its guard shown to be broken.
+
+        The verdict itself is not changed by a broken bound: it asks whether the artifact as delivered, guard included,
+        decides no worse within the margins, and undetected changes count there. The bound is a promise of its own,
+        about every changed decision, for the better too. Who relies on it must not take the artifact for sound, so
+        the exit status is that of one that is not proven.
+        """
+        return self.verdict.outcome is Outcome.NON_INFERIOR and not (self.guard is not None and self.guard.exceeded)
 
     def as_data(self) -> dict[str, Any]:
         """What `primum validate --json` prints, and `--previous` reads."""
@@ -69,11 +85,13 @@ class Validation:
             "machine": plain(this_machine()),
             "recipe": self.manifest.recipe,
             "parent_hash": self.manifest.parent_hash,
+            "unproven": self.manifest.unproven,
             "size_bytes": self.size_bytes,
             "data": {"name": self.data_name, "digest": self.data_digest},
             "policy": plain(self.policy),
             "verdict": plain(self.verdict),
             "assessment": plain(self.assessment),
+            "guard": plain(self.guard),
             "excluded": plain(self.excluded),
             "notes": list(self.notes),
             "prior_openings": list(self.prior_openings),
@@ -98,7 +116,8 @@ def validate(
     Labels must be the artifact's classes. Without a policy the artifact's thresholds hold; a policy that holds a rate
     freezes its threshold on the original's scores of these cases. Without a config 0.98 of the accuracy is to be
     retained. Where the data name no patients the distinct input is the unit of evidence; `independent` declares that no
-    patient has two cases, which the verdict says. The look is recorded in the ledger first.
+    patient has two cases, which the verdict says. The look is recorded in the ledger first. Of a guarded artifact the
+    fast network runs by itself too: against the original's decisions it tells what the guard lets through.
     Raises InputError, IntegrityError.
     """
     progress = progress or Silent()
@@ -107,10 +126,11 @@ def validate(
     policy = policy or own_policy(manifest)
     cases = read_data(data, _options(options or DataOptions(), manifest), manifest.preprocessing)
     _check_classes(cases, manifest, data)
+    demand_waivers(policy, cases.groups, cases.task, manifest.signature.classes, str(data))
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
         ready = _materialized(cases, manifest, Path(scratch), skip_bad_files, progress)
         prior, untold = _look(artifact, manifest, policy, ready)
-        reference, candidate = _both(artifact, model, manifest, ready, Path(scratch), progress)
+        reference, candidate, fast = _scores(artifact, model, manifest, ready, Path(scratch), progress)
         digest = _digest(ready)
     kept = ready.cases
     names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
@@ -128,9 +148,10 @@ def validate(
         data_name=data.name,
         data_digest=digest,
         size_bytes=size_of(artifact / "model"),
-        notes=(*kept.notes, *notes),
+        notes=(*kept.notes, *notes, *_elsewhere(policy, judged, manifest)),
         prior_openings=prior,
         uncomparable_openings=untold,
+        guard=_guard_check(manifest, judged, fast, reference, policy.confidence),
     )
 
 
@@ -195,20 +216,46 @@ def _materialized(
     return ready
 
 
-def _both(
+def _scores(
     artifact: Path, model: ModelReference, manifest: Manifest, ready: Materialized, work: Path, progress: Progress
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of original and artifact."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+    """Scores of original and artifact; of a guarded one those of its fast network alone too."""
     everything = np.arange(len(ready.cases))
     original = original_beside(model, manifest, ready.path, work / "original")
-    scores = []
+    scores: list[NDArray[np.float64]] = []
+    alone = None
     for name, folder in (("original", work / "original"), ("artifact", artifact)):
         progress.stage(f"Running the {name}")
         process, _ = open_isolated(folder, ready.path, original)
         with process:
             raw = process.predict(ready.path, everything)
+            if folder == artifact and manifest.guard is not None:
+                alone = process.predict_fast(ready.path, everything)
         scores.append(judged_scores(raw, ready, everything, manifest.signature))
-    return scores[0], scores[1]
+    fast = None if alone is None else judged_scores(alone, ready, everything, manifest.signature)
+    return scores[0], scores[1], fast
+
+
+def _guard_check(
+    manifest: Manifest,
+    cases: Cases,
+    fast: NDArray[np.float64] | None,
+    reference: NDArray[np.float64],
+    confidence: float,
+) -> GuardCheck | None:
+    """What the guard promised, held against these patients, at the artifact's own thresholds."""
+    guard, rule = manifest.guard, manifest.rule
+    if guard is None or rule is None or fast is None:
+        return None
+    promise = GuardPromise(guard.epsilon, guard.delta, guard.by_class, guard.strict, guard.band)
+    return check_guard(promise, rule, cases.classes, fast, reference, cases.units, confidence)
+
+
+def _elsewhere(policy: ClinicalPolicy, cases: Cases, manifest: Manifest) -> tuple[str, ...]:
+    """What must be said where the verdict is of other decisions than the guard's promise."""
+    if manifest.guard is None or rule_for(cases.task, cases.classes, policy) == manifest.rule:
+        return ()
+    return ("the guard is checked at the artifact's own threshold, around which its band lies; the verdict is not",)
 
 
 def _held(

@@ -23,6 +23,7 @@ from primum.validation.gate import judge
 from primum.validation.recommendations import Recommendation
 from primum.validation.spec_scores import SpecScore, ValidationMetric, weakest
 from primum.validation.verdict import Outcome, Verdict
+from primum.validation.waivers import demand_waivers
 from primum.workflows.answers import answers, known_classes, opened
 from primum.workflows.given import Given, as_numbers, choice, class_names, infer_task, read_given
 from primum.workflows.impact import Impact, measure_impact
@@ -113,7 +114,8 @@ class QuantizationValidator:
         Without patients each distinct input counts as one.
         `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
         which are reported for both models. Without `data` every score is NOT_ASSESSED and NaN.
-        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models.
+        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models, and
+        where the policy waives a subgroup or class that they do not have.
         """
         chosen, own = _chosen(custom_metrics)
         policy = policy or ClinicalPolicy()
@@ -135,6 +137,7 @@ class QuantizationValidator:
             said = answers(*pair, given.inputs, decided, names, last)
             impact = measure_impact(*pair, given.inputs, named)
         cases = _cases(given, labels, said.signature)
+        demand_waivers(policy, cases.groups, cases.task, said.signature.classes, "data")
         reference = _scores(said.reference, labels, said.signature)
         candidate = _scores(said.candidate, labels, said.signature)
         verdict = judge(cases, reference, candidate, policy)
@@ -208,7 +211,7 @@ def _cases(given: Given, labels: NDArray[Any], signature: Signature) -> Cases:
         case_ids=np.array([f"case {i}" for i in range(n)]) if given.case_ids is None else given.case_ids,
         contents=np.array([hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in given.inputs]),
         task=signature.task,
-        classes=signature.classes,
+        classes=signature.label_names,
     )
 
 

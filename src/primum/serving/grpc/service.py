@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -65,7 +66,10 @@ class Service:
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         """A model's tensors and what is known of it."""
         self._admit(context)
-        return message("ModelMetadataResponse")(**self._plane.model(request.name, request.version).metadata())
+        told = self._plane.model(request.name, request.version).metadata()
+        # Here properties are text: a truth value is the word that JSON has for it.
+        told["properties"] = {k: v if isinstance(v, str) else json.dumps(v) for k, v in told["properties"].items()}
+        return message("ModelMetadataResponse")(**told)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Answers for named tensors."""
@@ -246,6 +250,8 @@ def _plain(parameters: Mapping[str, Any]) -> Parameters:
 
 def _answer(model: ServedModel, rung: Rung, asked: Request, outputs: Mapping[str, NDArray[Any]]) -> Any:
     response = message("ModelInferResponse")(model_name=model.name, model_version=rung.version, id=asked.id or "")
+    for name, value in rung.said.items():
+        response.parameters[name].bool_param = value
     for name in asked.outputs or outputs:
         if name not in outputs:
             raise InputError(f"no output {name!r}; the model gives {', '.join(outputs)}")

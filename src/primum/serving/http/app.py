@@ -154,7 +154,7 @@ class App:
             model = self._model(name)
             request = await self._request(scope, receive)
             outputs, rung = await model.infer(request.inputs, request.priority, request.timeout_s)
-            body, head = encode(model.name, rung.version, request.id, outputs, request, {})
+            body, head = encode(model.name, rung.version, request.id, outputs, request, rung.said)
             extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]
             response = Response(HTTPStatus.OK, extra, body)
         # Taken down like an answer, then answered as it would have been.

@@ -46,6 +46,8 @@ class _Case:
 
     index: int
     ended: dict[str, Any] | Exception
+    unproven: bool = False
+    """Nothing shows that the artifact that answered is no worse than its original."""
 
 
 class BatchPredict:
@@ -77,6 +79,7 @@ class BatchPredict:
             return _none(cases[0].ended)
         return {
             "model_name": model.name,
+            "unproven": any(case.unproven for case in cases),
             "predictions": [_listed(case) for case in cases],
             "performance": {
                 "enable_batching": body.enable_batching,
@@ -114,7 +117,7 @@ class _Asking:
                 if self.model.rung.manifest.preprocessing != self.preprocessing:
                     raise Unavailable("the model was replaced meanwhile; ask again")
                 outputs, rung = await self.model.infer({INPUT: row[None]}, self.priority, left)
-                return _Case(index, {**predictions(rung, outputs)[0], "model_version": rung.version})
+                return _Case(index, {**predictions(rung, outputs)[0], "model_version": rung.version}, rung.unproven)
             # Whatever went wrong is this case's alone.
             except Exception as error:  # noqa: BLE001
                 return _Case(index, error)

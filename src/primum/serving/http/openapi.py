@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from primum.serving.http.openapi_more import IMAGE_BODIES, MORE_SCHEMAS, SCHEDULE
+from primum.serving.http.openapi_more import IMAGE_BODIES, MORE_SCHEMAS, SCHEDULE, UNPROVEN
 from primum.serving.protocol import HEADER
 from primum.serving.tensors import DTYPES
 from primum.version import VERSION
@@ -52,7 +52,7 @@ _SCHEMAS: dict[str, Any] = {
             "model_name": {"type": "string"},
             "model_version": {"type": "string"},
             "id": {"type": "string"},
-            "parameters": _PARAMETERS,
+            "parameters": {"type": "object", "properties": {"unproven": UNPROVEN}},
             "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
         },
     },
@@ -87,7 +87,11 @@ _SCHEMAS: dict[str, Any] = {
                 }
                 for side in ("inputs", "outputs")
             },
-            "properties": {"type": "object", "additionalProperties": {"type": "string"}},
+            "properties": {
+                "type": "object",
+                "properties": {"unproven": UNPROVEN},
+                "additionalProperties": {"type": "string"},
+            },
         },
     },
     "Live": {"type": "object", "required": ["live"], "properties": {"live": {"type": "boolean"}}},

@@ -12,6 +12,10 @@ from primum.serving.jobs import PLATFORMS
 
 Schema = dict[str, Any]
 NUMBER: Schema = {"type": ["number", "null"]}
+UNPROVEN: Schema = {
+    "type": "boolean",
+    "description": "Whether nothing shows that the artifact is no worse than its original.",
+}
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
@@ -68,7 +72,7 @@ _PERFORMANCE = _object(
 _RESULT = _object(
     {
         "accepted": {"type": "boolean"},
-        "unproven": {"type": "boolean"},
+        "unproven": UNPROVEN,
         "verdict": _TEXT,
         "recipe": _TEXT,
         "speedup": NUMBER,
@@ -97,9 +101,13 @@ _JOB = _object(
     }
 )
 _JOB_REF: Schema = {"$ref": "#/components/schemas/Job"}
-_STATUS_MODEL = _object({"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}, batching={"type": "object"})
+_STATUS_MODEL = _object(
+    {"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}, unproven=UNPROVEN, batching={"type": "object"}
+)
 MORE_SCHEMAS: dict[str, Schema] = {
-    "Predictions": _object({"model_name": _TEXT, "model_version": _TEXT, "predictions": _list(_IMAGE)}),
+    "Predictions": _object(
+        {"model_name": _TEXT, "model_version": _TEXT, "unproven": UNPROVEN, "predictions": _list(_IMAGE)}
+    ),
     "BatchRequest": _object(
         {
             "model_name": _TEXT,
@@ -115,7 +123,9 @@ MORE_SCHEMAS: dict[str, Schema] = {
         priority={**_COUNT, "maximum": 4, "default": 0},
         timeout_ms={"type": ["number", "null"], "exclusiveMinimum": 0},
     ),
-    "BatchPredictions": _object({"model_name": _TEXT, "predictions": _list(_CASE), "performance": _PERFORMANCE}),
+    "BatchPredictions": _object(
+        {"model_name": _TEXT, "unproven": UNPROVEN, "predictions": _list(_CASE), "performance": _PERFORMANCE}
+    ),
     "Status": _object(
         {
             "version": _TEXT,

@@ -74,7 +74,8 @@ class Uploads:
         call.note.sha256 = rung.digest
         found = predictions(rung, outputs)
         listed = [{"image": k, **one, **more} for k, (one, more) in enumerate(zip(found, told), 1)]
-        return {"model_name": model.name, "model_version": rung.version, "predictions": listed}
+        said = {"model_name": model.name, "model_version": rung.version, "unproven": rung.unproven}
+        return {**said, "predictions": listed}
 
     async def _images(self, call: Call) -> list[bytes]:
         kind = call.content_type.partition(";")[0].strip().lower()

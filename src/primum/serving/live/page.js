@@ -121,6 +121,8 @@ function draw(model, now) {
   put("name", model.name);
   put("verdict", model.verdict.toLowerCase().replaceAll("_", "-"));
   part.querySelector("[data-put=verdict]").classList.toggle("good", model.verdict === "NON_INFERIOR");
+  put("unproven", model.unproven ? "UNPROVEN" : "");
+  part.querySelector("[data-put=unproven]").hidden = !model.unproven;
   put("artifact", `${model.recipe} · version ${model.version}`);
   rungs(part.querySelector("[data-put=ladder]"), model.ladder || []);
   put("throughput", number(past[past.length - 1].rate));
