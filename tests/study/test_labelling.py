@@ -68,9 +68,7 @@ def test_masks(tmp_path):
     one = signature(Task.SEGMENTATION, ("background", "lesion"), 1, spatial=(8, 8))
     raw = (6.0 * truth - 3).astype(np.float32).reshape(N, -1)
     assert check_labels(given, one, raw) == ()
-    with pytest.raises(
-        TrialError, match="in their order, lesion, background.*numbers of the masks"
-    ):
+    with pytest.raises(TrialError, match="in their order, lesion, background.*numbers of the masks"):
         check_labels(given, one, -raw)
     (note,) = check_labels(given, one, np.full_like(raw, -3))
     assert "mean Dice of 'lesion' is 0.000 on the 60 cases" in note

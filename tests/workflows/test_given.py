@@ -103,8 +103,10 @@ def test_names_are_judged_as_their_index(kind):
     named = validate((INPUTS, kind(WORDS)), classes=("well", "sick"))
     coded = validate((INPUTS, SICK), classes=("well", "sick"))
     assert named.verdict == coded.verdict and named.verdict.n_positive == SICK.sum()
-    turned = validate((INPUTS, kind(WORDS)), classes=("sick", "well"))
-    assert turned.verdict.n_positive == N - SICK.sum() and turned.assessment.retention.reference == 0
+    turned = validate((INPUTS, kind(WORDS)), lambda batch: model(batch)[:, ::-1], classes=("sick", "well"))
+    assert turned.verdict.n_positive == N - SICK.sum() and turned.assessment.retention.reference == 1
+    with pytest.raises(InputError, match="ranks 'well' below 'sick'.*the outputs stand for sick, well"):
+        validate((INPUTS, kind(WORDS)), classes=("sick", "well"))
 
 
 def test_names_of_several_classes():

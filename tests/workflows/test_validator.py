@@ -237,3 +237,43 @@ def test_bad_input_is_refused():
         validate(lambda b: np.zeros((1, 1)), net, data=(inputs, labels))
     with pytest.raises(InputError, match="no number"):
         validate(net, net, {"bad": lambda y, p: "high"}, (inputs, labels))
+
+
+def exchanged(answer):
+    return lambda batch: answer(batch)[:, [1, 0, 2]]
+
+
+def test_labels_of_other_classes_than_the_outputs_are_not_judged():
+    net, inputs, labels = trained(300)
+    validate = QuantizationValidator().validate_quantization
+    with pytest.raises(InputError, match="the original ranks 'positive' below 'negative'.*labels"):
+        validate(net, net, data=(inputs, 1 - labels))
+    few = validate(net, net, data=(inputs[:8], 1 - labels[:8]))
+    assert any("too few to tell" in note for note in few.notes)
+
+    def three(batch):
+        return 3 * batch[:, :3]
+
+    classes = three(inputs).argmax(axis=1)
+    for data in ((inputs, classes), (inputs, (three(inputs) > 0).astype(int))):
+        assert validate(three, three, data=data).verdict.n == 300
+        with pytest.raises(InputError, match="in their order, 1, 0, 2 .*the place of its output"):
+            validate(exchanged(three), exchanged(three), data=data)
+    values = (inputs, 60 - inputs[:, :1])
+    turned = validate(lambda b: b[:, :1], lambda b: b[:, :1], data=values, task="regression")
+    assert any("falls where the labels rise" in note for note in turned.notes)
+
+
+def test_masks_of_the_background_are_not_judged():
+    inputs = np.random.default_rng(0).normal(0, 1, (40, 1, 8, 8)).astype(np.float32)
+    labels = (inputs[:, 0] > 0).astype(np.uint8)
+
+    def answer(batch):
+        return np.concatenate([-batch, batch], axis=1) * 3
+
+    with pytest.raises(InputError, match="fits the true masks far better"):
+        QuantizationValidator().validate_quantization(answer, answer, data=(inputs, 1 - labels))
+    blind = QuantizationValidator().validate_quantization(
+        lambda b: answer(-np.abs(b)), answer, data=(inputs, labels)
+    )  # fmt: skip
+    assert any("mean Dice of '1' is 0.000" in note for note in blind.notes)

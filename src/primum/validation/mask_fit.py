@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 
-from primum.validation.arrays import Bools, Floats
+from primum.validation.arrays import Bools, Floats, Ints
 from primum.validation.fit import Fit
 from primum.validation.output_order import ERROR, cycles
 
@@ -77,7 +77,7 @@ def _means(called: NDArray[np.integer], truth: NDArray[np.integer], width: int) 
 
 
 def _by_chance(
-    called: NDArray[np.integer], truth: NDArray[np.integer], known: list[int], best: NDArray[np.int64], units: NDArray[Any]
+    called: NDArray[np.integer], truth: NDArray[np.integer], known: list[int], best: Ints, units: NDArray[Any]
 ) -> float:
     """Sign test, by patient, of the gain that the structures `known` have by the other order."""
     gains: dict[str, list[float]] = {}

@@ -86,7 +86,7 @@ def better_order(asked: Sequence[Asked], scores: Floats, units: NDArray[Any]) ->
     return None
 
 
-def cycles(permutation: NDArray[np.int64]) -> list[list[int]]:
+def cycles(permutation: Ints) -> list[list[int]]:
     """The cycles of more than one member."""
     found, seen = [], set[int]()
     for start in range(len(permutation)):
@@ -118,7 +118,7 @@ def _areas(asked: Sequence[Asked], scores: Floats) -> Floats:
 
 
 def _evidence(
-    cycle: list[int], best: NDArray[np.int64], areas: Floats, asked: Sequence[Asked], scores: Floats, units: NDArray[Any]
+    cycle: list[int], best: Ints, areas: Floats, asked: Sequence[Asked], scores: Floats, units: NDArray[Any]
 ) -> float:
     """The gain of a cycle in standard errors, added up as if all erred together; 0 where it is none worth naming."""
     known = [k for k in cycle if _judged(asked[k])]
@@ -138,5 +138,5 @@ def _error(asked: Asked, scores: Floats, own: int, other: int, units: NDArray[An
     return max(sqrt(max(pair.variance, 0.0)), sqrt(2) * chance_error(*asked.sides))
 
 
-def _mean(areas: Floats, rows: list[int], columns: list[int] | NDArray[np.int64]) -> float:
+def _mean(areas: Floats, rows: list[int], columns: list[int] | Ints) -> float:
     return float(areas[rows, columns].mean())

@@ -21,6 +21,7 @@ from primum.errors import InputError
 from primum.files import size_of
 from primum.hardware.machine import this_machine
 from primum.models.reference import ModelReference
+from primum.models.signature import Signature
 from primum.progress import Progress, Silent
 from primum.reporting.data import plain
 from primum.runtimes.base import Target
@@ -30,7 +31,9 @@ from primum.task import Task
 from primum.validation.assessment import Assessment, assess
 from primum.validation.cases import Cases
 from primum.validation.checklist import Record
+from primum.validation.fit import demand_fit, fit_of
 from primum.validation.gate import judge
+from primum.validation.mask_fit import fit_masks
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Verdict
 from primum.version import VERSION
@@ -99,7 +102,7 @@ def validate(
     freezes its threshold on the original's scores of these cases. Without a config 0.98 of the accuracy is to be
     retained. Where the data name no patients the distinct input is the unit of evidence; `independent` declares that no
     patient has two cases, which the verdict says. The look is recorded in the ledger first.
-    Raises InputError, IntegrityError.
+    Raises InputError (labels that speak of other classes than the outputs among its reasons), IntegrityError.
     """
     progress = progress or Silent()
     config = config or ValidationConfig(accuracy_threshold=MEDICAL_ACCURACY)
@@ -109,13 +112,13 @@ def validate(
     _check_classes(cases, manifest, data)
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
         ready = _materialized(cases, manifest, Path(scratch), skip_bad_files, progress)
+        kept = ready.cases
+        names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
+        contents = np.array(ready.digests, dtype=np.str_)
+        judged = judged_cases(kept, contents, names, manifest.signature, independent)
         prior, untold = _look(artifact, manifest, policy, ready)
-        reference, candidate = _both(artifact, model, manifest, ready, Path(scratch), progress)
+        reference, candidate, odd = _both(artifact, model, manifest, ready, judged, Path(scratch), progress)
         digest = _digest(ready)
-    kept = ready.cases
-    names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
-    contents = np.array(ready.digests, dtype=np.str_)
-    judged = judged_cases(kept, contents, names, manifest.signature, independent)
     policy, frozen, notes = _held(policy, judged, reference, manifest)
     verdict = judge(judged, reference, candidate, policy, exported=_exported(manifest))
     records = {} if plain_case_ids else {Record.PSEUDONYMS: "this report"}
@@ -128,7 +131,7 @@ def validate(
         data_name=data.name,
         data_digest=digest,
         size_bytes=size_of(artifact / "model"),
-        notes=(*kept.notes, *notes),
+        notes=(*kept.notes, *odd, *notes),
         prior_openings=prior,
         uncomparable_openings=untold,
     )
@@ -196,19 +199,41 @@ def _materialized(
 
 
 def _both(
-    artifact: Path, model: ModelReference, manifest: Manifest, ready: Materialized, work: Path, progress: Progress
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of original and artifact."""
+    artifact: Path,
+    model: ModelReference,
+    manifest: Manifest,
+    ready: Materialized,
+    judged: Cases,
+    work: Path,
+    progress: Progress,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """Scores of original and artifact, and what is odd about how the original's fit the labels."""
     everything = np.arange(len(ready.cases))
     original = original_beside(model, manifest, ready.path, work / "original")
-    scores = []
+    scores: list[NDArray[np.float64]] = []
+    odd: tuple[str, ...] = ()
     for name, folder in (("original", work / "original"), ("artifact", artifact)):
         progress.stage(f"Running the {name}")
         process, _ = open_isolated(folder, ready.path, original)
         with process:
             raw = process.predict(ready.path, everything)
         scores.append(judged_scores(raw, ready, everything, manifest.signature))
-    return scores[0], scores[1]
+        if name == "original":
+            odd = _demand_fit(raw, scores[0], ready, judged, manifest.signature)
+    return scores[0], scores[1], odd
+
+
+def _demand_fit(
+    raw: NDArray[np.float32], scores: NDArray[np.float64], ready: Materialized, judged: Cases, signature: Signature
+) -> tuple[str, ...]:
+    """What is odd about how the original's answers fit the labels; InputError where they do not."""
+    mend = "Look whether labels changed places, and mend the labels of these cases: the artifact's outputs stand for"
+    if signature.task is not Task.SEGMENTATION:
+        fit = fit_of(judged, scores, positive=signature.positive)
+        return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, in this order")
+    known = np.flatnonzero(np.isfinite(scores).all(axis=1))
+    fit = fit_masks(signature.class_map(raw[known]), ready.masks[known], signature.classes, judged.units[known])
+    return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, from 0 on in the masks")
 
 
 def _held(

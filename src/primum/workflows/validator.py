@@ -19,11 +19,13 @@ from primum.task import Task
 from primum.validation.assessment import Assessment, assess, nothing_assessed
 from primum.validation.cases import Cases
 from primum.validation.custom_metric import CustomMetric, Metric, compare_metric
+from primum.validation.fit import demand_fit, fit_of
 from primum.validation.gate import judge
+from primum.validation.mask_fit import fit_masks
 from primum.validation.recommendations import Recommendation
 from primum.validation.spec_scores import SpecScore, ValidationMetric, weakest
 from primum.validation.verdict import Outcome, Verdict
-from primum.workflows.answers import answers, known_classes, opened
+from primum.workflows.answers import Answers, answers, known_classes, opened
 from primum.workflows.given import Given, as_numbers, choice, class_names, infer_task, read_given
 from primum.workflows.impact import Impact, measure_impact
 
@@ -113,7 +115,8 @@ class QuantizationValidator:
         Without patients each distinct input counts as one.
         `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
         which are reported for both models. Without `data` every score is NOT_ASSESSED and NaN.
-        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models.
+        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models: also
+        on labels of other classes than the outputs, as far as the cases can tell.
         """
         chosen, own = _chosen(custom_metrics)
         policy = policy or ClinicalPolicy()
@@ -137,13 +140,14 @@ class QuantizationValidator:
         cases = _cases(given, labels, said.signature)
         reference = _scores(said.reference, labels, said.signature)
         candidate = _scores(said.candidate, labels, said.signature)
+        odd = _demand_fit(cases, reference, said, labels)
         verdict = judge(cases, reference, candidate, policy)
         found = assess(cases, reference, candidate, policy, verdict, self.config, seed=seed)
         custom = tuple(
             compare_metric(name, metric, cases.labels, (reference, candidate), cases.units, policy.confidence, seed)
             for name, metric in own.items()
         )
-        return _report(found, verdict, chosen, custom, impact, policy)
+        return _report(found, verdict, chosen, custom, impact, policy, odd)
 
 
 def _opened(stack: ExitStack, model: Any) -> Any:
@@ -177,6 +181,7 @@ def _report(
     custom: tuple[CustomMetric, ...],
     impact: Impact,
     policy: ClinicalPolicy,
+    odd: tuple[str, ...] = (),
 ) -> ValidationReport:
     scores = tuple(found.score(name) for name in chosen)
     low = weakest(scores)
@@ -191,7 +196,7 @@ def _report(
         assessment=found,
         verdict=verdict,
         policy=policy,
-        notes=found.notes if verdict is None else (*found.notes, _NO_LEDGER),
+        notes=found.notes if verdict is None else (*odd, *found.notes, _NO_LEDGER),
     )
 
 
@@ -210,6 +215,24 @@ def _cases(given: Given, labels: NDArray[Any], signature: Signature) -> Cases:
         task=signature.task,
         classes=signature.classes,
     )
+
+
+def _demand_fit(cases: Cases, reference: NDArray[np.float64], said: Answers, labels: NDArray[Any]) -> tuple[str, ...]:
+    """What is odd about how the original's answers fit the labels; InputError where they do not."""
+    signature = said.signature
+    stand = f"the outputs stand for {', '.join(signature.classes)}"
+    if signature.task is Task.SEGMENTATION:
+        known = np.flatnonzero(np.isfinite(reference).all(axis=1))
+        called = np.array([said.reference[i].argmax(axis=0) for i in known], np.int64)
+        fit = fit_masks(called, labels[known], signature.classes, cases.units[known])
+        return demand_fit(fit, f"Mend the masks: {stand}, and each pixel holds the place of its channel, from 0 on")
+    remedy = "each label is the place of its output, from 0 on, or its name in classes=..."
+    if signature.task is Task.BINARY:
+        remedy = "a single output is of the second, which label 1 means"
+    if signature.task is Task.MULTILABEL:
+        remedy = "each label stands at the place of its output, and 1 means that it is there"
+    fit = fit_of(cases, reference, positive=signature.positive)
+    return demand_fit(fit, f"Mend the labels, or the order of classes=...: {stand}, and {remedy}")
 
 
 def _scores(values: NDArray[np.float64], labels: NDArray[Any], signature: Signature) -> NDArray[np.float64]:
