@@ -72,6 +72,7 @@ def with_gap(values, gap):
         ((WORDS[:, None], SICK), "inputs must be numbers"),
         ((np.arange(N), SICK), r"inputs must have shape \(N, \*shape\)"),
         ((INPUTS, SICK.astype(complex)), "labels must be numbers"),
+        ((INPUTS, 2 * SICK - 1), "labels are -1 and 1: of two classes they are 0 and 1"),
         ((INPUTS, MASKS.astype(str)), "labels are text of shape"),
         ((INPUTS, MASKS), "no structure: all 40 are background"),
         ((INPUTS, MASKS.astype(float)), "no structure"),
@@ -96,6 +97,11 @@ def test_wrong_data_are_refused_by_name_before_a_model_is_run(data, why):
 def test_wrong_words_are_refused(more, why):
     with pytest.raises(InputError, match=why):
         validate((INPUTS, WORDS), never, **more)
+
+
+def test_labels_of_one_and_two_are_no_two_classes_of_a_single_output():
+    with pytest.raises(InputError, match="one output, which decides between two classes"):
+        validate((INPUTS, SICK + 1), lambda batch: batch[:, :1])
 
 
 @pytest.mark.parametrize("kind", [np.array, list, lambda words: np.array(words, dtype=object), lambda w: w[:, None]])

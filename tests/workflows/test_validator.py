@@ -277,3 +277,28 @@ def test_masks_of_the_background_are_not_judged():
         lambda b: answer(-np.abs(b)), answer, data=(inputs, labels)
     )  # fmt: skip
     assert any("mean Dice of '1' is 0.000" in note for note in blind.notes)
+
+
+def test_a_single_metric_needs_no_list():
+    net, inputs, labels = trained(100)
+    validate = QuantizationValidator().validate_quantization
+    for given in ("safety_score", ValidationMetric.SAFETY_SCORE):
+        assert [s.name for s in validate(net, net, given, (inputs, labels)).scores] == [ValidationMetric.SAFETY_SCORE]
+
+    def mean_score(labels, scores):
+        return scores.mean()
+
+    assert validate(net, net, mean_score, (inputs, labels)).custom[0].name == "mean_score"
+    for given in ("speed", 3, b"safety_score"):
+        with pytest.raises(InputError, match="no score"):
+            validate(net, net, given, (inputs, labels))
+
+
+def test_without_positives_there_is_no_safety_score():
+    net, inputs, labels = trained(100)
+    report = QuantizationValidator().validate_quantization(net, net, data=(inputs, labels * 0))
+    safety = next(s for s in report.scores if s.name is ValidationMetric.SAFETY_SCORE)
+    assert np.isnan(safety.value) and safety.status is ScoreStatus.NOT_ASSESSED
+    known = [s.value for s in report.scores if not np.isnan(s.value)]
+    assert report.overall_score == min(known) > 0
+    assert "safety_score: NOT_ASSESSED" in str(report.medical_compliance)

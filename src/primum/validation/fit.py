@@ -50,7 +50,7 @@ def fit_of(cases: Cases, scores: Floats, sure: bool = True, positive: int = 1) -
     classes, and the share of several that is right, are taken as they are, however few cases there are. `positive`: of
     two classes the one that label 1 stands for. Cases with a score that is not finite are passed over.
     """
-    known = np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
+    known: Bools = np.asarray(np.isfinite(scores.reshape(len(scores), -1)).all(axis=1))
     if not known.any() or cases.task is Task.SEGMENTATION:
         return Fit()
     if cases.task is Task.REGRESSION:
@@ -95,7 +95,7 @@ def _score(asked: Question, task: Task, scores: Floats) -> Floats:
         return scores
     if task is Task.ORDINAL:
         return np.asarray(scores[:, asked.column :].sum(axis=1))
-    return scores[asked.rows, asked.column]
+    return np.asarray(scores[asked.rows, asked.column])
 
 
 def _said(asked: Question, cases: Cases, positive: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import isnan, nan
@@ -31,7 +31,9 @@ from primum.workflows.impact import Impact, measure_impact
 
 __all__ = ["QuantizationValidator", "ValidationMetric", "ValidationReport"]
 
-CustomMetrics = Sequence[ValidationMetric | str | Callable[..., float]] | Mapping[str, Metric]
+CustomMetrics = (
+    Sequence[ValidationMetric | str | Callable[..., float]] | Mapping[str, Metric] | Callable[..., float] | str
+)
 _NO_DATA = "no data were given: a score without labelled cases would be made up"
 _NO_LEDGER = "this look at the cases is in no ledger: cases that a model was chosen by do not confirm it"
 
@@ -114,7 +116,7 @@ class QuantizationValidator:
         outputs, their name; masks (N, *spatial), of which some hold a structure; patients (N,), groups {column: (N,)}.
         Without patients each distinct input counts as one.
         `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
-        which are reported for both models. Without `data` every score is NOT_ASSESSED and NaN.
+        which are reported for both models; one alone needs no list. Without `data` every score is NOT_ASSESSED and NaN.
         InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models: also
         on labels of other classes than the outputs, as far as the cases can tell.
         """
@@ -164,7 +166,11 @@ def _chosen(custom: CustomMetrics | None) -> tuple[tuple[ValidationMetric, ...],
         return tuple(ValidationMetric), dict(custom)
     names: list[ValidationMetric] = []
     own: dict[str, Metric] = {}
-    for item in custom or ():
+    # A string is a sequence too, of letters: one name, like one function, needs no list.
+    items: list[Any] = [] if custom is None else [custom]
+    if isinstance(custom, Iterable) and not isinstance(custom, str | bytes):
+        items = list(custom)
+    for item in items:
         if callable(item) and not isinstance(item, str):
             own[getattr(item, "__name__", f"metric {len(own) + 1}")] = item
         elif item in list(ValidationMetric):
