@@ -1,12 +1,15 @@
 """Labels, groups and scores that are missing or wrong, through the command line: said, counted, never silent."""
 
 import csv
+import html
 import json
 from pathlib import Path
 
 import clinics
+import numpy as np
 import pytest
 from inline import patch, primum
+from PIL import Image
 
 
 @pytest.fixture
@@ -107,3 +110,83 @@ def test_a_case_that_is_there_twice(place, tmp_path):
         "--label-column", "mask",
     )  # fmt: skip
     refused(done, "images/2.png", "listed more than once")
+
+
+def test_outputs_in_another_order_than_the_labels(place):
+    clinics.table(place / "cases.csv", 500, 7, cold=clinics.finding(0), flu=clinics.finding(1))
+    given = ("--task", "multilabel", "--label-columns", "flu,cold", "--patient-column", "patient")
+    refused(optimize(place, *given, model="nets:two_findings"), "does not run", "cold, flu (mean AUROC", "--classes")
+    assert not (place / "out" / "artifact").exists()
+
+
+def test_masks_of_the_background(place):
+    data = clinics.masked_images(place / "scans", 100, 2)
+    (place / "preprocessing.yaml").write_text(clinics.MASKED)
+    for mask in (place / "scans" / "images").glob("*-mask.png"):
+        Image.fromarray(1 - np.asarray(Image.open(mask))).save(mask)
+    done = primum(
+        "optimize", "--model", "nets:bright_spots", "--data", data, "--out", place / "out", "--task", "segmentation",
+        "--label-column", "mask", "--preprocessing", place / "preprocessing.yaml", "--level", "minimal",
+    )  # fmt: skip
+    refused(done, "fits the true masks far better", "in their order, 1, 0")
+
+
+def test_an_original_that_hardly_finds_a_structure_is_told_in_console_and_report(place):
+    data = clinics.masked_images(place / "scans", 200, 2)
+    (place / "preprocessing.yaml").write_text(clinics.MASKED)
+    for mask in (place / "scans" / "images").glob("*-mask.png"):
+        Image.fromarray(np.roll(np.asarray(Image.open(mask)), 8, axis=0)).save(mask)
+    done = primum(
+        "optimize", "--model", "nets:bright_spots", "--data", data, "--out", place / "out", "--task", "segmentation",
+        "--label-column", "mask", "--preprocessing", place / "preprocessing.yaml", "--level", "minimal",
+        "--target", "onnxruntime", "--threads", 1, "--patient-column", "patient", "--json",
+    )  # fmt: skip
+    assert done.returncode in (0, 3), done.stderr
+    assert "note: the original's mean Dice of '1' is 0." in done.stderr
+    assert any("mean Dice" in note for note in json.loads(done.stdout)["baseline"]["fit"])
+    assert "mean Dice of '1' is 0." in html.unescape((place / "out" / "report.html").read_text())
+    report = json.loads((place / "out" / "report.json").read_text())
+    assert any("mean Dice of '1'" in note for note in report["model"]["notes"])
+
+
+def judged_anew(place, model, data, *more):
+    return primum(
+        "validate", "--artifact", place / "out" / "artifact", "--model", model, "--data", data, "--patient-column",
+        "patient", "--json", *more,
+    )  # fmt: skip
+
+
+def test_new_cases_with_exchanged_labels_are_not_judged(place):
+    assert optimize(place, "--patient-column", "patient").returncode == 0
+    new = clinics.table(place / "new.csv", 200, 11, label=clinics.finding(0))
+    assert judged_anew(place, "nets:one_finding", new).returncode == 0
+    turned = clinics.table(place / "turned.csv", 200, 12, label=lambda *given: [
+        str(1 - int(y)) for y in clinics.finding(0)(*given)
+    ])  # fmt: skip
+    refused(judged_anew(place, "nets:one_finding", turned), "the original ranks '1' below '0'", "mend the labels")
+    few = clinics.table(place / "few.csv", 8, 13, label=lambda *given: [
+        str(1 - int(y)) for y in clinics.finding(0)(*given)
+    ])  # fmt: skip
+    done = judged_anew(place, "nets:one_finding", few)
+    assert done.returncode in (0, 3), done.stderr
+    assert any("too few to tell" in note for note in json.loads(done.stdout)["notes"])
+
+
+def test_new_masks_of_other_structures_are_not_judged(place):
+    (place / "preprocessing.yaml").write_text(clinics.MASKED)
+    given = ("--task", "segmentation", "--label-column", "mask", "--patient-column", "patient")
+    clinics.masked_images(place / "scans", 100, 2).rename(place / "scans" / "cases.csv")
+    (place / "cases.csv").unlink()
+    done = primum(
+        "optimize", "--model", "nets:bright_spots", "--data", place / "scans" / "cases.csv", "--out", place / "out",
+        "--preprocessing", place / "preprocessing.yaml", "--level", "minimal", "--target", "onnxruntime", *given,
+    )  # fmt: skip
+    assert done.returncode in (0, 3), done.stderr
+    new = clinics.masked_images(place / "new", 40, 3)
+    for mask in (place / "new" / "images").glob("*-mask.png"):
+        Image.fromarray(np.roll(np.asarray(Image.open(mask)), 8, axis=0)).save(mask)
+    poor = judged_anew(place, "nets:bright_spots", new, "--label-column", "mask")
+    assert any("mean Dice of '1' is 0." in note for note in json.loads(poor.stdout)["notes"]), poor.stderr
+    for mask in (place / "new" / "images").glob("*-mask.png"):
+        Image.fromarray(1 - np.roll(np.asarray(Image.open(mask)), -8, axis=0)).save(mask)
+    refused(judged_anew(place, "nets:bright_spots", new, "--label-column", "mask"), "fits the true masks far better")

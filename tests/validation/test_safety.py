@@ -84,7 +84,23 @@ def test_the_worst_class_stands_and_a_waived_one_is_left_out():
 
 def test_nothing_that_the_original_finds_shows_nothing():
     score = safety(rates_of([1, 1, 0], [0.1, 0.1, 0.1], [0.9, 0.9, 0.1]), 0, False)
-    assert score.status is ScoreStatus.INSUFFICIENT and score.value == 0 and score.needed == 368
+    assert score.status is ScoreStatus.NOT_ASSESSED and np.isnan(score.value) and score.needed == 368
+    assert "0 of 0" in score.reason and np.isnan(score.inputs["upper"])
+    assert safety(rates_of([0, 0], [0.1, 0.1], [0.9, 0.1]), 0, False).status is ScoreStatus.NOT_ASSESSED
+    assert safety(rates_of([0, 0], [0.1, 0.1], [0.9, 0.1]), 2, False).status is ScoreStatus.NOT_MET
+
+
+def test_a_class_that_nothing_is_known_of_lends_no_number_and_lets_nothing_be_met():
+    labels = np.repeat([0, 1], 400)
+    reference = np.eye(3)[labels] * 0.9
+    rates = rates_of(labels, reference, reference, None, Task.MULTICLASS, ("clear", "benign", "melanoma"))
+    score = safety(rates, 0, False)
+    assert score.value == pytest.approx(0.025 ** (1 / 400)) and score.status is ScoreStatus.INSUFFICIENT
+    assert "melanoma: no patients with a positive that the original finds" in score.reason and score.needed == 368
+    lost = reference.copy()
+    lost[:100] = np.eye(3)[1]
+    rates = rates_of(labels, reference, lost, None, Task.MULTICLASS, ("clear", "benign", "melanoma"))
+    assert safety(rates, 0, False).status is ScoreStatus.NOT_MET
 
 
 def test_masks_and_values_have_harm_of_their_own():
@@ -103,7 +119,7 @@ def test_masks_and_values_have_harm_of_their_own():
 def test_who_has_no_dice_to_lose_shows_nothing_of_safety():
     none = np.zeros((400, 1))
     (rate,) = rates_of(np.zeros((400, 0)), none, none, task=Task.SEGMENTATION, classes=("organ",))
-    assert (rate.n_patients, rate.harmed) == (0, 0) and safety((rate,), 0, False).status is ScoreStatus.INSUFFICIENT
+    assert (rate.n_patients, rate.harmed) == (0, 0) and safety((rate,), 0, False).status is ScoreStatus.NOT_ASSESSED
     some = none.copy()
     some[:100] = 0.9
     worse = np.maximum(some - 0.2, 0)

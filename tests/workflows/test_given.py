@@ -72,6 +72,7 @@ def with_gap(values, gap):
         ((WORDS[:, None], SICK), "inputs must be numbers"),
         ((np.arange(N), SICK), r"inputs must have shape \(N, \*shape\)"),
         ((INPUTS, SICK.astype(complex)), "labels must be numbers"),
+        ((INPUTS, 2 * SICK - 1), "labels are -1 and 1: of two classes they are 0 and 1"),
         ((INPUTS, MASKS.astype(str)), "labels are text of shape"),
         ((INPUTS, MASKS), "no structure: all 40 are background"),
         ((INPUTS, MASKS.astype(float)), "no structure"),
@@ -98,13 +99,20 @@ def test_wrong_words_are_refused(more, why):
         validate((INPUTS, WORDS), never, **more)
 
 
+def test_labels_of_one_and_two_are_no_two_classes_of_a_single_output():
+    with pytest.raises(InputError, match="one output, which decides between two classes"):
+        validate((INPUTS, SICK + 1), lambda batch: batch[:, :1])
+
+
 @pytest.mark.parametrize("kind", [np.array, list, lambda words: np.array(words, dtype=object), lambda w: w[:, None]])
 def test_names_are_judged_as_their_index(kind):
     named = validate((INPUTS, kind(WORDS)), classes=("well", "sick"))
     coded = validate((INPUTS, SICK), classes=("well", "sick"))
     assert named.verdict == coded.verdict and named.verdict.n_positive == SICK.sum()
-    turned = validate((INPUTS, kind(WORDS)), classes=("sick", "well"))
-    assert turned.verdict.n_positive == N - SICK.sum() and turned.assessment.retention.reference == 0
+    turned = validate((INPUTS, kind(WORDS)), lambda batch: model(batch)[:, ::-1], classes=("sick", "well"))
+    assert turned.verdict.n_positive == N - SICK.sum() and turned.assessment.retention.reference == 1
+    with pytest.raises(InputError, match="ranks 'well' below 'sick'.*the outputs stand for sick, well"):
+        validate((INPUTS, kind(WORDS)), classes=("sick", "well"))
 
 
 def test_names_of_several_classes():

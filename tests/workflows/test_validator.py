@@ -258,3 +258,68 @@ def test_classes_are_counted_by_their_own_names_whichever_is_positive(tmp_path):
     labels = np.array(["ill"] * 20 + ["well"] * 40)
     found = QuantizationValidator().validate_quantization(artifact, artifact, data=(inputs, labels))
     assert found.verdict.class_counts == {"ill": 20, "well": 40} and found.verdict.n_positive == 20
+
+
+def exchanged(answer):
+    return lambda batch: answer(batch)[:, [1, 0, 2]]
+
+
+def test_labels_of_other_classes_than_the_outputs_are_not_judged():
+    net, inputs, labels = trained(300)
+    validate = QuantizationValidator().validate_quantization
+    with pytest.raises(InputError, match="the original ranks 'positive' below 'negative'.*labels"):
+        validate(net, net, data=(inputs, 1 - labels))
+    few = validate(net, net, data=(inputs[:8], 1 - labels[:8]))
+    assert any("too few to tell" in note for note in few.notes)
+
+    def three(batch):
+        return 3 * batch[:, :3]
+
+    classes = three(inputs).argmax(axis=1)
+    for data in ((inputs, classes), (inputs, (three(inputs) > 0).astype(int))):
+        assert validate(three, three, data=data).verdict.n == 300
+        with pytest.raises(InputError, match="in their order, 1, 0, 2 .*the place of its output"):
+            validate(exchanged(three), exchanged(three), data=data)
+    values = (inputs, 60 - inputs[:, :1])
+    turned = validate(lambda b: b[:, :1], lambda b: b[:, :1], data=values, task="regression")
+    assert any("falls where the labels rise" in note for note in turned.notes)
+
+
+def test_masks_of_the_background_are_not_judged():
+    inputs = np.random.default_rng(0).normal(0, 1, (40, 1, 8, 8)).astype(np.float32)
+    labels = (inputs[:, 0] > 0).astype(np.uint8)
+
+    def answer(batch):
+        return np.concatenate([-batch, batch], axis=1) * 3
+
+    with pytest.raises(InputError, match="fits the true masks far better"):
+        QuantizationValidator().validate_quantization(answer, answer, data=(inputs, 1 - labels))
+    blind = QuantizationValidator().validate_quantization(
+        lambda b: answer(-np.abs(b)), answer, data=(inputs, labels)
+    )  # fmt: skip
+    assert any("mean Dice of '1' is 0.000" in note for note in blind.notes)
+
+
+def test_a_single_metric_needs_no_list():
+    net, inputs, labels = trained(100)
+    validate = QuantizationValidator().validate_quantization
+    for given in ("safety_score", ValidationMetric.SAFETY_SCORE):
+        assert [s.name for s in validate(net, net, given, (inputs, labels)).scores] == [ValidationMetric.SAFETY_SCORE]
+
+    def mean_score(labels, scores):
+        return scores.mean()
+
+    assert validate(net, net, mean_score, (inputs, labels)).custom[0].name == "mean_score"
+    for given in ("speed", 3, b"safety_score"):
+        with pytest.raises(InputError, match="no score"):
+            validate(net, net, given, (inputs, labels))
+
+
+def test_without_positives_there_is_no_safety_score():
+    net, inputs, labels = trained(100)
+    report = QuantizationValidator().validate_quantization(net, net, data=(inputs, labels * 0))
+    safety = next(s for s in report.scores if s.name is ValidationMetric.SAFETY_SCORE)
+    assert np.isnan(safety.value) and safety.status is ScoreStatus.NOT_ASSESSED
+    known = [s.value for s in report.scores if not np.isnan(s.value)]
+    assert report.overall_score == min(known) > 0
+    assert "safety_score: NOT_ASSESSED" in str(report.medical_compliance)

@@ -9,38 +9,39 @@ from primum.errors import TrialError
 from primum.models.signature import Signature
 from primum.study.judging import Judging
 from primum.task import Task
-from primum.validation.metrics import auroc
-
-BACKWARDS = 0.35
-"""An AUROC of the original below this is taken for swapped labels."""
+from primum.validation.fit import Fit, fit_of
+from primum.validation.mask_fit import fit_masks
 
 
-def check_labels(judging: Judging, signature: Signature, raw: NDArray[np.float32]) -> None:
-    """TrialError where the original, of raw outputs on the selection cases, ranks them backwards or guesses."""
-    if signature.task in (Task.MULTICLASS, Task.ORDINAL):
-        _check_order(judging, signature, raw)
-    if signature.task is not Task.BINARY:
-        return
-    labels = (judging.data.cases.labels[judging.split.selection] == signature.positive).astype(np.int64)
-    if len(set(labels.tolist())) < 2:
-        return
-    area = auroc(labels, signature.positive_probability(raw))
-    if area < BACKWARDS:
+def check_labels(judging: Judging, signature: Signature, raw: NDArray[np.float32]) -> tuple[str, ...]:
+    """What must be said of how the original's raw outputs on the selection cases fit their labels.
+
+    TrialError where they do not: it ranks backwards, guesses, or fits far better in another order.
+    """
+    rows = judging.split.selection
+    cases = judging.cases(rows, signature)
+    if signature.task is Task.SEGMENTATION:
+        fit = fit_masks(signature.class_map(raw), judging.data.masks[rows], signature.classes, cases.units)
+    else:
+        fit = fit_of(cases, signature.scores(raw), sure=False, positive=signature.positive)
+    if fit.misfit:
+        raise TrialError(f"it {fit.misfit}. {_remedy(fit, signature)}")
+    return fit.notes
+
+
+def _remedy(fit: Fit, signature: Signature) -> str:
+    if signature.task is Task.BINARY:
         other = signature.classes[1 - signature.positive]
-        raise TrialError(
-            f"it ranks {signature.classes[signature.positive]!r} below {other!r} (AUROC {area:.3f}): labels and "
-            f"outputs do not match. For a single output name its class with --positive-class {other}; two outputs "
-            "stand for the labels in sorted order"
+        return (
+            f"For a single output name its class with --positive-class {other}; two outputs stand for the labels in "
+            "sorted order"
         )
-
-
-def _check_order(judging: Judging, signature: Signature, raw: NDArray[np.float32]) -> None:
-    """Right on less than half of what guessing would be: the outputs are in another order than the classes."""
-    cases = judging.cases(judging.split.selection, signature)
-    shares = np.bincount(cases.labels, minlength=len(signature.classes)) / max(len(cases), 1)
-    right = float(np.mean(signature.scores(raw).argmax(axis=1) == cases.labels))
-    if right < 0.5 / np.count_nonzero(shares):
-        raise TrialError(
-            f"it is right on {right:.1%} of {len(cases)} cases, far less than guessing: name the classes in the "
-            "order of its outputs with --classes"
+    if signature.task is Task.SEGMENTATION:
+        return "Mend the numbers of the masks: each is the place of its channel, from 0 for the first (the background)"
+    if fit.order:
+        return f"Name the outputs in their order: --classes {','.join(fit.order)}"
+    if signature.task is Task.MULTILABEL:
+        return (
+            "Look whether 1 and 0 are exchanged and mend the labels, or name the outputs in their order with --classes"
         )
+    return "Name the classes in the order of its outputs with --classes"

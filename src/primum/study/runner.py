@@ -173,8 +173,7 @@ class Runner:
                 parity = self._parity(recipe, built, process, raw, reference)
             if is_baseline and not np.isfinite(raw).all():
                 raise TrialError("it gives NaN or infinite outputs on some cases")
-            if is_baseline:
-                check_labels(self.judging, signature, raw)
+            fit = check_labels(self.judging, signature, raw) if is_baseline else ()
             if not parity.passed:
                 return Trial(**head, status=Status.FAILED, reason=broken(parity), parity=parity, notes=built.notes)
             scores = self.judging.scores(raw, selection, signature)
@@ -199,6 +198,7 @@ class Runner:
             timings=timings,
             verdict=verdict,
             notes=built.notes + proven.notes,
+            fit=fit,
         )
 
     def _parity(

@@ -75,6 +75,8 @@ class Trial:
     notes: tuple[str, ...] = ()
     self_contained: bool = True
     """False: the artifact holds weights only and needs the user's factory to load."""
+    fit: tuple[str, ...] = ()
+    """Of the original: what is odd about how its outputs fit the labels, and no proof that they do not."""
     guard: Guarded | None = None
 
     @property

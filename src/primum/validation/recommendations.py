@@ -17,6 +17,7 @@ from primum.validation.verdict import Component, Outcome, SubgroupVerdict, Verdi
 GUARD_EPSILON = 0.005
 GUARD_DELTA = 0.05
 _CHANCE = 0.05
+_SHORT = (ScoreStatus.INSUFFICIENT, ScoreStatus.NOT_ASSESSED)
 _SLOPE_MOVED = 0.05
 """A slope that moved by less changes no reading of a risk, however surely it moved."""
 
@@ -120,7 +121,7 @@ def _guard(verdict: Verdict) -> list[Recommendation]:
 def _scores(scores: Sequence[SpecScore], verdict: Verdict) -> list[Recommendation]:
     found = []
     for score in scores:
-        if score.name is ValidationMetric.SAFETY_SCORE and score.status is ScoreStatus.INSUFFICIENT and score.needed:
+        if score.name is ValidationMetric.SAFETY_SCORE and score.status in _SHORT and score.needed:
             advice = f"Judge at least {score.needed} patients of the kind that safety counts"
             found.append(Recommendation(advice, score.reason))
         elif score.name is ValidationMetric.CLINICAL_RELEVANCE and score.status is ScoreStatus.NOT_MET:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, log1p
+from math import ceil, log, log1p, nan
 from typing import Any
 
 import numpy as np
@@ -75,18 +75,28 @@ def harm_rates(
 def safety(
     rates: Sequence[HarmRate], not_finite: int, lossless: bool, threshold: float = SAFETY_THRESHOLD
 ) -> SpecScore:
-    """The score of the rate with the highest upper bound. `not_finite`: candidate outputs that were NaN or infinite."""
+    """The score of the rate with the highest upper bound; NaN and NOT_ASSESSED where no rate has a patient.
+
+    `not_finite`: candidate outputs that were NaN or infinite.
+    """
     if not rates:
         return absent(_NAME, threshold, "no rate of harm: a regression needs a tolerance; or every class is waived")
-    worst = max(rates, key=lambda rate: rate.rate.upper if rate.rate else 1.0)
-    value = 1 - worst.rate.upper if worst.rate else 0.0
+    known = [rate for rate in rates if rate.rate is not None]
+    unknown = [rate for rate in rates if rate.rate is None]
+    # Of nobody there is no rate: no number stands for it, and it keeps the others from being enough.
+    worst = max(known or unknown, key=lambda rate: rate.rate.upper if rate.rate else nan)
+    value = 1 - worst.rate.upper if worst.rate else nan
     status, needed = _status(worst, threshold)
+    if unknown and status is ScoreStatus.MET:
+        status, needed = ScoreStatus.INSUFFICIENT, positives_needed(threshold)
     if not_finite:
         status, needed = ScoreStatus.NOT_MET, None
     of = f"{worst.name}: " if worst.name else ""
     reasons = [f"{of}{worst.harmed} of {worst.n_patients} {worst.among} {worst.harm}"]
+    reasons += [f"{rate.name}: no {rate.among}, so no rate" for rate in unknown if known]
     if needed is not None:
-        reasons.append(f"at this rate {needed} such patients are needed")
+        at = "at this rate " if worst.rate and not unknown else ""
+        reasons.append(f"{at}{needed} such patients are needed")
     if not_finite:
         reasons.append(f"{not_finite} outputs were NaN or infinite")
     if lossless:
@@ -95,7 +105,7 @@ def safety(
     for rate in rates:
         of = f"[{rate.name}]" if rate.name else ""
         inputs |= {f"harmed{of}": float(rate.harmed), f"patients{of}": float(rate.n_patients)}
-        inputs[f"upper{of}"] = rate.rate.upper if rate.rate else 1.0
+        inputs[f"upper{of}"] = rate.rate.upper if rate.rate else nan
     return SpecScore(_NAME, value, threshold, status, DEFINITIONS[_NAME], inputs, "; ".join(reasons), needed)
 
 
@@ -112,7 +122,7 @@ def positives_needed(threshold: float = SAFETY_THRESHOLD, alpha: float = 0.025) 
 def _status(worst: HarmRate, threshold: float) -> tuple[ScoreStatus, int | None]:
     allowed = 1 - threshold
     if worst.rate is None:
-        return ScoreStatus.INSUFFICIENT, positives_needed(threshold)
+        return ScoreStatus.NOT_ASSESSED, positives_needed(threshold)
     if worst.rate.upper <= allowed:
         return ScoreStatus.MET, None
     if worst.rate.lower > allowed:

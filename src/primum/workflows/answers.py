@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.artifact.predictor import Predictor
-from primum.errors import InputError
+from primum.errors import InputError, PrimumError
 from primum.models.signature import Activation, Signature, far_inputs, infer_signature
 from primum.runtimes.load import load
 from primum.task import Task
@@ -54,14 +54,21 @@ def answers(
     activation: Activation | None = None,
 ) -> Answers:
     """Run both models on `inputs` (N, *shape). An artifact knows its activation; of others it is inferred from the
-    original's outputs, once for both. InputError where outputs and task do not fit."""
+    original's outputs, once for both. InputError where outputs and task do not fit, or gaps in the inputs become gaps
+    in the original's answers."""
     raws = [run(model, inputs) for model in (original, candidate)]
+    _demand_whole(inputs, raws[0])
     known = [model.manifest.signature for model in (original, candidate) if isinstance(model, Predictor)]
     if known:
         signature = known[0]
     else:
         named = classes or default_classes(task, raws[0])
-        far = run(original, far_inputs(inputs))
+        if task in (Task.MULTICLASS, Task.ORDINAL) and raws[0][0].size == 1:
+            raise InputError(
+                "the original gives one output, which decides between two classes: say task='binary'; labels are then "
+                "0 and 1 (1 is what the output stands for), or names of which classes=... lists the two"
+            )
+        far = _far(original, inputs, activation)
         signature = infer_signature(raws[0].astype(np.float32), inputs.shape[1:], named, None, activation, far, task)
     if raws[0].shape != raws[1].shape and len(known) != 1:
         raise InputError(f"the models give outputs of shapes {raws[0].shape} and {raws[1].shape}: not one task")
@@ -79,12 +86,60 @@ def answers(
 def run(model: Any, inputs: NDArray[np.float32]) -> NDArray[Any]:
     """Outputs (N, ...) of a predictor (probabilities), a torch module or a function (raw outputs), in batches."""
     one = _caller(model)
-    found = [np.asarray(one(inputs[start : start + BATCH])) for start in range(0, len(inputs), BATCH)]
-    for batch, start in zip(found, range(0, len(inputs), BATCH)):
-        if len(batch) != min(BATCH, len(inputs) - start):
-            raise InputError(f"a model gives {len(batch)} answers to {min(BATCH, len(inputs) - start)} inputs")
+    found = [_answered(one, inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
+    if len({values.shape[1:] for values in found}) > 1:
+        raise InputError("a model gives outputs of another shape in each batch: one row of equal shape for each input")
     outputs = np.concatenate(found)
     return np.asarray(outputs.reshape(len(outputs), 1) if outputs.ndim == 1 else outputs)
+
+
+def _answered(one: Callable[[NDArray[np.float32]], Any], batch: NDArray[np.float32]) -> NDArray[Any]:
+    """The outputs for one batch; InputError on what is no real number for each."""
+    try:
+        outputs = one(batch)
+    except PrimumError:
+        raise
+    # Somebody else's model may raise anything; its message may quote the data, so the kind alone is said.
+    except Exception as error:
+        raise InputError(
+            f"a model raised {type(error).__name__} on inputs of shape {batch.shape}: call it on such a batch, in "
+            "float32, to see why"
+        ) from error
+    if outputs is None:
+        raise InputError("a model gives nothing (None): it must return one row of outputs for each input")
+    values = np.asarray(outputs)
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"a model gives values of type {values.dtype}: outputs must be real numbers")
+    if not values.ndim:
+        raise InputError(f"a model gives a single value for {len(batch)} inputs: it must return one row for each")
+    if len(values) != len(batch):
+        raise InputError(f"a model gives {len(values)} answers to {len(batch)} inputs")
+    return values
+
+
+def _demand_whole(inputs: NDArray[np.float32], outputs: NDArray[Any]) -> None:
+    """InputError where inputs with gaps have answers with gaps: it is not the model that must be mended."""
+    gaps = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
+    broken = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    if (gaps & broken).any():
+        raise InputError(
+            f"{int(gaps.sum())} of {len(inputs)} inputs hold NaN or infinity, and the original gives no finite outputs "
+            f"on {int((gaps & broken).sum())} cases of these: fill them as the model was trained to have them filled, "
+            "or leave the cases out"
+        )
+
+
+def _far(model: Any, inputs: NDArray[np.float32], activation: Activation | None) -> NDArray[Any] | None:
+    """Outputs on inputs far outside the usual range; None where they cannot be had, and nothing needs them."""
+    try:
+        return run(model, far_inputs(inputs))
+    except InputError as error:
+        if activation is not None:
+            return None
+        raise InputError(
+            f"{error}. These inputs are far outside the usual range, to tell logits from probabilities: say which the "
+            "outputs are (activation=...), and they are not needed"
+        ) from error
 
 
 def default_classes(task: Task, raw: NDArray[Any]) -> tuple[str, ...]:
@@ -117,18 +172,25 @@ def _torch_caller(module: Any) -> Callable[[NDArray[np.float32]], Any]:
             with torch.inference_mode():
                 return _as_array(module(torch.from_numpy(np.ascontiguousarray(batch)).to(device, kind)))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"a model does not take these inputs: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                f"a model does not take these inputs, of shape {batch.shape}: it raised {type(error).__name__}"
+            ) from error
         finally:
             module.train(was)
 
     return call
 
 
-def _as_array(outputs: Any) -> NDArray[Any]:
+def _as_array(outputs: Any) -> Any:
+    """Outputs as an array; None stays, to be refused."""
+    if outputs is None:
+        return None
     if isinstance(outputs, tuple | list) and len(outputs) == 1:
         outputs = outputs[0]
     if hasattr(outputs, "detach"):
-        outputs = outputs.detach().float().cpu().numpy()
+        outputs = outputs.detach().cpu()
+        # Complex numbers stay, to be refused: as floats they would lose a part without a word.
+        outputs = (outputs if outputs.is_complex() else outputs.float()).numpy()
     if isinstance(outputs, Sequence | dict) and not isinstance(outputs, np.ndarray):
         raise InputError(f"a model gives a {type(outputs).__name__}, not one array of outputs")
     return np.asarray(outputs)

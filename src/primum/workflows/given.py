@@ -106,6 +106,12 @@ def infer_task(labels: NDArray[Any], classes: tuple[str, ...] = ()) -> Task:
         return Task.BINARY
     if values.min() >= 0 and values.size <= _MANY:
         return Task.MULTICLASS
+    if values.size == 2:
+        shown = " and ".join(f"{value:g}" for value in values)
+        raise InputError(
+            f"the labels are {shown}: of two classes they are 0 and 1 (1 is what a single output stands for); say "
+            "task='regression' where they are values"
+        )
     raise InputError(f"the labels have {values.size} whole numbers: say whether they are classes or values (task=...)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from primum.benchmark.timing import Timings
@@ -156,6 +156,8 @@ class _Study:
         with runner:
             self.progress.stage("Baseline: the original as it stands")
             baseline = runner.baseline()
+            for line in baseline.fit:
+                self.progress.say(f"note: {line}")
             tried = Trials(runner, self.prepared, self.config, self.machine, self.progress)
             trials = [baseline, *tried.run(baseline, self.from_torch, self.request.recipes)]
             looks = self._guard(runner, tried, trials)
@@ -243,7 +245,7 @@ class _Study:
             objective=self.objective.name,
             adjustments=self.resolved.adjustments,
             policy=self.prepared.judging.policy,
-            model=self.prepared.model,
+            model=replace(self.prepared.model, notes=(*self.prepared.model.notes, *trials[0].fit)),
             data=self.prepared.data,
             power=self.prepared.power,
             baseline=trials[0],

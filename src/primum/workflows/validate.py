@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from primum.errors import InputError
 from primum.files import size_of
 from primum.hardware.machine import this_machine
 from primum.models.reference import ModelReference
+from primum.models.signature import Signature
 from primum.progress import Progress, Silent
 from primum.reporting.data import plain
 from primum.runtimes.base import Target
@@ -31,8 +32,10 @@ from primum.validation.assessment import Assessment, assess
 from primum.validation.cases import Cases
 from primum.validation.checklist import Record
 from primum.validation.decisions import rule_for
+from primum.validation.fit import demand_fit, fit_of
 from primum.validation.gate import judge
 from primum.validation.guard_check import GuardCheck, GuardPromise, check_guard
+from primum.validation.mask_fit import fit_masks
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Outcome, Verdict
 from primum.validation.waivers import demand_waivers
@@ -118,7 +121,7 @@ def validate(
     retained. Where the data name no patients the distinct input is the unit of evidence; `independent` declares that no
     patient has two cases, which the verdict says. The look is recorded in the ledger first. Of a guarded artifact the
     fast network runs by itself too: against the original's decisions it tells what the guard lets through.
-    Raises InputError, IntegrityError.
+    Raises InputError (labels that speak of other classes than the outputs among its reasons), IntegrityError.
     """
     progress = progress or Silent()
     config = config or ValidationConfig(accuracy_threshold=MEDICAL_ACCURACY)
@@ -129,13 +132,14 @@ def validate(
     demand_waivers(policy, cases.groups, cases.task, manifest.signature.classes, str(data))
     with tempfile.TemporaryDirectory(prefix="primum-") as scratch:
         ready = _materialized(cases, manifest, Path(scratch), skip_bad_files, progress)
+        kept = ready.cases
+        names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
+        contents = np.array(ready.digests, dtype=np.str_)
+        judged = judged_cases(kept, contents, names, manifest.signature, independent)
         prior, untold = _look(artifact, manifest, policy, ready)
-        reference, candidate, fast = _scores(artifact, model, manifest, ready, Path(scratch), progress)
+        said = _scores(artifact, model, manifest, ready, judged, Path(scratch), progress)
         digest = _digest(ready)
-    kept = ready.cases
-    names = kept.case_ids if plain_case_ids else pseudonyms(kept.case_ids, local_key())
-    contents = np.array(ready.digests, dtype=np.str_)
-    judged = judged_cases(kept, contents, names, manifest.signature, independent)
+    reference, candidate = said.reference, said.candidate
     policy, frozen, notes = _held(policy, judged, reference, manifest)
     verdict = judge(judged, reference, candidate, policy, exported=_exported(manifest))
     records = {} if plain_case_ids else {Record.PSEUDONYMS: "this report"}
@@ -148,10 +152,10 @@ def validate(
         data_name=data.name,
         data_digest=digest,
         size_bytes=size_of(artifact / "model"),
-        notes=(*kept.notes, *notes, *_elsewhere(policy, judged, manifest)),
+        notes=(*kept.notes, *said.odd, *notes, *_elsewhere(policy, judged, manifest)),
         prior_openings=prior,
         uncomparable_openings=untold,
-        guard=_guard_check(manifest, judged, fast, reference, policy.confidence),
+        guard=_guard_check(manifest, judged, said.fast, reference, policy.confidence),
     )
 
 
@@ -216,13 +220,29 @@ def _materialized(
     return ready
 
 
+class _Said(NamedTuple):
+    """Scores (N, ...) of original and artifact; of a guarded one those of its fast network alone too."""
+
+    reference: NDArray[np.float64]
+    candidate: NDArray[np.float64]
+    fast: NDArray[np.float64] | None
+    odd: tuple[str, ...]
+    """About how the original's fit the labels."""
+
+
 def _scores(
-    artifact: Path, model: ModelReference, manifest: Manifest, ready: Materialized, work: Path, progress: Progress
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
-    """Scores of original and artifact; of a guarded one those of its fast network alone too."""
+    artifact: Path,
+    model: ModelReference,
+    manifest: Manifest,
+    ready: Materialized,
+    judged: Cases,
+    work: Path,
+    progress: Progress,
+) -> _Said:
     everything = np.arange(len(ready.cases))
     original = original_beside(model, manifest, ready.path, work / "original")
     scores: list[NDArray[np.float64]] = []
+    odd: tuple[str, ...] = ()
     alone = None
     for name, folder in (("original", work / "original"), ("artifact", artifact)):
         progress.stage(f"Running the {name}")
@@ -232,8 +252,10 @@ def _scores(
             if folder == artifact and manifest.guard is not None:
                 alone = process.predict_fast(ready.path, everything)
         scores.append(judged_scores(raw, ready, everything, manifest.signature))
+        if name == "original":
+            odd = _demand_fit(raw, scores[0], ready, judged, manifest.signature)
     fast = None if alone is None else judged_scores(alone, ready, everything, manifest.signature)
-    return scores[0], scores[1], fast
+    return _Said(scores[0], scores[1], fast, odd)
 
 
 def _guard_check(
@@ -256,6 +278,19 @@ def _elsewhere(policy: ClinicalPolicy, cases: Cases, manifest: Manifest) -> tupl
     if manifest.guard is None or rule_for(cases.task, cases.classes, policy) == manifest.rule:
         return ()
     return ("the guard is checked at the artifact's own threshold, around which its band lies; the verdict is not",)
+
+
+def _demand_fit(
+    raw: NDArray[np.float32], scores: NDArray[np.float64], ready: Materialized, judged: Cases, signature: Signature
+) -> tuple[str, ...]:
+    """What is odd about how the original's answers fit the labels; InputError where they do not."""
+    mend = "Look whether labels changed places, and mend the labels of these cases: the artifact's outputs stand for"
+    if signature.task is not Task.SEGMENTATION:
+        fit = fit_of(judged, scores, positive=signature.positive)
+        return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, in this order")
+    known = np.flatnonzero(np.isfinite(scores).all(axis=1))
+    fit = fit_masks(signature.class_map(raw[known]), ready.masks[known], signature.classes, judged.units[known])
+    return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, from 0 on in the masks")
 
 
 def _held(

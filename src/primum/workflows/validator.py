@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import isnan, nan
@@ -19,18 +19,22 @@ from primum.task import Task
 from primum.validation.assessment import Assessment, assess, nothing_assessed
 from primum.validation.cases import Cases
 from primum.validation.custom_metric import CustomMetric, Metric, compare_metric
+from primum.validation.fit import demand_fit, fit_of
 from primum.validation.gate import judge
+from primum.validation.mask_fit import fit_masks
 from primum.validation.recommendations import Recommendation
 from primum.validation.spec_scores import SpecScore, ValidationMetric, weakest
 from primum.validation.verdict import Outcome, Verdict
 from primum.validation.waivers import demand_waivers
-from primum.workflows.answers import answers, known_classes, opened
+from primum.workflows.answers import Answers, answers, known_classes, opened
 from primum.workflows.given import Given, as_numbers, choice, class_names, infer_task, read_given
 from primum.workflows.impact import Impact, measure_impact
 
 __all__ = ["QuantizationValidator", "ValidationMetric", "ValidationReport"]
 
-CustomMetrics = Sequence[ValidationMetric | str | Callable[..., float]] | Mapping[str, Metric]
+CustomMetrics = (
+    Sequence[ValidationMetric | str | Callable[..., float]] | Mapping[str, Metric] | Callable[..., float] | str
+)
 _NO_DATA = "no data were given: a score without labelled cases would be made up"
 _NO_LEDGER = "this look at the cases is in no ledger: cases that a model was chosen by do not confirm it"
 
@@ -113,9 +117,10 @@ class QuantizationValidator:
         outputs, their name; masks (N, *spatial), of which some hold a structure; patients (N,), groups {column: (N,)}.
         Without patients each distinct input counts as one.
         `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
-        which are reported for both models. Without `data` every score is NOT_ASSESSED and NaN.
-        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models, and
-        where the policy waives a subgroup or class that they do not have.
+        which are reported for both models; one alone needs no list. Without `data` every score is NOT_ASSESSED and NaN.
+        InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models: also
+        on labels of other classes than the outputs, as far as the cases can tell; and where the policy waives a
+        subgroup or class that they do not have.
         """
         chosen, own = _chosen(custom_metrics)
         policy = policy or ClinicalPolicy()
@@ -140,13 +145,14 @@ class QuantizationValidator:
         demand_waivers(policy, cases.groups, cases.task, said.signature.classes, "data")
         reference = _scores(said.reference, labels, said.signature)
         candidate = _scores(said.candidate, labels, said.signature)
+        odd = _demand_fit(cases, reference, said, labels)
         verdict = judge(cases, reference, candidate, policy)
         found = assess(cases, reference, candidate, policy, verdict, self.config, seed=seed)
         custom = tuple(
             compare_metric(name, metric, cases.labels, (reference, candidate), cases.units, policy.confidence, seed)
             for name, metric in own.items()
         )
-        return _report(found, verdict, chosen, custom, impact, policy)
+        return _report(found, verdict, chosen, custom, impact, policy, odd)
 
 
 def _opened(stack: ExitStack, model: Any) -> Any:
@@ -163,7 +169,11 @@ def _chosen(custom: CustomMetrics | None) -> tuple[tuple[ValidationMetric, ...],
         return tuple(ValidationMetric), dict(custom)
     names: list[ValidationMetric] = []
     own: dict[str, Metric] = {}
-    for item in custom or ():
+    # A string is a sequence too, of letters: one name, like one function, needs no list.
+    items: list[Any] = [] if custom is None else [custom]
+    if isinstance(custom, Iterable) and not isinstance(custom, str | bytes):
+        items = list(custom)
+    for item in items:
         if callable(item) and not isinstance(item, str):
             own[getattr(item, "__name__", f"metric {len(own) + 1}")] = item
         elif item in list(ValidationMetric):
@@ -180,6 +190,7 @@ def _report(
     custom: tuple[CustomMetric, ...],
     impact: Impact,
     policy: ClinicalPolicy,
+    odd: tuple[str, ...] = (),
 ) -> ValidationReport:
     scores = tuple(found.score(name) for name in chosen)
     low = weakest(scores)
@@ -194,7 +205,7 @@ def _report(
         assessment=found,
         verdict=verdict,
         policy=policy,
-        notes=found.notes if verdict is None else (*found.notes, _NO_LEDGER),
+        notes=found.notes if verdict is None else (*odd, *found.notes, _NO_LEDGER),
     )
 
 
@@ -213,6 +224,24 @@ def _cases(given: Given, labels: NDArray[Any], signature: Signature) -> Cases:
         task=signature.task,
         classes=signature.label_names,
     )
+
+
+def _demand_fit(cases: Cases, reference: NDArray[np.float64], said: Answers, labels: NDArray[Any]) -> tuple[str, ...]:
+    """What is odd about how the original's answers fit the labels; InputError where they do not."""
+    signature = said.signature
+    stand = f"the outputs stand for {', '.join(signature.classes)}"
+    if signature.task is Task.SEGMENTATION:
+        known = np.flatnonzero(np.isfinite(reference).all(axis=1))
+        called = np.array([said.reference[i].argmax(axis=0) for i in known], np.int64)
+        fit = fit_masks(called, labels[known], signature.classes, cases.units[known])
+        return demand_fit(fit, f"Mend the masks: {stand}, and each pixel holds the place of its channel, from 0 on")
+    remedy = "each label is the place of its output, from 0 on, or its name in classes=..."
+    if signature.task is Task.BINARY:
+        remedy = "a single output is of the second, which label 1 means"
+    if signature.task is Task.MULTILABEL:
+        remedy = "each label stands at the place of its output, and 1 means that it is there"
+    fit = fit_of(cases, reference, positive=signature.positive)
+    return demand_fit(fit, f"Mend the labels, or the order of classes=...: {stand}, and {remedy}")
 
 
 def _scores(values: NDArray[np.float64], labels: NDArray[Any], signature: Signature) -> NDArray[np.float64]:
