@@ -19,3 +19,8 @@ class Task(StrEnum):
     MULTILABEL = "multilabel"
     REGRESSION = "regression"
     SEGMENTATION = "segmentation"
+
+    @property
+    def guardable(self) -> bool:
+        """Whether a case has a decision that a guard could leave to the original."""
+        return self not in (Task.REGRESSION, Task.SEGMENTATION)

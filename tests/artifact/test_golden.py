@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from primum.artifact.golden import NAME, TOLERANCE, replay, write_golden
+from primum.artifact.golden import NAME, RAW_TOLERANCE, TOLERANCE, replay, write_golden
 from primum.data.preprocessing_array import ArrayPreprocessing
 from primum.data.preprocessing_table import TablePreprocessing
 from primum.errors import IntegrityError
 from primum.models.signature import Signature
+from primum.runtimes.base import PRECISIONS
 from primum.task import Task
 
 
@@ -27,6 +28,10 @@ def test_the_tolerance_is_that_of_the_precision(tmp_path, predictor, precision, 
     other.session.run = lambda batch: run(batch) + np.float32(0.02)
     got = replay(tmp_path, other)
     assert got.passed is passed and 1e-4 < got.max_difference < 0.03
+
+
+def test_every_precision_that_can_be_sealed_can_be_verified():
+    assert set(TOLERANCE) == set(RAW_TOLERANCE) == set(PRECISIONS)
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw * 0, lambda raw: raw * np.nan, lambda raw: -raw])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primum.data.split import FRACTIONS, position, split
+from primum.data.split import FRACTIONS, fractions, position, split
 
 patients = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=60)
 
@@ -68,3 +68,14 @@ def test_membership_is_the_same_on_every_machine_and_in_every_release():
         "guard": [4, 6, 11, 18],
         "confirmation": [0, 2, 3, 5, 7, 8, 10, 14, 15, 16],
     }
+
+
+def test_without_a_guard_part_its_patients_are_confirmed_on_and_nobody_else_moves():
+    units = tuple(f"patient-{i}" for i in range(500))
+    kept, freed = split(units), split(units, guarded=False)
+    assert list(kept.parts()) == list(FRACTIONS) and list(freed.parts()) == ["calibration", "selection", "confirmation"]
+    for name in ("calibration", "selection"):
+        assert np.array_equal(freed.parts()[name], kept.parts()[name])
+    assert np.array_equal(freed.confirmation, np.union1d(kept.guard, kept.confirmation)) and not len(freed.guard)
+    assert fractions(True) == FRACTIONS
+    assert fractions(False) == {"calibration": 0.1, "selection": 0.2, "confirmation": pytest.approx(0.7)}

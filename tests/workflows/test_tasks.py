@@ -75,6 +75,10 @@ def checked(delivery: Delivery, task: Task) -> None:
         assert replay(delivery.artifact, predictor).passed
     text = (delivery.artifact.parent / "report.txt").read_text() + delivery.report.read_text()
     assert "nan" not in text.lower().split(), "a number that is not there is said, not printed"
+    assert ("kept closed for guarded prediction" in text) == task.guardable
+    record = json.loads((evidence / "modification_record.json").read_text())
+    parts = record["protocol"]["data_management"]["parts"]
+    assert sum(part["share_of_patients"] for part in parts) == pytest.approx(1)
 
 
 def guards(delivery: Delivery, batch: np.ndarray) -> None:

@@ -17,9 +17,10 @@ from primum.task import Task
 
 NAME = "golden.npz"
 _COUNT = 8
-TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 3e-2, "int8": 3e-2, "int8-dynamic": 3e-2}
+_FEW_BITS = ("int8", "int8-dynamic", "int8-weights", "int4-weights", "nf4-weights")
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 3e-2, **dict.fromkeys(_FEW_BITS, 3e-2)}
 """Largest |Δp| allowed on replay, by precision asked. 8-bit and 16-bit arithmetic differs between CPUs."""
-RAW_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 0.1, "int8": 0.3, "int8-dynamic": 0.3}
+RAW_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 0.1, **dict.fromkeys(_FEW_BITS, 0.3)}
 """The same of raw outputs, relative to their largest: saturated probabilities hide what logits show."""
 
 

@@ -17,6 +17,9 @@ from primum.data.decoding import decode_image
 from primum.errors import InputError, PrimumError
 from primum.task import Task
 
+ONE_BY_ONE = "cases that come together run one after another: beside others an answer may be another one"
+"""Note of a session that is not batch invariant."""
+
 
 @dataclass(frozen=True)
 class Proven:
@@ -33,7 +36,7 @@ class Session(Protocol):
 
     proven: Proven
     batch_invariant: bool
-    """False: an item's answer depends on its batch (dynamic quantization), so items are run one by one."""
+    """False: an answer depends on its batch by more than last bits, so items are run one by one, as they are judged."""
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 (N, *input_shape) to float32 (N, outputs), or (N, outputs * pixels) of a segmentation model."""

@@ -71,7 +71,7 @@ class OptimizationConfig(BaseModel):
         if critical:
             _demand_explicit(config, task)
             config.policy = config.policy.model_copy(update={"block_on_insufficient": True})
-            if config.guard is None and task not in (Task.REGRESSION, Task.SEGMENTATION):
+            if config.guard is None and task.guardable:
                 config.guard = GuardPolicy()
                 notes.append("guarded prediction is on, with the smallest epsilon that the guard part supports")
         if critical or (config.preserve_medical_accuracy and config.auto_adjust_for_medical):

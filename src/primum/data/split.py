@@ -13,7 +13,8 @@ FRACTIONS = {"calibration": 0.1, "selection": 0.2, "guard": 0.3, "confirmation":
 """Share of patients by part. Fixed: a choice of fractions would be a choice of confirmation cases.
 
 calibration sets quantization ranges; selection is used freely; guard is kept closed for the conformal band of
-guarded prediction; confirmation is locked and opened once for each frozen winner.
+guarded prediction; confirmation is locked and opened once for each frozen winner. Where the task has no decision to
+guard there is no guard part, and its patients are confirmation patients.
 """
 
 
@@ -25,10 +26,20 @@ class Split:
     selection: NDArray[np.int64]
     guard: NDArray[np.int64]
     confirmation: NDArray[np.int64]
+    guarded: bool = True
+    """False: there is no guard part."""
 
     def parts(self) -> dict[str, NDArray[np.int64]]:
         """Part name -> rows."""
-        return {name: getattr(self, name) for name in FRACTIONS}
+        return {name: getattr(self, name) for name in fractions(self.guarded)}
+
+
+def fractions(guarded: bool) -> dict[str, float]:
+    """Share of patients by part, with a guard part or without."""
+    if guarded:
+        return dict(FRACTIONS)
+    without = {name: share for name, share in FRACTIONS.items() if name != "guard"}
+    return without | {"confirmation": FRACTIONS["guard"] + FRACTIONS["confirmation"]}
 
 
 def position(unit: str) -> float:
@@ -36,10 +47,11 @@ def position(unit: str) -> float:
     return int.from_bytes(hashlib.blake2b(unit.encode(), key=_KEY, digest_size=8).digest()) / 2.0**64
 
 
-def split(units: NDArray[np.str_] | tuple[str, ...]) -> Split:
-    """Assign each row by its unit. Rows of one unit always fall together."""
+def split(units: NDArray[np.str_] | tuple[str, ...], guarded: bool = True) -> Split:
+    """Assign each row by its unit. Rows of one unit always fall together. `guarded`: with a guard part."""
     place = np.array([position(str(u)) for u in units])
-    edges = np.cumsum(list(FRACTIONS.values()))
+    shares = fractions(guarded)
+    edges = np.cumsum(list(shares.values()))
     part = np.searchsorted(edges[:-1], place, side="right")
-    rows = {name: np.flatnonzero(part == i).astype(np.int64) for i, name in enumerate(FRACTIONS)}
-    return Split(**rows)
+    rows = {name: np.flatnonzero(part == i).astype(np.int64) for i, name in enumerate(shares)}
+    return Split(**({"guard": np.empty(0, np.int64)} | rows), guarded=guarded)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from primum.config import kind_of
-from primum.data.split import FRACTIONS
+from primum.data.split import fractions
 from primum.reporting import numbers as n
 from primum.reporting.data import plain
 from primum.reporting.delivered import Delivered, Measured, measured
@@ -153,13 +153,14 @@ def _protocol(result: StudyResult, made: Delivered) -> Json:
 
 def _data(result: StudyResult) -> Json:
     data = result.data
+    shares = fractions("guard" in {p.name for p in data.parts})
     return {
         "name": data.name,
         "synthetic": data.synthetic,
         "cases": data.cases,
         "patients": data.patients,
         "unit": data.unit,
-        "parts": [{**plain(p), "share_of_patients": FRACTIONS.get(p.name)} for p in data.parts],
+        "parts": [{**plain(p), "share_of_patients": shares.get(p.name)} for p in data.parts],
         "split": "by a keyed hash of the patient: no seed and no new folder changes who is in which part",
         "groups": data.groups,
         "excluded": plain(data.excluded),

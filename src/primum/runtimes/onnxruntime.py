@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from primum.artifact.predictor import Proven, Session
+from primum.artifact.predictor import ONE_BY_ONE, Proven, Session
 from primum.errors import TrialError
 from primum.runtimes.attention import fuse_attention
 from primum.runtimes.base import WEIGHTS_ONLY, BuildSource, Target, cores
@@ -57,7 +57,7 @@ class OrtSession:
     def __init__(self, session: ort.InferenceSession, target: Target, proven: Proven) -> None:
         self._session, self.proven = session, proven
         self._input, self._outputs = session.get_inputs()[0].name, [session.get_outputs()[0].name]
-        self.batch_invariant = target.precision != "int8-dynamic"
+        self.batch_invariant = _batch_invariant(target)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 (N, *input_shape) to float32 (N, outputs)."""
@@ -112,7 +112,14 @@ class OnnxRuntime:
         if providers != ["CPUExecutionProvider"]:
             raise TrialError(f"asked for CPUExecutionProvider, ONNX Runtime runs {providers}")
         precision = {"fp16": "fp32 (weights stored in fp16)"}.get(target.precision, target.precision)
-        return OrtSession(session, target, Proven(precision, providers[0], threads))
+        notes = () if _batch_invariant(target) else (ONE_BY_ONE,)
+        return OrtSession(session, target, Proven(precision, providers[0], threads, notes))
+
+
+def _batch_invariant(target: Target) -> bool:
+    """False where float products come before a rounding: their last bits depend on the number of rows, and tip it."""
+    mixed = target.precision == "int8" and bool(target.exclude)
+    return not mixed and target.precision not in ("int8-dynamic", *WEIGHTS_ONLY)
 
 
 def _copy(export: Path, path: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.artifact.predictor import Proven, Session
+from primum.artifact.predictor import ONE_BY_ONE, Proven, Session
 from primum.errors import TrialError
 from primum.hardware.machine import installed, this_machine
 from primum.runtimes.base import WEIGHTS_ONLY, BuildSource, Target, cores
@@ -26,6 +26,8 @@ FILE = "model.xml"
 _DYNAMIC_GROUP = 32
 """Values that enter a product with compressed weights and share one 8-bit scale: twice as fast as leaving them float.
 Fixed, for OpenVINO would choose by CPU."""
+_ROUNDS_INPUTS = ("int8-weights", "int4-weights")
+"""Their 8-bit scales come from sums whose last bits depend on the number of rows, which tips a rounding."""
 _STORED = {"int8-weights": {"i8", "u8"}, "int4-weights": {"i4", "u4"}, "nf4-weights": {"nf4"}}
 _HEAVY = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Deconvolution")
 
@@ -39,9 +41,9 @@ def no_telemetry() -> None:
 class OpenVinoSession:
     """A compiled graph; each thread has an infer request of its own."""
 
-    def __init__(self, compiled: Any, proven: Proven, fixed_batch: bool) -> None:
+    def __init__(self, compiled: Any, proven: Proven, target: Target) -> None:
         self._compiled, self.proven = compiled, proven
-        self.batch_invariant = not fixed_batch
+        self.batch_invariant = not (target.fixed_batch or target.precision in _ROUNDS_INPUTS)
         self._local = threading.local()
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,7 +102,8 @@ class OpenVino:
         threads = target.threads or cores()
         compiled = ov.Core().compile_model(str(folder / FILE), "CPU", compile_settings(target))
         proven, note = _read_back(compiled, target)
-        return OpenVinoSession(compiled, Proven(proven, "CPU", threads, (note,)), target.fixed_batch)
+        notes = (note, ONE_BY_ONE) if target.precision in _ROUNDS_INPUTS else (note,)
+        return OpenVinoSession(compiled, Proven(proven, "CPU", threads, notes), target)
 
 
 def compile_settings(target: Target) -> dict[str, Any]:
@@ -140,7 +143,7 @@ def _stored(kinds: Counter[str], precision: str) -> str:
     if not done:
         raise TrialError(f"asked for {precision}, OpenVINO runs no product with such weights")
     entering = "what enters them is used as it is"
-    if precision != "nf4-weights":
+    if precision in _ROUNDS_INPUTS:
         entering = f"what enters them is rounded to 8 bits in groups of {_DYNAMIC_GROUP} where the CPU can"
     return f"{done} of {sum(kinds.values())} convolutions and matrix products read compressed weights; {entering}"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from primum.artifact.predictor import Proven, Session
+from primum.artifact.predictor import ONE_BY_ONE, Proven, Session
 from primum.errors import TrialError
 from primum.models.torchscript import constants, open_torchscript
 from primum.runtimes.base import BuildSource, Target, cores
@@ -66,8 +66,11 @@ class TorchScript(Eager):
             loaded = open_torchscript(folder / FILE)
             kinds = _kinds(loaded)
             module = torch.jit.optimize_for_inference(loaded)
-        session = TorchSession(module, target, Proven(_precision(kinds, loaded), PROVIDER, torch.get_num_threads()))
-        session.batch_invariant = not any("dynamic" in kind for kind in kinds)
+        ranged = any("dynamic" in kind for kind in kinds)
+        notes = (ONE_BY_ONE,) if ranged else ()
+        proven = Proven(_precision(kinds, loaded), PROVIDER, torch.get_num_threads(), notes)
+        session = TorchSession(module, target, proven)
+        session.batch_invariant = not ranged
         return session
 
 

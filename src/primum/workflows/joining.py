@@ -49,7 +49,7 @@ def join(request: OptimizeRequest, progress: Progress | None = None) -> Joined:
     with storage(request.out), store.joined(worker) as own:
         progress.stage("Waiting for the leader")
         _await(store, lambda: store.led, LEADER_S)
-        prepared = prepare(request, resolved, own, progress)
+        prepared = prepare(request, resolved, own, progress, store)
         _await(store, lambda: heard(store)[0] is not None)
         advice = "join with the arguments that the leader was given, on a machine of the same kind"
         store.meet(fingerprint(prepared, resolved), "study", advice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -38,8 +38,11 @@ class Mixer:
     objective: Objective = LATENCY
 
     def run(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Further trials, after `trials` (the original first); none where INT8 holds, or could not be the best."""
-        done: list[Trial] = []
+        """All further trials, whatever became of them, after `trials` (the original first).
+
+        None where INT8 holds, or could not be the best.
+        """
+        attempts = _Attempts(self.attempt, {_layers(_target(t)): t for t in trials if _unchanged(t)})
         for trial in self._harmful(trials):
             target = _target(trial)
             try:
@@ -47,8 +50,9 @@ class Mixer:
             except TrialError as error:
                 self.leave_out(LeftOut(f"mixed precision of {trial.recipe}", str(error)))
                 continue
-            done += self._proposed(trial, mixing) or self._reverted(trial, mixing, [*trials, *done])
-        return done
+            if not self._proposed(mixing, attempts):
+                self._reverted(trial, mixing, attempts)
+        return attempts.made
 
     def _harmful(self, trials: Sequence[Trial]) -> list[Trial]:
         """Static INT8 on a graph runtime that failed or changes decisions, and is better than what holds already.
@@ -57,31 +61,28 @@ class Mixer:
         """
         if not self.holds(trials[0]):
             return []
-        plain = [t for t in trials if not t.recipe_data.get("techniques") and _target(t).precision == "int8"]
+        plain = [t for t in trials if _unchanged(t) and _target(t).precision == "int8"]
         held = [t for t in trials if t.ok and not t.lossless and self.holds(t)]
         best = self.objective.best(held) or best_lossless(trials, self.objective)
         integer = any(_target(t).precision == "int8" for t in held)
         broken = [t for t in plain if t.status is Status.FAILED and t.parity is not None and not integer]
         return broken + [t for t in plain if _changes(t) and not self.holds(t) and gains(t, best, self.objective)]
 
-    def _proposed(self, trial: Trial, mixing: Mixing) -> list[Trial]:
-        """Trials of the proposals, fastest first, up to the first that holds; empty where none does."""
-        done = []
-        for proposal in mixing.proposals[:MOST_PROPOSALS]:
-            done.append(self.attempt(Proposal(Recipe(proposal.target), f"mixed precision: {proposal.why}")))
-            if self.holds(done[-1]):
-                return done
-        return []
+    def _proposed(self, mixing: Mixing, attempts: _Attempts) -> bool:
+        """Try the proposals, fastest first, up to the first that holds; whether one does."""
+        return any(
+            self.holds(attempts(proposal.target, f"mixed precision: {proposal.why}"))
+            for proposal in mixing.proposals[:MOST_PROPOSALS]
+        )
 
-    def _reverted(self, trial: Trial, mixing: Mixing, trials: Sequence[Trial]) -> list[Trial]:
+    def _reverted(self, trial: Trial, mixing: Mixing, attempts: _Attempts) -> None:
         """Rank and revert on the worst cases of the selection part, from the last proposal on."""
-        target, done = _target(trial), dict[frozenset[str], Trial]()
+        target = _target(trial)
         worst = self._worst(trial) if trial.ok else None
 
         def evaluate(excluded: frozenset[str]) -> Harm:
-            recipe = Recipe(target.model_copy(update={"exclude": tuple(sorted(excluded))}))
-            made = self.attempt(Proposal(recipe, "mixed precision: the layers that harm the worst cases, in FP32"))
-            done[excluded] = made
+            without = target.model_copy(update={"exclude": tuple(excluded)})
+            made = attempts(without, "mixed precision: the layers that harm the worst cases, in FP32")
             return Harm(self._harm(made, worst), self.holds(made))
 
         start = mixing.proposals[min(MOST_PROPOSALS, len(mixing.proposals)) - 1] if mixing.proposals else None
@@ -89,7 +90,6 @@ class Mixer:
         found = rank_and_revert(mixing.ranked, evaluate, excluded, TRIED, REVERTS)
         if not found.harm.acceptable:
             self.leave_out(LeftOut(f"more layers of {trial.recipe} in FP32", found.reason))
-        return list(done.values())
 
     def _worst(self, trial: Trial) -> np.ndarray:
         return worst_cases(self._moved(trial), WORST_CASES)
@@ -124,6 +124,33 @@ class Mixer:
             )
         store.keep(f"mixing-{key}", _MIXING.dump_python(found, mode="json"))
         return found
+
+
+@dataclass
+class _Attempts:
+    """Trials by what they run, each tried once: rank and revert comes back to the last proposal."""
+
+    attempt: Callable[[Proposal], Trial]
+    known: dict[Target, Trial]
+    made: list[Trial] = field(default_factory=list)
+    """Those that were not known before, in their order."""
+
+    def __call__(self, target: Target, why: str) -> Trial:
+        target = _layers(target)
+        if target not in self.known:
+            self.known[target] = self.attempt(Proposal(Recipe(target), why))
+            self.made.append(self.known[target])
+        return self.known[target]
+
+
+def _layers(target: Target) -> Target:
+    """The same with the excluded layers in order of their names: their order makes no other graph."""
+    return target.model_copy(update={"exclude": tuple(sorted(target.exclude))})
+
+
+def _unchanged(trial: Trial) -> bool:
+    """Whether no technique changed the network that it runs."""
+    return not trial.recipe_data.get("techniques")
 
 
 def _changes(trial: Trial) -> bool:

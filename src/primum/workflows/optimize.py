@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from primum.benchmark.timing import Timings
 from primum.config import ResolvedConfig
-from primum.data.split import FRACTIONS
+from primum.data.split import fractions
 from primum.errors import InputError
 from primum.files import storage
 from primum.hardware.machine import Machine, this_machine
@@ -57,7 +57,7 @@ def optimize(request: OptimizeRequest, progress: Progress | None = None) -> Deli
         require_optuna()
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
-        prepared = prepare(request, resolved, store.folder, progress)
+        prepared = prepare(request, resolved, store.folder, progress, store)
         resumed = store.claim(fingerprint(prepared, resolved))
         store.same_answers(prepared.answers)
         _announce(prepared, resolved, resumed, progress)
@@ -69,9 +69,8 @@ def planned(request: OptimizeRequest, progress: Progress | None = None) -> Prepa
     """Steps 1 to 3 alone: what the data at hand could show, before any trial."""
     store = Store(request.out / "study")
     with storage(request.out), store.locked():
-        return prepare(
-            request, request.config.resolve(request.options.task or Task.BINARY), store.folder, progress or Silent()
-        )
+        resolved = request.config.resolve(request.options.task or Task.BINARY)
+        return prepare(request, resolved, store.folder, progress or Silent(), store)
 
 
 def describe_plan(prepared: Prepared) -> list[str]:
@@ -82,9 +81,10 @@ def describe_plan(prepared: Prepared) -> list[str]:
         ("patients", "confirmation patients") if by_patient else ("distinct", "distinct confirmation cases")
     )
     lines = [f"{'part':<13}{'share':>6}{'cases':>8}{counted:>10}" + "".join(f"{name:>16}" for name in classes)]
+    shares = fractions(prepared.judging.split.guarded)
     for part in prepared.data.parts:
         counts = f"{part.cases:>8}{part.patients:>10}" + "".join(f"{size:>16}" for size in part.counts.values())
-        lines.append(f"{part.name:<13}{FRACTIONS[part.name]:>6.0%}{counts}")
+        lines.append(f"{part.name:<13}{shares[part.name]:>6.0%}{counts}")
     for name, power in prepared.power.items():
         for end in (power.sensitivity, power.specificity):
             margin_80 = f"{end.margin_80:.3f}" if end.margin_80 is not None else "none"

@@ -21,7 +21,7 @@ from primum.data.preprocessing_table import NumericColumn, TablePreprocessing
 from primum.data.pseudonym import local_key, pseudonymous, pseudonyms
 from primum.data.readers import read_data
 from primum.data.sources import ArraySource, TableSource
-from primum.data.split import FRACTIONS, Split, split
+from primum.data.split import FRACTIONS, Split, fractions, split
 from primum.errors import InputError
 from primum.files import sha256, write_bytes
 from primum.hardware.machine import this_machine
@@ -31,6 +31,7 @@ from primum.study.judging import Judging
 from primum.study.original import Original
 from primum.study.result import DataSummary, ModelSummary, PartSummary
 from primum.study.stages import TrainingFiles
+from primum.study.store import Store
 from primum.task import Task
 from primum.validation.cases import PATIENT, say_copies, unit_without_patients
 from primum.validation.decisions import rule_for
@@ -46,6 +47,11 @@ from primum.workflows.training import check_training, prepare_training
 
 if TYPE_CHECKING:
     pass
+
+_OLDER = (
+    f"this study was begun by an older release, which kept {FRACTIONS['guard']:.0%} of patients for a guard, whatever "
+    "the task: it goes on with these parts; in a new output folder they are confirmed on too"
+)
 
 
 @dataclass(frozen=True)
@@ -67,24 +73,32 @@ class Prepared:
 
 
 _BINDING = {"level", "objective", "threads", "runtimes", "deliver", "seed"}
+_PARTS = "parts"
+"""What the fingerprint of a study without a guard part calls that; older releases kept one for every task."""
 
 
-def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress) -> Prepared:
-    """Load, check, split and plan. Raises InputError (or a kin) on anything that cannot be used."""
+def prepare(
+    request: OptimizeRequest, resolved: ResolvedConfig, work: Path, progress: Progress, store: Store
+) -> Prepared:
+    """Load, check, split and plan; files go into `work`. `store` may hold the study already, which keeps its parts.
+
+    Raises InputError (or a kin) on anything that cannot be used.
+    """
     cases = read_data(request.data, request.options, request.preprocessing)
     _check_unit(request, cases, resolved)
     if cases.classes:  # before anything that takes long, where the data name their classes
         demand_waivers(resolved.policy, cases.groups, cases.task, cases.classes, str(request.data))
-    if resolved.guard is not None and cases.task in (Task.REGRESSION, Task.SEGMENTATION):
+    if resolved.guard is not None and not cases.task.guardable:
         raise InputError(f"a {cases.task.value} model gives values, not decisions: leave out --guard")
     shape, weight_bytes, parameters, notes = inspect(request)
     preprocessing, more = _preprocessing(request, cases, shape)
     data = _materialize(request, cases, preprocessing, work, progress)
     units = data.cases.patients if data.cases.patients is not None else np.array(data.digests, dtype=np.str_)
-    parts = split(units)
+    older = not cases.task.guardable and _begun_with_guard(store)
+    parts = split(units, cases.task.guardable or older)
     _check_parts(data.cases, parts)
     leaked = check_training(request, data) if request.train_data else ()
-    leaked += _repeated(data)
+    leaked += _repeated(data) + ((_OLDER,) if older else ())
     original, answers = examine(request, resolved, data, parts, preprocessing, work, progress)
     demand_waivers(resolved.policy, cases.groups, cases.task, original.signature.classes, str(request.data))
     if original.signature.task is Task.SEGMENTATION:
@@ -113,6 +127,12 @@ def prepare(request: OptimizeRequest, resolved: ResolvedConfig, work: Path, prog
     if request.train_data is not None and _may_train(request, resolved):
         training = prepare_training(request, preprocessing, original.signature, work, progress)
     return Prepared(original, judging, model, described, power, answers, frozen, training)
+
+
+def _begun_with_guard(store: Store) -> bool:
+    """Whether the study was begun with a guard part; False of one that does not exist yet."""
+    begun = store.record("study")
+    return begun is not None and _PARTS not in begun
 
 
 def _may_train(request: OptimizeRequest, resolved: ResolvedConfig) -> bool:
@@ -206,7 +226,8 @@ def _check_parts(cases: EvaluationSet, parts: Split) -> None:
     for name, rows in parts.parts().items():
         if name != "guard" and not len(rows):
             raise InputError(
-                f"{len(cases)} cases are too few: the {name} part (about {FRACTIONS[name]:.0%} of patients) is empty"
+                f"{len(cases)} cases are too few: the {name} part (about {fractions(parts.guarded)[name]:.0%} of "
+                "patients) is empty"
             )
 
 
@@ -281,6 +302,7 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         content.update(sha256(data.mask_path).encode())
     for column in [data.cases.patients, *data.cases.groups.values()]:
         content.update(b"" if column is None else "\n".join(map(str, column)).encode())
+    without = {} if prepared.judging.split.guarded else {_PARTS: "no guard part"}
     return {
         "primum": VERSION,
         "machine": this_machine().fingerprint,
@@ -292,4 +314,5 @@ def fingerprint(prepared: Prepared, resolved: ResolvedConfig) -> dict[str, objec
         "guard": resolved.guard.model_dump(mode="json") if resolved.guard else None,
         "training": prepared.training.digest if prepared.training else None,
         **resolved.config.model_dump(mode="json", include=_BINDING),
+        **without,
     }
