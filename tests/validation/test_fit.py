@@ -147,3 +147,11 @@ def test_a_misfit_is_an_error_with_what_to_do_and_notes_pass():
 def test_the_positive_class_is_named_whichever_it_is():
     cases, scores = binary(60, -2)
     assert fit_of(cases, scores, positive=0).misfit.startswith("ranks 'well' below 'sick'")
+
+
+def test_an_original_that_knows_nothing_of_the_labels_is_told():
+    for made in (binary(200, 0, 5), several(200, 0, 2), findings(200, 0, 2)):
+        found = fit_of(*made)
+        assert not found.misfit and "no better than chance" in found.notes[-1]
+    for made in (binary(20, 0, 1), binary(200, 0.5), several(200, 1), findings(200, 1)):
+        assert not any("no better than chance" in note for note in fit_of(*made).notes)

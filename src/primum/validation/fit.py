@@ -20,6 +20,10 @@ from primum.validation.views import Question, questions
 
 BACKWARDS = 0.35
 """An AUROC of the original below this is taken for swapped labels."""
+_KNOWN = 20
+"""Patients of either side from which ranking at random is told."""
+_SHOWN = 0.01
+"""Error allowed where one AUROC at least is called more than chance."""
 _ENOUGH = 10
 """Patients below which nothing is said of values."""
 
@@ -69,7 +73,9 @@ def _backwards(cases: Cases, scores: Floats, known: Bools, sure: bool, positive:
     """The questions that the original answers the wrong way round: one class, cut or label after another."""
     asked = questions(cases)
     needed = float(ndtri(1 - ERROR / max(len(asked), 1)))
+    more = float(ndtri(1 - _SHOWN / max(len(asked), 1)))
     misfits, notes = [], []
+    above: list[bool] = []
     for one in asked:
         kept = known[one.rows]
         labels, own = one.labels[kept], _score(one, cases.task, scores)[kept]
@@ -78,6 +84,7 @@ def _backwards(cases: Cases, scores: Floats, known: Bools, sure: bool, positive:
             continue
         area = auroc(labels, own)
         certain = area < 0.5 - needed * chance_error(m, n)
+        above += [area > 0.5 + more * chance_error(m, n)] if min(m, n) >= _KNOWN else []
         said = f"{_said(one, cases, positive)} (AUROC {area:.3f}"
         if area < BACKWARDS and (certain or (not sure and cases.task is Task.BINARY)):
             misfits.append(f"{said}): labels and outputs do not match")
@@ -87,6 +94,8 @@ def _backwards(cases: Cases, scores: Floats, known: Bools, sure: bool, positive:
             )
         elif certain:
             notes.append(f"the original {said}, worse than chance): look whether labels and outputs belong together")
+    if above and not any(above) and not misfits:
+        notes.append("the original ranks these cases no better than chance: look whether the labels are theirs")
     return Fit("; it ".join(misfits), notes=tuple(notes))
 
 
