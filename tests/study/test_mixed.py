@@ -211,10 +211,13 @@ def test_reverting_finds_the_fragile_layer_by_real_builds(fragile, tmp_path):
 def test_layers_are_timed_by_the_runtime_itself(runtime, fragile):
     _, export, cases, _ = fragile
     measure = profiled(export, SIGNATURE, cases[:20])
-    times = measure(Target(runtime=runtime, threads=1))
+    runs = [measure(Target(runtime=runtime, threads=1)) for _ in range(3)]
+    times = runs[0]
     assert set(times.layers) == {"first", "loud", "weak", "last", "wide", "head"}
     assert 0 < sum(times.layers.values()) <= times.total * 1.2
-    assert times.layers["loud"] > times.layers["head"] / 5
+    # The fastest of three runs: a busy machine may hold up any one layer.
+    loud, head = (min(run.layers[name] for run in runs) for name in ("loud", "head"))
+    assert loud > head / 5
 
 
 def test_mixed_precision_starts_from_int8(fragile):

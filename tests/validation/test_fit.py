@@ -1,5 +1,7 @@
 """Whether outputs and labels speak of the same classes: clear misfits, weak originals, and few cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,7 +148,9 @@ def test_a_misfit_is_an_error_with_what_to_do_and_notes_pass():
 
 def test_the_positive_class_is_named_whichever_it_is():
     cases, scores = binary(60, -2)
-    assert fit_of(cases, scores, positive=0).misfit.startswith("ranks 'well' below 'sick'")
+    first = replace(cases, classes=cases.classes[::-1])
+    assert fit_of(cases, scores).misfit.startswith("ranks 'sick' below 'well'")
+    assert fit_of(first, scores).misfit.startswith("ranks 'well' below 'sick'")
 
 
 def test_an_original_that_knows_nothing_of_the_labels_is_told():

@@ -11,7 +11,7 @@ from primum.config import OptimizationLevel
 def test_the_fused_form_is_proposed_built_and_exact(workshop, tmp_path, monkeypatch):
     # What leads is not this test's matter, nor how well a network that was never trained does.
     monkeypatch.setattr("primum.study.variants._LEADS", 0.0)
-    monkeypatch.setattr("primum.study.labelling.BACKWARDS", 0.0)
+    monkeypatch.setattr("primum.validation.fit.BACKWARDS", 0.0)
     save_file(nets.rows().state_dict(), tmp_path / "rows.safetensors")
     delivery = primum.optimize(
         "nets:rows",

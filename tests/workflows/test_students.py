@@ -11,7 +11,7 @@ from primum.config import OptimizationLevel, ReductionConfig
 
 def test_a_student_of_fewer_blocks_is_taught_and_judged(workshop, tmp_path, monkeypatch):
     # How well a network that was never trained does is not this test's matter.
-    monkeypatch.setattr("primum.study.labelling.BACKWARDS", 0.0)
+    monkeypatch.setattr("primum.validation.fit.BACKWARDS", 0.0)
     save_file(nets.rows().state_dict(), tmp_path / "rows.safetensors")
     reduction = ReductionConfig(training_minutes=0.03, largest_ratio=0.1)
     delivery = primum.optimize(

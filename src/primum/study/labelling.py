@@ -23,7 +23,7 @@ def check_labels(judging: Judging, signature: Signature, raw: NDArray[np.float32
     if signature.task is Task.SEGMENTATION:
         fit = fit_masks(signature.class_map(raw), judging.data.masks[rows], signature.classes, cases.units)
     else:
-        fit = fit_of(cases, signature.scores(raw), sure=False, positive=signature.positive)
+        fit = fit_of(cases, signature.scores(raw), sure=False)
     if fit.misfit:
         raise TrialError(f"it {fit.misfit}. {_remedy(fit, signature)}")
     return fit.notes

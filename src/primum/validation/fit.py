@@ -47,19 +47,19 @@ def demand_fit(fit: Fit, remedy: str) -> tuple[str, ...]:
     return fit.notes
 
 
-def fit_of(cases: Cases, scores: Floats, sure: bool = True, positive: int = 1) -> Fit:
+def fit_of(cases: Cases, scores: Floats, sure: bool = True) -> Fit:
     """Of the original's scores on these cases, as the gate takes them; masks have `fit_masks`.
 
     A misfit is what an original without skill shows less than once in ten thousand. `sure` False: rankings of two
-    classes, and the share of several that is right, are taken as they are, however few cases there are. `positive`: of
-    two classes the one that label 1 stands for. Cases with a score that is not finite are passed over.
+    classes, and the share of several that is right, are taken as they are, however few cases there are. Cases
+    with a score that is not finite are passed over.
     """
     known: Bools = np.asarray(np.isfinite(scores.reshape(len(scores), -1)).all(axis=1))
     if not known.any() or cases.task is Task.SEGMENTATION:
         return Fit()
     if cases.task is Task.REGRESSION:
         return Fit(notes=tuple(_of_values(cases, scores, known)))
-    ranked = _backwards(cases, scores, known, sure, positive)
+    ranked = _backwards(cases, scores, known, sure)
     if cases.task is Task.BINARY:
         return ranked
     turned = _turned(cases, scores, known)
@@ -69,7 +69,7 @@ def fit_of(cases: Cases, scores: Floats, sure: bool = True, positive: int = 1) -
     return Fit(ranked.misfit or guessed, notes=(*turned.notes, *ranked.notes))
 
 
-def _backwards(cases: Cases, scores: Floats, known: Bools, sure: bool, positive: int) -> Fit:
+def _backwards(cases: Cases, scores: Floats, known: Bools, sure: bool) -> Fit:
     """The questions that the original answers the wrong way round: one class, cut or label after another."""
     asked = questions(cases)
     needed = float(ndtri(1 - ERROR / max(len(asked), 1)))
@@ -85,7 +85,7 @@ def _backwards(cases: Cases, scores: Floats, known: Bools, sure: bool, positive:
         area = auroc(labels, own)
         certain = area < 0.5 - needed * chance_error(m, n)
         above += [area > 0.5 + more * chance_error(m, n)] if min(m, n) >= _KNOWN else []
-        said = f"{_said(one, cases, positive)} (AUROC {area:.3f}"
+        said = f"{_said(one, cases)} (AUROC {area:.3f}"
         if area < BACKWARDS and (certain or (not sure and cases.task is Task.BINARY)):
             misfits.append(f"{said}): labels and outputs do not match")
         elif area < BACKWARDS:
@@ -107,10 +107,10 @@ def _score(asked: Question, task: Task, scores: Floats) -> Floats:
     return np.asarray(scores[asked.rows, asked.column])
 
 
-def _said(asked: Question, cases: Cases, positive: int) -> str:
+def _said(asked: Question, cases: Cases) -> str:
     name = cases.classes[asked.column]
     if cases.task is Task.BINARY:
-        return f"ranks {cases.classes[positive]!r} below {cases.classes[1 - positive]!r}"
+        return f"ranks {cases.classes[1]!r} below {cases.classes[0]!r}"
     if cases.task is Task.MULTILABEL:
         return f"ranks cases with {name!r} below those without"
     if cases.task is Task.ORDINAL:

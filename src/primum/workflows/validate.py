@@ -286,7 +286,7 @@ def _demand_fit(
     """What is odd about how the original's answers fit the labels; InputError where they do not."""
     mend = "Look whether labels changed places, and mend the labels of these cases: the artifact's outputs stand for"
     if signature.task is not Task.SEGMENTATION:
-        fit = fit_of(judged, scores, positive=signature.positive)
+        fit = fit_of(judged, scores)
         return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, in this order")
     known = np.flatnonzero(np.isfinite(scores).all(axis=1))
     fit = fit_masks(signature.class_map(raw[known]), ready.masks[known], signature.classes, judged.units[known])

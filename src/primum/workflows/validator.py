@@ -240,7 +240,7 @@ def _demand_fit(cases: Cases, reference: NDArray[np.float64], said: Answers, lab
         remedy = "a single output is of the second, which label 1 means"
     if signature.task is Task.MULTILABEL:
         remedy = "each label stands at the place of its output, and 1 means that it is there"
-    fit = fit_of(cases, reference, positive=signature.positive)
+    fit = fit_of(cases, reference)
     return demand_fit(fit, f"Mend the labels, or the order of classes=...: {stand}, and {remedy}")
 
 
