@@ -9,6 +9,7 @@ from primum.errors import TrialError
 from primum.models.signature import Signature
 from primum.study.judging import Judging
 from primum.task import Task
+from primum.validation.cases import Cases
 from primum.validation.fit import Fit, fit_of
 from primum.validation.mask_fit import fit_masks
 
@@ -21,12 +22,19 @@ def check_labels(judging: Judging, signature: Signature, raw: NDArray[np.float32
     rows = judging.split.selection
     cases = judging.cases(rows, signature)
     if signature.task is Task.SEGMENTATION:
-        fit = fit_masks(signature.class_map(raw), judging.data.masks[rows], signature.classes, cases.units)
+        fit = fit_masks_of(judging.data.masks[rows], cases, signature, raw)
     else:
         fit = fit_of(cases, signature.scores(raw), sure=False)
     if fit.misfit:
         raise TrialError(f"it {fit.misfit}. {_remedy(fit, signature)}")
     return fit.notes
+
+
+def fit_masks_of(masks: NDArray[np.uint8], cases: Cases, signature: Signature, raw: NDArray[np.float32]) -> Fit:
+    """How raw outputs (N, K * pixels) fit the masks (N, *spatial) of `cases`; answers that are not finite are passed
+    over."""
+    known = np.flatnonzero(np.isfinite(raw).all(axis=1))
+    return fit_masks(signature.class_map(raw[known]), masks[known], signature.classes, cases.units[known])
 
 
 def _remedy(fit: Fit, signature: Signature) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,6 @@ from primum.workflows.examine import CHECKED_CASES, examine, forward, inspect
 from primum.workflows.given import demand_structures
 from primum.workflows.request import OptimizeRequest
 from primum.workflows.training import check_training, prepare_training
-
-if TYPE_CHECKING:
-    pass
 
 _OLDER = (
     f"this study was begun by an older release, which kept {FRACTIONS['guard']:.0%} of patients for a guard, whatever "

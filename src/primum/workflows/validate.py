@@ -26,6 +26,7 @@ from primum.progress import Progress, Silent
 from primum.reporting.data import plain
 from primum.runtimes.base import Target
 from primum.study.judging import judged_cases, judged_scores, judgement_digest
+from primum.study.labelling import fit_masks_of
 from primum.study.recipe import Recipe
 from primum.task import Task
 from primum.validation.assessment import Assessment, assess
@@ -35,7 +36,6 @@ from primum.validation.decisions import rule_for
 from primum.validation.fit import demand_fit, fit_of
 from primum.validation.gate import judge
 from primum.validation.guard_check import GuardCheck, GuardPromise, check_guard
-from primum.validation.mask_fit import fit_masks
 from primum.validation.operating import FrozenThreshold, freeze_threshold
 from primum.validation.verdict import Outcome, Verdict
 from primum.validation.waivers import demand_waivers
@@ -288,8 +288,7 @@ def _demand_fit(
     if signature.task is not Task.SEGMENTATION:
         fit = fit_of(judged, scores)
         return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, in this order")
-    known = np.flatnonzero(np.isfinite(scores).all(axis=1))
-    fit = fit_masks(signature.class_map(raw[known]), ready.masks[known], signature.classes, judged.units[known])
+    fit = fit_masks_of(ready.masks, judged, signature, raw)
     return demand_fit(fit, f"{mend} {', '.join(signature.classes)}, from 0 on in the masks")
 
 
