@@ -232,6 +232,29 @@ def test_processes_append_at_once_and_readers_see_whole_lines(path):
     assert len(path.read_text().splitlines()) == 24
 
 
+def test_a_first_record_written_while_a_reader_looks_is_no_removal(path):
+    class Raced(Ledger):
+        """Another process writes the first record just after this one has looked for the file, or for its head."""
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name in ("path", "head"):
+                Late.looks += 1
+                if Late.looks == Late.at:
+                    Ledger(path).record(["x"], "first")
+            return value
+
+    class Late:
+        looks, at = 0, 0
+
+    for at in range(1, 6):
+        path.unlink(missing_ok=True)
+        Ledger(path).head.unlink(missing_ok=True)
+        Late.looks, Late.at = 0, at
+        assert len(Raced(path).openings()) in (0, 1)
+        assert len(Ledger(path).openings()) == (Late.looks >= at)
+
+
 def test_a_killed_writer_leaves_a_ledger_that_holds_all_it_promised(path):
     writer = start(path, "w", 10_000)
     for _ in range(3):

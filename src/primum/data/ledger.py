@@ -71,13 +71,14 @@ class Ledger:
 
     def openings(self) -> tuple[Opening, ...]:
         """All openings, oldest first, after the chain and its end are checked."""
+        ended = self._ended()  # asked first: another process may write the first record between two looks
         if not self.path.exists():
-            self._check_end([])
+            self._check_end([], ended)
             return ()
         with self.path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             records, _ = self._checked(file.read())
-            self._check_end(records)
+            self._check_end(records, self._ended())
         return tuple(_opening(record) for record in records)
 
     def prior(self, cases: Sequence[str], candidate: str) -> tuple[tuple[Opening, float], ...]:
@@ -101,7 +102,7 @@ class Ledger:
                 file.seek(0)
                 content = file.read()
                 records, torn = self._checked(content)
-                self._check_end(records)
+                self._check_end(records, self._ended())
                 previous = records[-1]["hash"] if records else ""
                 if previous:
                     self._keep_head(previous)  # a crash may have left it one record behind
@@ -121,12 +122,15 @@ class Ledger:
         if not self.head.is_file() or self.head.read_text() != digest:
             write_bytes(self.head, digest.encode())
 
-    def _check_end(self, records: list[dict[str, Any]]) -> None:
-        """A ledger may be one record ahead of its head, where a crash fell between the two, but never behind it."""
+    def _ended(self) -> str:
+        """The hash in the head; "" where there is none, or where none can be: then `record` says so."""
         try:
-            head = self.head.read_text()
+            return self.head.read_text()
         except (FileNotFoundError, NotADirectoryError):
-            head = ""  # where it cannot be at all, `record` says so
+            return ""
+
+    def _check_end(self, records: list[dict[str, Any]], head: str) -> None:
+        """A ledger may be one record ahead of its head, where a crash fell between the two, but never behind it."""
         known = ["", *(record["hash"] for record in records)]
         if head not in known[-2:]:
             raise IntegrityError(
