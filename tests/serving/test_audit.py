@@ -99,6 +99,20 @@ def test_a_killed_writer_leaves_a_whole_log_that_goes_on(tmp_path):
     assert verify_audit(path).records == before + 1
 
 
+def test_a_log_that_is_being_written_is_checked_without_a_false_alarm(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            while not path.is_file() or path.stat().st_size < 20_000:
+                assert process.poll() is None
+            seen = [verify_audit(path).records for _ in range(8)]
+        finally:
+            process.kill()
+    assert seen == sorted(seen) and seen[-1] > 0
+    assert verify_audit(path).records >= seen[-1], "killed between the log and its head is no removal"
+
+
 def test_a_torn_last_line_is_cut_off_and_told(tmp_path):
     path = written(tmp_path / "audit.jsonl", 2)
     with path.open("ab") as file:

@@ -150,8 +150,13 @@ class AuditLog:
 
 
 def verify_audit(path: Path) -> AuditState:
-    """Check every record of a log. Raises InputError where there is none, IntegrityError naming the first bad line."""
-    end, number = "", 0
+    """Check every record of a log, also of one that a server is writing to, whose line in the making is left out.
+
+    Raises InputError where there is no log, IntegrityError naming the first bad line.
+    """
+    head = path.with_suffix(".head")
+    written_last = head.read_text() if head.is_file() else ""  # before the log, which may grow while it is read
+    end, number, ended = "", 0, not written_last
     for number, (line, record) in enumerate(_records(path), 1):
         body = {key: value for key, value in record.items() if key != "hash"}
         # Byte by byte: another space between two values is a change too.
@@ -159,8 +164,8 @@ def verify_audit(path: Path) -> AuditState:
         if not same:
             raise IntegrityError(f"{path}: line {number} was changed after it was written, or one before it is gone")
         end = record["hash"]
-    head = path.with_suffix(".head")
-    if head.is_file() and head.read_text() != end:
+        ended = ended or end == written_last
+    if not ended:
         raise IntegrityError(f"{path}: its end is not the one that was written last: records were removed")
     return AuditState(number, end)
 
@@ -170,6 +175,8 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
         raise InputError(f"{path}: there is no audit log")
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # a server is writing it, or a crash cut it short: the next server takes it away
             yield line, _parsed(path, f"line {number}", line)
 
 
