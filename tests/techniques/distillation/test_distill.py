@@ -69,13 +69,33 @@ def test_the_teacher_teaches_even_what_labels_deny(teacher):
     assert learning.accuracy(misled, learning.stripes(seed=99)) < 0.3
 
 
+@pytest.mark.parametrize("config", [Distill(alpha=0.3), FineTune()])
+def test_labels_do_not_pull_a_student_from_the_odds_of_its_teacher(config):
+    """A teacher of weighted classes answers at other odds than those of its labels; its threshold is frozen there."""
+    data, unseen = learning.stripes(600, noise=4.0, seed=7), learning.stripes(600, noise=4.0, seed=99)
+    weighted, known = learning.small(), learning.stripes_signature()
+    taught = TrainingConfig(epochs=4, batch=16, learning_rate=5e-3, validation=0)
+    train(weighted, task_loss(known, None, np.array([1.8, 0.2])), data, taught, Context(seed=1))
+
+    def answer(model):
+        with torch.inference_mode():
+            return float(model.eval()(torch.from_numpy(unseen.inputs)).softmax(1)[:, 1].mean())
+
+    assert answer(weighted) < 0.3 < unseen.labels.mean() - 0.15
+    config = config.model_copy(update={"epochs": 4, "batch": 16, "learning_rate": 5e-3, "augment": False})
+    found = context(weighted, data)
+    student = apply_all(learning.small(channels=8, blocks=2, seed=5), (config,), found)
+    assert 0.05 < answer(student) < answer(weighted) + 0.05
+    assert any("labels weighed to the odds" in note for note in found.notes)
+
+
 def test_teacher_and_student_see_the_same_view(teacher):
     seen = {"teacher": [], "student": []}
     student = learning.small(channels=8)
     watched = copy.deepcopy(teacher)
     student.register_forward_pre_hook(lambda m, x: seen["student"].append(x[0].clone()))
     watched.register_forward_pre_hook(lambda m, x: seen["teacher"].append(x[0].clone()))
-    _distill(student, Distill(epochs=1, batch=16, mixup=0.5), context(watched))
+    _distill(student, Distill(epochs=1, batch=16, mixup=0.5, alpha=1), context(watched))
     # What the student is validated on after the epoch, the teacher was asked before: it is not asked again.
     assert len(seen["student"]) > len(seen["teacher"]) > 10
     assert all(torch.equal(a, b) for a, b in zip(seen["teacher"], seen["student"]))

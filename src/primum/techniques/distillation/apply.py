@@ -17,7 +17,7 @@ from primum.techniques.context import Context, TrainingData
 from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.loader_trainer import labelled
 from primum.techniques.distillation.objective import DistillationObjective
-from primum.techniques.distillation.outputs import call, device_of
+from primum.techniques.distillation.outputs import outputs_of
 from primum.techniques.training import TrainingResult, check_labels, train, usual_augmentation
 from primum.techniques.training.parts import hold_out
 
@@ -92,7 +92,7 @@ def apply_distillation(
     if not len(held):
         context.note("too few patients to hold any back: accuracy was not measured")
     data = TrainingData(inputs[fit], taught[fit], units[fit])
-    objective = DistillationObjective(teacher_model, signature, config, data.labels)
+    objective = DistillationObjective(teacher_model, signature, config, data, context.note)
     augment = usual_augmentation(signature.input_shape) if config.augment else None
     training = train(student_model, objective, data, config, context, augment, name="distillation")
     known = None if labels is None else labels[held]
@@ -145,20 +145,6 @@ def _whole(labels: NDArray[Any]) -> NDArray[Any]:
         return labels
     whole = labels.astype(np.int64)
     return whole[:, 0] if whole.shape[1:] == (1,) else whole
-
-
-def outputs_of(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Raw outputs (N, outputs, *spatial) in evaluation mode; the mode is put back."""
-    import torch
-
-    was, place = model.training, device_of(model)
-    try:
-        model.eval()
-        with torch.no_grad():
-            parts = [call(model, x, place).float().cpu() for x in torch.from_numpy(inputs).split(64)]
-    finally:
-        model.train(was)
-    return np.asarray(torch.cat(parts).numpy())
 
 
 def _infer(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from primum.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,3 +50,17 @@ def device_of(model: torch.nn.Module) -> torch.device:
     import torch
 
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def outputs_of(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Raw outputs (N, outputs, *spatial) in evaluation mode; the mode is put back."""
+    import torch
+
+    was, place = model.training, device_of(model)
+    try:
+        model.eval()
+        with torch.no_grad():
+            parts = [call(model, x, place).float().cpu() for x in torch.from_numpy(inputs).split(64)]
+    finally:
+        model.train(was)
+    return np.asarray(torch.cat(parts).numpy())
