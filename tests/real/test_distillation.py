@@ -1,11 +1,7 @@
-"""A half-width student of the chest X-ray example learns from its teacher in a few minutes (make test-real).
-
-PRIMUM_XRAY may name a folder in which examples/chest_xray/train.py has trained; else it trains.
-"""
+"""A half-width student of the chest X-ray example learns from its teacher in a few minutes (make test-real)."""
 
 import importlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -42,13 +38,9 @@ def example():
 
 
 @pytest.fixture(scope="module")
-def teacher(example, tmp_path_factory):
-    folder = Path(os.environ.get("PRIMUM_XRAY") or tmp_path_factory.mktemp("xray"))
-    if not (folder / "weights.safetensors").is_file():
-        command = [sys.executable, EXAMPLE / "train.py", "--data", DATA, "--out", folder]
-        subprocess.run([*map(str, command)], check=True, cwd=ROOT)
+def teacher(example, xray):
     network = example.build().eval()
-    network.load_state_dict(load_state_dict(folder / "weights.safetensors"))
+    network.load_state_dict(load_state_dict(xray / "weights.safetensors"))
     return network
 
 
