@@ -91,6 +91,8 @@ def decoded(body: bytes, kind: type[_Body]) -> _Body:
         raise InputError(f"the body is not what this path takes: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError("the body is not valid UTF-8") from error
+    except RecursionError as error:
+        raise InputError("the body is nested too deep") from error
 
 
 def parsed_query(raw: bytes, known: Sequence[str]) -> dict[str, str]:
