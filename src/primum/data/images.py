@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from primum.data.quiet import quiet
 from primum.errors import InputError, UnsafeInput
 
 MAX_PIXELS = 64_000_000
@@ -22,8 +22,7 @@ def decode(data: bytes, name: str) -> Image.Image:
     Raises UnsafeInput where the header promises more than MAX_PIXELS, InputError naming `name` where the data are
     truncated, malformed or of an unknown format.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with quiet():
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except (
@@ -42,8 +41,9 @@ def decode(data: bytes, name: str) -> Image.Image:
         try:
             image.load()
         except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise InputError(f"{name}: the image is truncated or corrupt ({error})") from error
-    return ImageOps.exif_transpose(image)
+            # Not in the decoder's words: they quote the file.
+            raise InputError(f"{name}: the image is truncated or corrupt") from error
+        return ImageOps.exif_transpose(image)
 
 
 def _too_large(name: str, size: str = "far") -> UnsafeInput:
