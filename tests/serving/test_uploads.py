@@ -1,5 +1,6 @@
 """Images sent as they are: answered as the artifact's own predictor does, refused by number, never by file name."""
 
+import io
 import json
 import struct
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from dicoms import dicom
 from pictures import SIDE, encoded, form, picture_artifact
+from PIL import Image
 from served import call, server
 
 import primum
@@ -220,6 +222,14 @@ def test_answers_say_whether_the_artifact_is_unproven(port, tmp_path):
     doubtful = picture_artifact(tmp_path / "doubtful", verdict="INCONCLUSIVE", unproven=True)
     with server(f"chest={doubtful}") as other:
         assert call(other, "POST", PREDICT, body, headers)[2]["unproven"] is True
+
+
+def test_a_file_of_several_pages_is_refused(port):
+    pages = [Image.fromarray(PIXELS[k]) for k in range(2)]
+    out = io.BytesIO()
+    pages[0].save(out, "TIFF", save_all=True, append_images=pages[1:])
+    status, _, answer = call(port, "POST", PREDICT, out.getvalue(), {"Content-Type": "image/tiff"})
+    assert status == 400 and answer["error"] == "image 1: the file holds several images; give one image a file"
 
 
 def test_what_is_odd_in_a_file_reaches_no_log(folder):

@@ -20,7 +20,7 @@ def decode(data: bytes, name: str) -> Image.Image:
     """Decode one still image, upright (EXIF orientation applied).
 
     Raises UnsafeInput where the header promises more than MAX_PIXELS, InputError naming `name` where the data are
-    truncated, malformed or of an unknown format.
+    truncated, malformed, of an unknown format or several images (pages, frames of an animation).
     """
     with quiet():
         try:
@@ -39,10 +39,14 @@ def decode(data: bytes, name: str) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise _too_large(name, f"{width}x{height}")
         try:
+            # A camera's file of several (MPO) says which one is the image; the others are views beside it.
+            several = image.format != "MPO" and getattr(image, "is_animated", False)
             image.load()
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             # Not in the decoder's words: they quote the file.
             raise InputError(f"{name}: the image is truncated or corrupt") from error
+        if several:
+            raise InputError(f"{name}: the file holds several images; give one image a file")
         return ImageOps.exif_transpose(image)
 
 
