@@ -111,6 +111,15 @@ def test_a_token_names_its_subject_and_scopes(signer):
         access.admit(b"Bearer " + sign(scope=""), None, Scope.INFER)
 
 
+def test_without_an_audience_of_its_own_it_takes_no_token_that_names_one(signer):
+    sign, public = signer
+    access = Access(tokens=Tokens(public))
+    assert access.admit(b"Bearer " + sign(aud=None), None, Scope.INFER).name == "ris"
+    for audience in ("primum", ["primum", "pacs"]):
+        with pytest.raises(AccessDenied):
+            access.admit(b"Bearer " + sign(aud=audience), None, Scope.INFER)
+
+
 def test_tokens_that_are_expired_forged_or_for_others_are_refused(signer):
     import jwt
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from primum.config import explain
 from primum.errors import InputError, PrimumError
+from primum.serving.tls import public_key as read_public_key
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 """Signatures that are taken; all of them leave the server without a secret."""
@@ -90,14 +91,15 @@ def read_keys(path: Path) -> dict[str, Caller]:
 
 
 class Tokens:
-    """Signed tokens (RFC 7519): `sub` names the caller, `scope` lists scopes, `exp` is required."""
+    """Signed tokens (RFC 7519): `sub` names the caller, `scope` lists scopes, `exp` is required.
+
+    A token that names an audience is for nobody else: without `audience` it is refused (section 4.1.3).
+    """
 
     def __init__(self, public_key: Path, audience: str | None = None, issuer: str | None = None) -> None:
         """`public_key`: PEM. Raises InputError."""
-        try:
-            self._key = public_key.read_text()
-        except OSError as error:
-            raise InputError(f"cannot read {public_key}: {error.strerror}") from error
+        self._key = read_public_key(public_key)
+        self._algorithm = _algorithm(public_key, self._key)
         self._audience, self._issuer = audience, issuer
 
     def caller(self, token: str) -> Caller | None:
@@ -108,15 +110,30 @@ class Tokens:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 self._key,
-                algorithms=list(ALGORITHMS),
+                algorithms=[self._algorithm],
                 audience=self._audience,
                 issuer=self._issuer,
-                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+                options={"require": ["exp", "sub"], "verify_aud": True},
             )
         except (jwt.PyJWTError, ValueError):
             return None
         scopes = frozenset(s for s in Scope if s in str(claims.get("scope", "")).split())
         return Caller(str(claims["sub"])[:100], scopes)
+
+
+def _algorithm(path: Path, key: Any) -> str:
+    """What a key's holder signs with. Raises InputError where that is not taken."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
+        return "RS256"
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return "ES256"
+    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        return "EdDSA"
+    raise InputError(
+        f"{path}: tokens are signed with RSA of at least 2048 bits, ECDSA on P-256 or EdDSA, by no other key"
+    )
 
 
 class Access:
