@@ -73,9 +73,11 @@ class DataPlane:
         if self.audit is not None:
             await asyncio.to_thread(self.audit.close)
 
-    def admit(self, authorization: bytes | None, api_key: bytes | None, wanted: Scope) -> Caller:
-        """Who asks. Raises AccessDenied."""
-        return ANYBODY if self.access.open else self.access.admit(authorization, api_key, wanted)
+    def admit(
+        self, authorization: bytes | None, api_key: bytes | None, wanted: Scope, certificate: str | None = None
+    ) -> Caller:
+        """Who asks, on a connection whose certificate names `certificate`. Raises AccessDenied."""
+        return ANYBODY if self.access.open else self.access.admit(authorization, api_key, wanted, certificate)
 
     def model(self, name: str, version: str = "") -> ServedModel:
         """The model, in that version where one is named. Raises NotFound."""

@@ -12,9 +12,10 @@ import uvicorn
 
 from primum.artifact.manifest import UNPROVEN
 from primum.config import BatchConfig
-from primum.serving.access import Access, Tokens, read_keys
+from primum.serving.access import Access
 from primum.serving.audit import AuditLog
 from primum.serving.control import Hangup
+from primum.serving.credentials import Credentials
 from primum.serving.dataplane import DataPlane
 from primum.serving.executor.placement import Hosting
 from primum.serving.grpc.server import GrpcServer
@@ -60,10 +61,11 @@ def _tls(options: ServeOptions) -> Tls | None:
 def _plane(options: ServeOptions) -> DataPlane:
     """The models, who may ask them, and the log of who did."""
     # What costs nothing to find wrong comes before the models.
-    tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
+    shown = options.client_ca is not None
+    keys, tokens = Credentials(options.keys, options.jwt_key, options.jwt_audience, shown).read()
     if tokens is not None and options.jwt_audience is None:
         note("tokens that name no audience are taken, whoever they were made for: give --jwt-audience", logging.WARNING)
-    access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
+    access = Access(keys, tokens, certificates=shown)
     audit = AuditLog(options.audit) if options.audit is not None else None
     config, folders = options.batching or BatchConfig(), dict(options.models)
     hosting = Hosting(options.isolation, options.executor_memory_mb)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied, Scope
+from primum.serving.certificates import holder
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
@@ -135,7 +136,9 @@ class Service:
 
     def _admit(self, context: Any, wanted: Scope = Scope.INFER) -> Any:
         sent = {key: value.encode() for key, value in context.invocation_metadata() if isinstance(value, str)}
-        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), wanted)
+        certificates = () if self._plane.access.open else context.auth_context().get("x509_pem_cert", ())
+        certificate = next((holder(one) for one in certificates), None)
+        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), wanted, certificate)
 
 
 def handlers(service: Service, tracing: Tracing | None = None) -> Any:

@@ -12,7 +12,7 @@ import msgspec
 
 from primum.serving.access import Caller, Scope
 from primum.serving.dataplane import DataPlane, Note, NotFound
-from primum.serving.http.connection import TASK
+from primum.serving.http.connection import CERTIFICATE, TASK
 from primum.serving.http.live import page
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
@@ -119,7 +119,8 @@ class App:
 
     def _admit(self, scope: Connection, wanted: Scope) -> Caller:
         headers = {} if self.plane.access.open else dict(scope["headers"])
-        return self.plane.admit(headers.get(b"authorization"), headers.get(b"x-api-key"), wanted)
+        certificate = scope.get(CERTIFICATE)
+        return self.plane.admit(headers.get(b"authorization"), headers.get(b"x-api-key"), wanted, certificate)
 
     def _described(self, parts: list[str]) -> tuple[dict[str, Any], bool]:
         """What a path below /v2 tells, and whether that is good."""
