@@ -71,6 +71,9 @@ def run(
     ] = False,
 ) -> None:
     """Serve artifacts by the Open Inference Protocol v2 (REST, and gRPC with --grpc-port), with dynamic batching."""
+    from primum.serving.hangup import hold
+
+    hold()
     from primum.config import BatchConfig
     from primum.errors import InputError
     from primum.serving.access import new_key as made_key

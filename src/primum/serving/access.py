@@ -182,14 +182,19 @@ class Access:
         """`certificates`: callers show one, that an authority of ours signed. Who is not listed by it may infer; not
         where only keys are listed, or tokens are taken, which it is then shown beside.
         """
-        self._keys, self._tokens, self._clock = keys or {}, tokens, clock
-        self._certificates = certificates
+        self._clock, self._certificates = clock, certificates
+        self.replace(keys, tokens)
         self._rates: dict[str, tuple[float, float]] = {}
 
     @property
     def open(self) -> bool:
         """Nobody is asked who they are."""
-        return not self._keys and self._tokens is None and not self._certificates
+        return not (self._asks or self._certificates)
+
+    def replace(self, keys: dict[str, Caller] | None, tokens: Tokens | None) -> None:
+        """From now on these are recognised and no others. No keys left let nobody in; None: keys are not asked for."""
+        self._keys, self._tokens = keys or {}, tokens
+        self._asks = keys is not None or tokens is not None
 
     def admit(
         self, authorization: bytes | None, api_key: bytes | None, scope: Scope, certificate: str | None = None

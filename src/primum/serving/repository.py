@@ -106,9 +106,10 @@ class Repository:
         for name in self.names:
             try:
                 ended[name] = "changed" if await self.load(name) else "unchanged"
-            except PrimumError as error:
-                ended[name] = str(error)
-                _LOG.error("model %r was not read anew: %s", name, error)
+            # Whatever it is, a runtime's own included: the other models are read all the same.
+            except Exception as error:  # noqa: BLE001
+                ended[name] = str(error) if isinstance(error, PrimumError) else type(error).__name__
+                _LOG.error("model %r was not read anew: %s", name, ended[name])
         return ended
 
     async def start(self) -> None:

@@ -14,11 +14,11 @@ from primum.artifact.manifest import UNPROVEN
 from primum.config import BatchConfig
 from primum.serving.access import Access
 from primum.serving.audit import AuditLog
-from primum.serving.control import Hangup
 from primum.serving.credentials import Credentials
 from primum.serving.dataplane import DataPlane
 from primum.serving.executor.placement import Hosting
 from primum.serving.grpc.server import GrpcServer
+from primum.serving.hangup import Hangup, Reread
 from primum.serving.http.app import App, Companion
 from primum.serving.http.connection import Limits, connection_class
 from primum.serving.http.table import routes_of
@@ -39,12 +39,13 @@ _GRACE_S = 30
 def serve(options: ServeOptions) -> None:
     """Load the models and serve until SIGINT or SIGTERM; then answer what is here and end. Raises InputError."""
     configure(options.log_json)
-    tls = _tls(options)
-    plane = _plane(options)
+    tls, credentials = _tls(options), _credentials(options)
+    plane = _plane(options, credentials)
     tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
     witness = Witness(tracing, options.log_requests) if tracing is not None or options.log_requests else None
     jobs = Jobs(options.studies) if options.studies is not None else None
-    companions = _companions(options, plane, jobs, tracing, tls)
+    hangup = Hangup(plane, _rereads(plane, credentials, tls))
+    companions = [hangup, *_companions(options, plane, jobs, tracing, tls)]
     _run(options, App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness), tls)
     if tracing is not None:
         tracing.stop()
@@ -58,14 +59,27 @@ def _tls(options: ServeOptions) -> Tls | None:
     return Tls(options.tls_cert, options.tls_key, options.client_ca)
 
 
-def _plane(options: ServeOptions) -> DataPlane:
+def _credentials(options: ServeOptions) -> Credentials:
+    return Credentials(options.keys, options.jwt_key, options.jwt_audience, options.client_ca is not None)
+
+
+def _rereads(plane: DataPlane, credentials: Credentials, tls: Tls | None) -> list[Reread]:
+    """What SIGHUP has read anew beside the models."""
+    rereads = []
+    if credentials.keys is not None or credentials.jwt_key is not None:
+        rereads.append(Reread("keys", lambda: plane.access.replace(*credentials.read())))
+    if tls is not None:
+        rereads.append(Reread("certificates", tls.reread))
+    return rereads
+
+
+def _plane(options: ServeOptions, credentials: Credentials) -> DataPlane:
     """The models, who may ask them, and the log of who did."""
     # What costs nothing to find wrong comes before the models.
-    shown = options.client_ca is not None
-    keys, tokens = Credentials(options.keys, options.jwt_key, options.jwt_audience, shown).read()
+    keys, tokens = credentials.read()
     if tokens is not None and options.jwt_audience is None:
         note("tokens that name no audience are taken, whoever they were made for: give --jwt-audience", logging.WARNING)
-    access = Access(keys, tokens, certificates=shown)
+    access = Access(keys, tokens, certificates=credentials.certificates)
     audit = AuditLog(options.audit) if options.audit is not None else None
     config, folders = options.batching or BatchConfig(), dict(options.models)
     hosting = Hosting(options.isolation, options.executor_memory_mb)
@@ -100,7 +114,7 @@ def _say_loaded(model: ServedModel) -> None:
 def _companions(
     options: ServeOptions, plane: DataPlane, jobs: Jobs | None, tracing: Tracing | None, tls: Tls | None
 ) -> Sequence[Companion]:
-    companions: list[Companion] = [Hangup(plane)]
+    companions: list[Companion] = []
     if options.grpc_port is not None:
         host = f"[{options.host}]" if ":" in options.host else options.host
         companions.append(GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, tls, tracing))

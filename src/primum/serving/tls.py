@@ -24,6 +24,16 @@ class Tls:
         """`client_ca`: clients must show a certificate that one of these authorities signed. Raises InputError."""
         self._certificate, self._key, self._client_ca = certificate, key, client_ca
         self.pems, self.context = self._read()
+        self._newest = self.context
+        self.context.sni_callback = self._meet
+
+    def reread(self) -> None:
+        """Who connects from now on is met with what the files hold now. Raises InputError, and then nothing changed."""
+        self.pems, self._newest = self._read()
+
+    def _meet(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """Called at the beginning of each handshake, whether the client names the server or not."""
+        connection.context = self._newest
 
     def _read(self) -> tuple[Pems, ssl.SSLContext]:
         pems = Pems(
@@ -39,6 +49,8 @@ class Tls:
         if pems.client_ca is not None:
             context.load_verify_locations(cadata=pems.client_ca.decode("ascii"))
             context.verify_mode = ssl.CERT_REQUIRED
+            # A connection resumed by ticket shows no certificate anew, though its authority may have gone.
+            context.num_tickets, context.options = 0, context.options | ssl.OP_NO_TICKET
         return pems, context
 
 

@@ -54,7 +54,14 @@ class GrpcServer:
             await self._server.stop(_GRACE_S)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
-        if self._tls is None:
+        tls = self._tls
+        if tls is None:
             return None
-        certificate, key, client_ca = self._tls.pems
-        return grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
+        asks = tls.pems.client_ca is not None
+        return grpc.dynamic_ssl_server_credentials(_newest(tls), lambda: _newest(tls), asks)
+
+
+def _newest(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    """Asked for at each handshake: the files may have been read anew."""
+    certificate, key, client_ca = tls.pems
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
