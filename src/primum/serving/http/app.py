@@ -15,6 +15,7 @@ from primum.serving.dataplane import DataPlane, Note, NotFound
 from primum.serving.http.connection import CERTIFICATE, TASK
 from primum.serving.http.live import page
 from primum.serving.http.openapi import document
+from primum.serving.http.origin import demand_own
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
@@ -174,6 +175,8 @@ class App:
         try:
             who = self._admit(scope, found.route.scope).name
             headers = dict(scope["headers"])
+            if found.route.changes:
+                demand_own(headers, self.plane.access.open)
             call = Call(
                 found.names,
                 parsed_query(scope["query_string"], QUERY),

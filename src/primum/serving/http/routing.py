@@ -50,6 +50,8 @@ class Route(NamedTuple):
     what: str
     """The log's word for it."""
     handler: Handler
+    changes: bool = False
+    """Whether it changes what the server does for others."""
 
 
 class Found(NamedTuple):
