@@ -83,6 +83,11 @@ class AuditLog:
         """Nothing more should be answered: it could not be recorded."""
         return bool(self.failure) or len(self._waiting) >= MOST_WAITING
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not on the disk yet."""
+        return len(self._waiting)
+
     def add(self, event: Event) -> None:
         """Take an event down; `write` puts it on the disk."""
         self._waiting.append(event)

@@ -75,12 +75,12 @@ class Hangup:
         async with self._one_at_a_time:
             # Who may ask comes first: reading models takes long.
             for one in self._rereads:
-                self._plane.note("SIGHUP", f"read {one.what}", Note(), await _status(one))
+                self._plane.note("SIGHUP", f"read {one.what}", Note(), await _status(one), by_caller=False)
             for name, ended in (await self._plane.repository.reload()).items():
                 model = self._plane.repository.get(name)
                 note = Note(name, "" if model is None else model.rung.digest)
                 failed = ended not in ("changed", "unchanged")
-                self._plane.note("SIGHUP", "load", note, 500 if failed else 200)
+                self._plane.note("SIGHUP", "load", note, 500 if failed else 200, by_caller=False)
 
 
 async def _status(one: Reread) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from primum.artifact.manifest import UNPROVEN
 from primum.errors import InputError, PrimumError
-from primum.serving.metrics import ExecutorCollector, Families, exposition
+from primum.serving.metrics import ExecutorCollector, Families, TallyCollector, exposition
 from primum.serving.model import ServedModel
 from primum.serving.standing_metrics import StandingCollector
 
@@ -134,6 +134,7 @@ class Repository:
         models = self._models.items()
         return exposition(
             {name: model.stats() for name, model in models},
+            TallyCollector({name: (model.tally, model.asking) for name, model in models}),
             ExecutorCollector({name: model.executor_stats() for name, model in models}),
             StandingCollector({name: (model.line, model.shadow, model.watch) for name, model in models}),
             *others,
