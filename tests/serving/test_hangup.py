@@ -20,7 +20,7 @@ INFER = "/v2/models/risk/infer"
 ASKED = {"inputs": [{"name": "input", "shape": [1, FEATURES], "datatype": "FP32", "data": [0.5] * FEATURES}]}
 
 
-def wait_for(there, seconds=60):
+def wait_for(there, seconds=180):
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end

@@ -42,7 +42,9 @@ def run(
     max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 64,
     arrival_s: Annotated[float, typer.Option(help="Seconds in which a request arrives whole.", min=0.1)] = 30,
     max_connections: Annotated[int, typer.Option(help="Connections at a time.", min=1)] = 4096,
-    keys: Annotated[Path | None, typer.Option(help="YAML file of API keys (their hashes); see --new-key.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="YAML file of API keys (their hashes) and certificates; see --new-key.")
+    ] = None,
     new_key: Annotated[
         str | None, typer.Option(help="Print a new API key for this name, and its entry for --keys; serve nothing.")
     ] = None,

@@ -17,16 +17,21 @@ def shown(transport: asyncio.BaseTransport) -> str | None:
 
 @lru_cache(4096)
 def holder(certificate: bytes) -> str:
-    """The common name of the subject of a certificate (DER or PEM), else its first alternative name; else empty."""
+    """The common name of the subject of a certificate (DER or PEM), else its first alternative name; else empty, as
+    where an authority signed what cannot be read here.
+    """
     from cryptography import x509
 
     load = x509.load_pem_x509_certificate if certificate.startswith(PEM) else x509.load_der_x509_certificate
-    read = load(certificate)
-    if common := read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
-        return str(common[0].value)
     try:
+        read = load(certificate)
+        if common := read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
+            return str(common[0].value)
         names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    except (
+        *(ValueError, x509.ExtensionNotFound, x509.DuplicateExtension),
+        *(x509.InvalidVersion, x509.UnsupportedGeneralNameType),
+    ):
         return ""
     told = (x509.RFC822Name, x509.DNSName, x509.UniformResourceIdentifier, x509.IPAddress)
     return next((str(name.value) for name in names if isinstance(name, told)), "")
