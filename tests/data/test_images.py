@@ -130,3 +130,23 @@ def test_sixteen_bit_png_keeps_its_values():
     buffer = io.BytesIO()
     Image.fromarray(wide).save(buffer, "PNG")
     assert np.array_equal(np.asarray(decode(buffer.getvalue(), "x")).astype(np.int64), wide)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP"])
+def test_several_frames_are_refused_for_none_of_them_is_the_image(kind):
+    frames = [Image.fromarray(np.roll(np.kron(GREY, np.ones((3, 3), np.uint8)), k)) for k in range(3)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"^scan\.img: the file holds several images; give one image a file$"):
+        decode(buffer.getvalue(), "scan.img")
+    buffer = io.BytesIO()
+    frames[0].save(buffer, kind, save_all=True)
+    assert decode(buffer.getvalue(), "scan.img").size == (21, 15)
+
+
+def test_of_a_photograph_with_a_second_image_beside_it_the_primary_is_read():
+    """JPEG files of cameras (MPO) say which image is theirs."""
+    frames = [Image.new("L", (21, 15), shade) for shade in (200, 20)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "MPO", save_all=True, append_images=frames[1:])
+    assert abs(int(np.asarray(decode(buffer.getvalue(), "x"))[3, 3]) - 200) < 3

@@ -76,12 +76,71 @@ def test_without_keys_everybody_may_do_everything():
         ("keys: [{name: a, sha256: abc}]", "sha256"),
         (f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]", "twice"),
         (f"keys: [{{name: a, sha256: {'a' * 64}, scopes: [root]}}]", "scopes"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}, certificate: b}}]", "either"),
+        ("keys: [{name: a}]", "either"),
+        (f"keys: [{{sha256: {'a' * 64}}}]", "name"),
+        ("keys: [{certificate: a}, {certificate: a, scopes: [admin]}]", "twice"),
     ],
 )
 def test_a_file_of_keys_that_cannot_be_used_says_where(tmp_path, text, said):
     (tmp_path / "keys.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
         read_keys(tmp_path / "keys.yaml")
+
+
+LISTED = "keys: [{certificate: ris.example, scopes: [infer, admin], rate_per_s: 1}]"
+
+
+def reads(folder, text):
+    (folder / "keys.yaml").write_text(text)
+    return read_keys(folder / "keys.yaml")
+
+
+def test_a_certificate_may_do_what_the_file_lists_for_it(tmp_path):
+    access = Access(reads(tmp_path, LISTED), certificates=True)
+    caller = access.admit(None, None, Scope.ADMIN, "ris.example")
+    assert caller.name == "ris.example" and caller.scopes == {Scope.INFER, Scope.ADMIN}
+    with pytest.raises(AccessDenied, match="too many"):
+        access.admit(None, None, Scope.INFER, "ris.example")
+
+
+@pytest.mark.parametrize("text", [None, LISTED])
+def test_a_certificate_that_is_not_listed_may_infer(tmp_path, text):
+    access = Access(None if text is None else reads(tmp_path, text), certificates=True)
+    assert not access.open
+    assert access.admit(None, None, Scope.INFER, "pacs.example").name == "pacs.example"
+    for scope in set(Scope) - {Scope.INFER}:
+        with pytest.raises(AccessDenied, match="lacks the scope") as denied:
+            access.admit(None, None, scope, "pacs.example")
+        assert denied.value.known
+
+
+def test_a_certificate_that_names_nobody_is_nobody():
+    for shown in ("", None):
+        with pytest.raises(AccessDenied) as denied:
+            Access(certificates=True).admit(None, None, Scope.INFER, shown)
+        assert not denied.value.known
+
+
+def test_beside_keys_a_certificate_alone_opens_nothing(keys):
+    """The file lists keys and no certificate: whoever wrote it wanted both."""
+    key, callers = keys
+    access = Access(callers, certificates=True)
+    with pytest.raises(AccessDenied):
+        access.admit(None, None, Scope.INFER, "pacs.example")
+    assert access.admit(None, key, Scope.INFER, "pacs.example").name == "ward-7"
+
+
+def test_a_wrong_key_is_refused_whatever_the_certificate(tmp_path):
+    with pytest.raises(AccessDenied):
+        Access(reads(tmp_path, LISTED), certificates=True).admit(b"Bearer wrong", None, Scope.INFER, "ris.example")
+
+
+def test_the_name_of_a_certificate_is_no_key(tmp_path):
+    access = Access(reads(tmp_path, LISTED), certificates=True)
+    for sent in (b"ris.example", b"certificate ris.example"):
+        with pytest.raises(AccessDenied):
+            access.admit(None, sent, Scope.INFER)
 
 
 @pytest.fixture
@@ -109,6 +168,15 @@ def test_a_token_names_its_subject_and_scopes(signer):
     assert access.admit(b"Bearer " + sign(scope="infer other"), None, Scope.INFER).name == "ris"
     with pytest.raises(AccessDenied, match="lacks the scope"):
         access.admit(b"Bearer " + sign(scope=""), None, Scope.INFER)
+
+
+def test_without_an_audience_of_its_own_it_takes_no_token_that_names_one(signer):
+    sign, public = signer
+    access = Access(tokens=Tokens(public))
+    assert access.admit(b"Bearer " + sign(aud=None), None, Scope.INFER).name == "ris"
+    for audience in ("primum", ["primum", "pacs"]):
+        with pytest.raises(AccessDenied):
+            access.admit(b"Bearer " + sign(aud=audience), None, Scope.INFER)
 
 
 def test_tokens_that_are_expired_forged_or_for_others_are_refused(signer):

@@ -175,3 +175,46 @@ def test_what_is_no_log_is_said(tmp_path):
     (tmp_path / "odd.jsonl").write_text("hello\n")
     with pytest.raises(IntegrityError, match="line 1 is no record"):
         verify_audit(tmp_path / "odd.jsonl")
+
+
+def test_logs_that_differ_in_their_ending_alone_keep_out_of_each_others_way(tmp_path):
+    one, two = AuditLog(tmp_path / "audit.jsonl"), AuditLog(tmp_path / "audit.log")
+    for log, number in ((one, 3), (two, 5)):
+        for i in range(number):
+            log.add(event(i))
+        log.write()
+        log.close()
+    assert verify_audit(one.path).records == 3 and verify_audit(two.path).records == 5
+    one.path.write_bytes(b"")
+    with pytest.raises(IntegrityError):
+        verify_audit(one.path)
+    assert verify_audit(two.path).records == 5
+
+
+def named_as_before(path, number=3):
+    """A log whose head has the name that an earlier release gave it."""
+    written(path, number)
+    path.with_name(path.name + ".head").rename(path.with_suffix(".head"))
+    path.with_name(path.name + ".lock").unlink()
+    return path
+
+
+def test_a_head_of_an_earlier_name_still_tells_that_records_were_removed(tmp_path):
+    path = named_as_before(tmp_path / "audit.jsonl")
+    assert verify_audit(path).records == 3
+    whole = path.read_bytes()
+    for kept in (whole.splitlines(keepends=True)[0], b""):
+        path.write_bytes(kept)
+        with pytest.raises(IntegrityError):
+            verify_audit(path)
+        with pytest.raises(IntegrityError):
+            AuditLog(path)
+    path.write_bytes(whole)
+    written(path, 2)
+    assert verify_audit(path).records == 5 and not path.with_suffix(".head").exists()
+
+
+def test_a_head_of_an_earlier_name_is_not_that_of_the_log_beside(tmp_path):
+    named_as_before(tmp_path / "audit.jsonl")
+    assert verify_audit(written(tmp_path / "audit.log", 2)).records == 2
+    assert verify_audit(tmp_path / "audit.jsonl").records == 3

@@ -140,6 +140,8 @@ def test_images_are_of_8_bits(port, folders):
         ({"model_name": "risk", "data": [[1]], "timeout_ms": 0}, 400, "timeout_ms"),
         (b"{", 400, "body"),
         (b"\xff", 400, "body"),
+        (b'{"model_name": "risk", "data": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "too deep"),
+        ({"model_name": "risk", "data": [[1e300] * FEATURES]}, 400, "too large"),
     ],
 )
 def test_errors_have_the_right_status(port, body, status, said):

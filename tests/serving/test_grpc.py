@@ -80,18 +80,51 @@ def test_values_in_the_message_are_the_same_tensor(client):
     request = message("ModelInferRequest")(model_name="risk")
     one = request.inputs.add(name="input", datatype="FP32", shape=[1, FEATURES])
     one.contents.fp32_contents.extend(ROWS[0].tolist())
-    import grpc
-
-    channel = grpc.insecure_channel(client._channel._channel.target().decode().removeprefix("dns:///"))
-    call = channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        request_serializer=message("ModelInferRequest").SerializeToString,
-        response_deserializer=message("ModelInferResponse").FromString,
-    )
-    raw = call(request).raw_output_contents[0]
+    raw = bare(client)(request.SerializeToString()).raw_output_contents[0]
     np.testing.assert_array_equal(
         np.frombuffer(raw), client.infer("risk", [given(ROWS[:1])]).as_numpy("probabilities").ravel()
     )
+
+
+def bare(client):
+    """Takes the bytes of a request, of whatever they are."""
+    return client._channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        response_deserializer=message("ModelInferResponse").FromString,
+    )
+
+
+def odd_requests():
+    def one(**changes):
+        request = message("ModelInferRequest")(model_name="risk")
+        asked = {"name": "input", "datatype": "FP32", "shape": [1, FEATURES], **changes}
+        request.inputs.add(**asked)
+        return request
+
+    raw = one()
+    raw.raw_input_contents.append(np.full(FEATURES, np.nan, np.float32).tobytes())
+    contents = one()
+    contents.inputs[0].contents.fp32_contents.extend([1.0] * (FEATURES - 1) + [float("-inf")])
+    named = one(name="x" * 20_000)
+    named.raw_input_contents.append(ROWS[:1].tobytes())
+    huge = one(shape=[2**62, FEATURES])
+    huge.raw_input_contents.append(ROWS[:1].tobytes())
+    return {
+        "not finite": raw.SerializeToString(),
+        "or not finite": contents.SerializeToString(),
+        "takes one input": named.SerializeToString(),
+        "at most": huge.SerializeToString(),
+        "cannot be decoded": b"\xff\xff\xff",
+    }
+
+
+@pytest.mark.parametrize(("said", "sent"), odd_requests().items())
+def test_odd_requests_are_the_callers_fault(client, said, sent):
+    import grpc
+
+    with pytest.raises(grpc.RpcError) as found:
+        bare(client)(sent, timeout=20)
+    assert found.value.code() == grpc.StatusCode.INVALID_ARGUMENT and said in found.value.details()
 
 
 def test_callers_without_a_key_are_not_answered(artifact, tmp_path):

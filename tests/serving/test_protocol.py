@@ -9,18 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.errors import InputError
-from primum.serving.protocol import decode, encode
+from primum.serving.protocol import MOST_TEXT, decode, encode, error_body
 
 ONE = {"name": "input", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}
 RAW = np.array([[1.0, 2.0]], np.float32).tobytes()
+NAN, INFINITE = np.float32("nan").tobytes(), np.float32("-inf").tobytes()
+DEEP = b"[" * 50_000 + b"]" * 50_000
 
 
 def body(**changes):
     return json.dumps({"inputs": [ONE], **changes}).encode()
 
 
-def binary(size=8, **changes):
-    one = {"name": "input", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": size}}
+def binary(size=8, shape=(1, 2), **changes):
+    one = {"name": "input", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": size}}
     return json.dumps({"inputs": [one], **changes}).encode()
 
 
@@ -55,6 +57,14 @@ def test_json_and_binary_bodies_are_the_same_request():
         (binary(4) + RAW, len(binary(4)), "4 bytes, but shape"),
         (body(), len(body()) + 1, "the body has"),
         (body(), 0, "the body has"),
+        (body(inputs=[{**ONE, "data": "[0]"}]).replace(b'"[0]"', DEEP), None, "too deep"),
+        (body(more=0).replace(b": 0", b": " + DEEP), None, "too deep"),
+        (body(parameters={"timeout": 10**400}), None, "timeout"),
+        (body(parameters={"priority": 2**63}), None, "priority"),
+        (body(inputs=[{**ONE, "shape": [10**4000, 10**4000]}]), None, "at most"),
+        (binary(shape=[10**4000, 10**4000]) + RAW, len(binary(shape=[10**4000, 10**4000])), "at most"),
+        (binary() + RAW[:4] + NAN, len(binary()), "not finite"),
+        (binary() + INFINITE + RAW[4:], len(binary()), "not finite"),
     ],
 )
 def test_malformed_requests_are_refused(sent, header, said):
@@ -115,3 +125,9 @@ def test_answers_go_as_they_were_asked_for():
 def test_an_unknown_output_is_refused():
     with pytest.raises(InputError, match="no output 'logits'"):
         answer(decode(body(outputs=[{"name": "logits"}]), None), decision=np.array([1]))
+
+
+def test_the_text_of_an_error_is_cut():
+    told = json.loads(error_body("input " + "é" * 20_000))["error"]
+    assert told.startswith("input é") and len(told) == MOST_TEXT and told.endswith("…")
+    assert json.loads(error_body("short"))["error"] == "short"

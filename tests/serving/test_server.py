@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from served import FEATURES, call, server
+from served import FEATURES, call, free_port, server
 from shell import primum
 
 from primum.serving.access import new_key
@@ -108,8 +108,8 @@ def certificates(tmp_path_factory):
     trustme = pytest.importorskip("trustme")
     folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    for name, identity in (("server", "127.0.0.1"), ("client", "ris@hospital.example")):
-        made = authority.issue_cert(identity)
+    for name, identity in (("server", "127.0.0.1"), ("client", "ris@hospital.example"), ("pacs", "x@y.example")):
+        made = authority.issue_cert(identity, common_name="pacs.example" if name == "pacs" else None)
         made.private_key_pem.write_to_path(folder / f"{name}.key")
         made.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
     return folder
@@ -136,10 +136,46 @@ def test_with_tls_only_those_with_a_certificate_are_let_in(artifact, certificate
             call(port, "GET", "/v2/health/ready")
 
 
-def https(port, context):
+def test_a_certificate_names_its_holder_over_both_protocols(artifact, certificates, tmp_path):
+    grpc = pytest.importorskip("grpc")
+    from primum.serving.grpc.messages import message
+
+    (tmp_path / "keys.yaml").write_text("keys: [{certificate: pacs.example, scopes: [infer, metrics]}]")
+    options = ["--tls-cert", certificates / "server.pem", "--tls-key", certificates / "server.key"]
+    options += ["--client-ca", certificates / "ca.pem", "--keys", tmp_path / "keys.yaml"]
+    audit, other = tmp_path / "audit.jsonl", free_port()
+    with server(f"risk={artifact}", *options, "--audit", audit, "--grpc-port", other, tls=certificates) as port:
+        for name, metrics in (("client", 403), ("pacs", 200)):
+            context = ssl.create_default_context(cafile=certificates / "ca.pem")
+            context.load_cert_chain(certificates / f"{name}.pem", certificates / f"{name}.key")
+            assert https(port, context, "/metrics") == metrics
+            assert https(port, context, INFER, json.dumps(ASKED)) == 200
+            assert https(port, context, "/v2/repository/models/risk/unload", "{}") == 403
+            files = ("ca.pem", f"{name}.key", f"{name}.pem")
+            shown = grpc.ssl_channel_credentials(*((certificates / file).read_bytes() for file in files))
+            with grpc.secure_channel(f"127.0.0.1:{other}", shown) as channel:
+                with pytest.raises(grpc.RpcError) as denied:
+                    channel.unary_unary(
+                        "/inference.GRPCInferenceService/RepositoryModelUnload",
+                        request_serializer=message("RepositoryModelUnloadRequest").SerializeToString,
+                    )(message("RepositoryModelUnloadRequest")(model_name="risk"), timeout=20)
+                assert denied.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    records = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(r["who"], r["what"]) for r in records] == [
+        (who, what) for who in ("ris@hospital.example", "pacs.example") for what in ("infer", "unload", "unload")
+    ]
+
+
+def test_certificates_are_listed_only_where_they_are_asked_for(artifact, tmp_path):
+    (tmp_path / "keys.yaml").write_text("keys: [{certificate: pacs.example}]")
+    done = primum("serve", artifact, "--keys", tmp_path / "keys.yaml")
+    assert done.returncode == 2 and "--client-ca" in done.stderr and done.stderr.count("\n") == 1
+
+
+def https(port, context, path="/v2/health/ready", body=None):
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
     try:
-        connection.request("GET", "/v2/health/ready")
+        connection.request("GET" if body is None else "POST", path, body, {"content-type": "application/json"})
         return connection.getresponse().status
     finally:
         connection.close()

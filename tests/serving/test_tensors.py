@@ -74,7 +74,7 @@ def test_data_that_do_not_fit_are_refused_by_name(datatype, shape, data, said):
         from_json("pixels", datatype, shape, data)
 
 
-@pytest.mark.parametrize("shape", [[], [0], [-1, 3], [2.0], [True], ["2"], [1] * 17])
+@pytest.mark.parametrize("shape", [[], [0], [-1, 3], [2.0], [True], ["2"], [1] * 17, [2**62], [10**5000, 2]])
 def test_odd_shapes_are_refused(shape):
     with pytest.raises(InputError, match="input 'x'"):
         checked_shape("x", shape)
@@ -84,3 +84,17 @@ def test_odd_shapes_are_refused(shape):
 def test_a_wrong_number_of_bytes_is_refused(size):
     with pytest.raises(InputError, match=f"{size} bytes, but"):
         from_bytes("x", "FP32", (1,), b"\0" * size)
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_raw_values_that_are_not_finite_are_refused(datatype, odd):
+    array = np.ones((3, 5), DTYPES[datatype])
+    array[1, 2] = odd
+    with pytest.raises(InputError, match="input 'x': a value is too large for FP\\d\\d, or not finite"):
+        from_bytes("x", datatype, array.shape, array.tobytes())
+
+
+def test_the_largest_raw_values_are_taken():
+    array = np.array([np.finfo(np.float32).max, np.finfo(np.float32).min], np.float32)
+    assert from_bytes("x", "FP32", (2,), array.tobytes()).tolist() == array.tolist()

@@ -50,7 +50,7 @@ def asked(rows):
 def test_a_request_continues_its_callers_trace_and_tells_its_wait_and_its_call(artifact, collector):
     address, spans = collector
     with server(f"risk={artifact}", "--otlp", address) as port:
-        caller = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+        caller = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "ris=Quillfeather"}
         assert call(port, "POST", INFER, {**asked(1), "id": "patient 7"}, caller)[0] == 200
         assert call(port, "GET", "/v2/models/somebody", None, caller)[0] == 404
     by_name = {span.name: span for span in spans}
@@ -66,6 +66,7 @@ def test_a_request_continues_its_callers_trace_and_tells_its_wait_and_its_call(a
     assert {one.key: one.value.int_value for one in by_name["compute"].attributes}["primum.batch.size"] == 1
     written = "".join(map(str, spans))
     assert "patient 7" not in written and "somebody" not in written
+    assert "Quillfeather" not in written, "what a caller keeps in its trace is its own"
 
 
 def test_many_rows_are_a_call_each_chunk(artifact, collector):

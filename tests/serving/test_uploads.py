@@ -1,5 +1,6 @@
 """Images sent as they are: answered as the artifact's own predictor does, refused by number, never by file name."""
 
+import io
 import json
 import struct
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from dicoms import dicom
 from pictures import SIDE, encoded, form, picture_artifact
+from PIL import Image
 from served import call, server
 
 import primum
@@ -220,3 +222,24 @@ def test_answers_say_whether_the_artifact_is_unproven(port, tmp_path):
     doubtful = picture_artifact(tmp_path / "doubtful", verdict="INCONCLUSIVE", unproven=True)
     with server(f"chest={doubtful}") as other:
         assert call(other, "POST", PREDICT, body, headers)[2]["unproven"] is True
+
+
+def test_a_file_of_several_pages_is_refused(port):
+    pages = [Image.fromarray(PIXELS[k]) for k in range(2)]
+    out = io.BytesIO()
+    pages[0].save(out, "TIFF", save_all=True, append_images=pages[1:])
+    status, _, answer = call(port, "POST", PREDICT, out.getvalue(), {"Content-Type": "image/tiff"})
+    assert status == 400 and answer["error"] == "image 1: the file holds several images; give one image a file"
+
+
+def test_what_is_odd_in_a_file_reaches_no_log(folder):
+    odd = dicom(DEEP, bits=12, WindowCenter="1234567890", WindowWidth="1987654321")
+    places = (b"1.2.840.10008.1.2.1\0", b"1234567890", b"1987654321", b"MONOCHROME2 ")
+    with server(f"chest={folder}", "--log-requests", give_process=True) as (port, process):
+        for place in places:
+            body = odd.replace(place, (b"1.Quillfeather" * 2)[: len(place)])
+            status, _, answer = call(port, "POST", PREDICT, body, {"Content-Type": "application/dicom"})
+            assert status in (400, 415) and "Quill" not in answer["error"]
+        process.terminate()
+        written = process.stdout.read()
+    assert written.count("/predict") == len(places) and "Quill" not in written

@@ -10,6 +10,9 @@ import typer
 from primum.serving.isolation import Isolation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from primum.serving.access import Scope
     from primum.serving.studies import Studies
 
 NAME = "serve"
@@ -39,9 +42,17 @@ def run(
     max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 64,
     arrival_s: Annotated[float, typer.Option(help="Seconds in which a request arrives whole.", min=0.1)] = 30,
     max_connections: Annotated[int, typer.Option(help="Connections at a time.", min=1)] = 4096,
-    keys: Annotated[Path | None, typer.Option(help="YAML file of API keys (their hashes); see --new-key.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="YAML file of API keys (their hashes) and certificates; see --new-key.")
+    ] = None,
     new_key: Annotated[
         str | None, typer.Option(help="Print a new API key for this name, and its entry for --keys; serve nothing.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What --new-key lets its holder do: infer (default), metrics, optimize or admin; repeatable."
+        ),
     ] = None,
     jwt_key: Annotated[Path | None, typer.Option(help="Public key (PEM) of who signs tokens (JWT).")] = None,
     jwt_audience: Annotated[str | None, typer.Option(help="Audience that tokens must name.")] = None,
@@ -71,6 +82,9 @@ def run(
     ] = False,
 ) -> None:
     """Serve artifacts by the Open Inference Protocol v2 (REST, and gRPC with --grpc-port), with dynamic batching."""
+    from primum.serving.hangup import hold
+
+    hold()
     from primum.config import BatchConfig
     from primum.errors import InputError
     from primum.serving.access import new_key as made_key
@@ -78,9 +92,11 @@ def run(
     from primum.serving.shadow import ShadowOptions
 
     if new_key is not None:
-        key, entry = made_key(new_key)
+        key, entry = made_key(new_key, _scopes(scope or ()))
         typer.echo(f"{key}\n\nIt is not kept anywhere; give it to its holder. For the file of --keys:\n\n{entry}")
         return
+    if scope:
+        raise InputError("--scope says what a new key may do; it goes with --new-key")
     if log_format not in ("text", "json"):
         raise InputError(f"--log-format {log_format}: text or json")
     if not artifacts:
@@ -116,6 +132,18 @@ def run(
     from primum.serving.server import serve
 
     serve(options)
+
+
+def _scopes(given: Sequence[str]) -> tuple[Scope, ...]:
+    """Each once, in the order of the list; infer where none is given. Raises InputError."""
+    from primum.errors import InputError
+    from primum.serving.access import Scope
+
+    known = [one.value for one in Scope]
+    for name in given:
+        if name not in known:
+            raise InputError(f"--scope {name}: a key's scopes are {', '.join(known)}")
+    return tuple(one for one in Scope if one.value in (given or (Scope.INFER.value,)))
 
 
 def _read(path: Path) -> Studies:

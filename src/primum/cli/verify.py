@@ -15,7 +15,7 @@ NOT_COVERED = "the manifest itself is not covered: give --expect DIGEST or --pub
 
 
 def run(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder, or the audit log of a server.")],
     factory: Annotated[str | None, typer.Option(help="module:callable, for artifacts that hold weights only.")] = None,
     expect: Annotated[str | None, typer.Option(help="Digest that optimize printed, kept elsewhere.")] = None,
     public_key: Annotated[
@@ -29,8 +29,15 @@ def run(
     With --public-key, check the signature first (made by primum.sign, or `model_signing sign key`). No file holds the
     manifest's own hash: only --expect and --public-key show that nobody changed what it says.
 
-    Exit status: 0 intact and equal; 1 answers differ here; 2 changed, incomplete or not an artifact.
+    Of an audit log: check that each record follows from the one before, and print how many there are and the hash of
+    the last; keep that elsewhere, since who can write the log can write it anew.
+
+    Exit status: 0 intact and equal; 1 answers differ here; 2 changed, incomplete or neither.
     """
+    if artifact.is_file():
+        of_artifacts = {"--factory": factory, "--expect": expect, "--public-key": public_key, "--signature": signature}
+        _audit_log(artifact, [name for name, value in of_artifacts.items() if value is not None], json)
+        return
     from dataclasses import asdict
 
     from primum.artifact.golden import replay
@@ -77,3 +84,20 @@ def run(
             f"raw outputs {outcome.raw_difference:.2g} of {outcome.raw_tolerance:g})"
         )
     raise typer.Exit(0 if outcome.passed else DIFFERS)
+
+
+def _audit_log(path: Path, given: list[str], json: bool) -> None:
+    from dataclasses import asdict
+
+    from primum.cli.console import print_json
+    from primum.errors import InputError
+    from primum.serving.audit import verify_audit
+
+    if given:
+        raise InputError(f"{path} is no artifact folder, and of an audit log {', '.join(given)} is not checked")
+    state = verify_audit(path)
+    if json:
+        print_json(asdict(state))
+        return
+    typer.echo(f"{state.records} records, each follows from the one before")
+    typer.echo(f"hash of the last: {state.end or 'none'}")

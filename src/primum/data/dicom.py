@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from primum.data.images import MAX_PIXELS
+from primum.data.quiet import quiet
 from primum.errors import InputError, MissingExtra, UnsafeInput, UnsupportedFormat
 
 _MAGIC, _PREAMBLE = b"DICM", 128
@@ -71,16 +72,17 @@ def read_dicom(data: bytes, name: str) -> DicomImage:
     """
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
+        from pydicom.errors import BytesLengthException, InvalidDicomError
     except ImportError as error:
         raise MissingExtra("reading DICOM", "medical") from error
     try:
-        _check_syntax(data, name)
-        found = pydicom.dcmread(BytesIO(data), specific_tags=list(_TAGS))
-        _check_pixels(found, name)
-        return _rendered(found, name)
+        with quiet():
+            _check_syntax(data, name)
+            found = pydicom.dcmread(BytesIO(data), specific_tags=list(_TAGS))
+            _check_pixels(found, name)
+            return _rendered(found, name)
     # What they say might quote the header.
-    except (*_ERRORS, InvalidDicomError) as error:
+    except (*_ERRORS, BytesLengthException, InvalidDicomError) as error:
         raise InputError(f"{name}: the DICOM file is truncated or corrupt, or its pixels cannot be decoded") from error
 
 

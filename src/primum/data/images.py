@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from primum.data.quiet import quiet
 from primum.errors import InputError, UnsafeInput
 
 MAX_PIXELS = 64_000_000
@@ -20,10 +20,9 @@ def decode(data: bytes, name: str) -> Image.Image:
     """Decode one still image, upright (EXIF orientation applied).
 
     Raises UnsafeInput where the header promises more than MAX_PIXELS, InputError naming `name` where the data are
-    truncated, malformed or of an unknown format.
+    truncated, malformed, of an unknown format or several images (pages, frames of an animation).
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with quiet():
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         except (
@@ -40,10 +39,15 @@ def decode(data: bytes, name: str) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise _too_large(name, f"{width}x{height}")
         try:
+            # A camera's file of several (MPO) says which one is the image; the others are views beside it.
+            several = image.format != "MPO" and getattr(image, "is_animated", False)
             image.load()
         except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise InputError(f"{name}: the image is truncated or corrupt ({error})") from error
-    return ImageOps.exif_transpose(image)
+            # Not in the decoder's words: they quote the file.
+            raise InputError(f"{name}: the image is truncated or corrupt") from error
+        if several:
+            raise InputError(f"{name}: the file holds several images; give one image a file")
+        return ImageOps.exif_transpose(image)
 
 
 def _too_large(name: str, size: str = "far") -> UnsafeInput:

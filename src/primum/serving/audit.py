@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from primum.locking import Lock
 MOST_WAITING = 10_000
 """Records that may wait for a disk that takes none; beyond it `failing` holds even if the disk is not yet tried."""
 _TAIL = 2**20
+_HEAD = ".head"
 
 
 class Event(NamedTuple):
@@ -55,7 +57,7 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         """Raises InputError where another process writes this log, IntegrityError where its end was changed."""
         self.path = path
-        self._lock = Lock(path.with_suffix(".lock"))
+        self._lock = Lock(path.with_name(f"{path.name}.lock"))
         if not self._lock.take(wait=False):
             raise InputError(f"{path}: another process writes this audit log; give each server its own")
         self._waiting: list[Event] = []
@@ -65,6 +67,8 @@ class AuditLog:
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        if not self.head.exists() and _last_written(path):
+            path.with_suffix(_HEAD).rename(self.head)
         self.dropped_bytes = self._cut_torn_line()
         """Of a last line that a crash cut short."""
         self._end, self._records = self._read_end()
@@ -72,12 +76,17 @@ class AuditLog:
     @property
     def head(self) -> Path:
         """Holds the hash of the last record."""
-        return self.path.with_suffix(".head")
+        return _head(self.path)
 
     @property
     def failing(self) -> bool:
         """Nothing more should be answered: it could not be recorded."""
         return bool(self.failure) or len(self._waiting) >= MOST_WAITING
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not on the disk yet."""
+        return len(self._waiting)
 
     def add(self, event: Event) -> None:
         """Take an event down; `write` puts it on the disk."""
@@ -154,8 +163,7 @@ def verify_audit(path: Path) -> AuditState:
 
     Raises InputError where there is no log, IntegrityError naming the first bad line.
     """
-    head = path.with_suffix(".head")
-    written_last = head.read_text() if head.is_file() else ""  # before the log, which may grow while it is read
+    written_last = _last_written(path)  # before the log, which may grow while it is read
     end, number, ended = "", 0, not written_last
     for number, (line, record) in enumerate(_records(path), 1):
         body = {key: value for key, value in record.items() if key != "hash"}
@@ -168,6 +176,33 @@ def verify_audit(path: Path) -> AuditState:
     if not ended:
         raise IntegrityError(f"{path}: its end is not the one that was written last: records were removed")
     return AuditState(number, end)
+
+
+def _head(path: Path) -> Path:
+    """Of the log's whole name: `audit.log` and `audit.jsonl` may lie side by side."""
+    return path.with_name(path.name + _HEAD)
+
+
+def _last_written(path: Path) -> str:
+    """What a log's head says its last record is; empty where it has none.
+
+    An earlier release left the ending of the log out of the head's name. Such a head is the log's unless another log
+    that it may be of holds the record.
+    """
+    head, earlier = _head(path), path.with_suffix(_HEAD)
+    if head.is_file():
+        return head.read_text()
+    known = earlier.read_text() if earlier.is_file() else ""
+    beside = (other for other in path.parent.glob(f"{escape(path.stem)}.*") if other not in (path, earlier))
+    return "" if known and any(_ends_with(other, known) for other in beside) else known
+
+
+def _ends_with(path: Path, known: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        return f'"hash": "{known}"'.encode() in file.read()
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

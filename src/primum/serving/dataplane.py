@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,7 @@ from primum.errors import PrimumError
 from primum.serving.access import ANYBODY, Access, Caller, Scope
 from primum.serving.audit import AuditLog, Event
 from primum.serving.flip_test import FlipTest
-from primum.serving.metrics import ServerCollector
+from primum.serving.metrics import AuditCollector, RequestCollector, ServerCollector
 from primum.serving.model import ServedModel
 from primum.serving.protocol import Request
 from primum.serving.repository import Repository
@@ -52,10 +53,17 @@ class DataPlane:
         self.shedding = Shedding()
         repository.welcome = self._welcome
         self._writer: asyncio.Task[None] | None = None
+        self.ended: Counter[tuple[str, str, int]] = Counter()
+        """Requests of callers, by what was asked for, model and status."""
+        self.unrecorded = 0
+        """Requests refused because they could not have been taken down."""
 
     def metrics(self) -> bytes:
         """All counters and gauges in Prometheus' text format."""
-        return self.repository.metrics(ServerCollector(self.shedding))
+        log = None if self.audit is None else (self.audit.failing, self.audit.waiting, self.unrecorded)
+        return self.repository.metrics(
+            ServerCollector(self.shedding), RequestCollector(self.ended), AuditCollector(log)
+        )
 
     async def start(self) -> None:
         """Load and measure the models."""
@@ -73,9 +81,11 @@ class DataPlane:
         if self.audit is not None:
             await asyncio.to_thread(self.audit.close)
 
-    def admit(self, authorization: bytes | None, api_key: bytes | None, wanted: Scope) -> Caller:
-        """Who asks. Raises AccessDenied."""
-        return ANYBODY if self.access.open else self.access.admit(authorization, api_key, wanted)
+    def admit(
+        self, authorization: bytes | None, api_key: bytes | None, wanted: Scope, certificate: str | None = None
+    ) -> Caller:
+        """Who asks, on a connection whose certificate names `certificate`. Raises AccessDenied."""
+        return ANYBODY if self.access.open else self.access.admit(authorization, api_key, wanted, certificate)
 
     def model(self, name: str, version: str = "") -> ServedModel:
         """The model, in that version where one is named. Raises NotFound."""
@@ -89,19 +99,25 @@ class DataPlane:
     def check_log(self) -> None:
         """Raises Unavailable where a request could not be taken down."""
         if self.audit is not None and self.audit.failing:
+            self.unrecorded += 1
             raise Unavailable("the audit log cannot be written, so nothing is answered")
 
     def take_down(
         self, who: str, model: ServedModel | None, rung: Rung | None, request: Request | None, status: int
     ) -> None:
         """Note in the log how a request ended; `rung`: the artifact that answered it."""
+        self.ended["infer", "" if model is None else model.name, status] += 1
         if self.audit is not None:
             known = ("" if model is None else model.name, "" if rung is None else rung.digest)
             told = ("", 0) if request is None else (request.id or "", request.cases)
             self.audit.add(Event(time.time(), who, "infer", *known, *told, status))
 
-    def note(self, who: str, what: str, note: Note, status: int) -> None:
-        """Note in the log how a request of any other kind ended; `what`: what was asked for."""
+    def note(self, who: str, what: str, note: Note, status: int, by_caller: bool = True) -> None:
+        """Note in the log how a request of any other kind ended, or with `by_caller` False what nobody requested;
+        `what`: what was asked for.
+        """
+        if by_caller:
+            self.ended[what, note.model, status] += 1
         if self.audit is not None:
             self.audit.add(Event(time.time(), who, what, note.model, note.sha256, note.id, note.cases, status))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+import warnings
 from datetime import UTC, datetime
 from typing import TextIO
 
 LOGGER = logging.getLogger("primum.serving")
 _OWN = "primum"
+_PLAIN = ("uvicorn", "opentelemetry")
+"""Libraries whose texts are constant where they put nothing in."""
 
 
 def note(event: str, level: int = logging.INFO, **fields: str | float | bool | None) -> None:
@@ -42,23 +45,46 @@ class Lines(logging.Formatter):
 
 
 def configure(as_json: bool, stream: TextIO | None = None) -> None:
-    """Send primum's log, and what is serious of the libraries', to `stream` (default: standard error)."""
+    """Send primum's log, and what is serious of the libraries', to `stream` (default: standard error).
+
+    Warnings of Python go there too, as their kind and place.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines() if as_json else Lines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(_OWN).setLevel(logging.INFO)
+    warnings.showwarning = _warned
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """In place of Python's own, which writes the text."""
+    note("a library warned", logging.WARNING, warning=category.__name__, at=f"{filename}:{lineno}")
 
 
 def _text(record: logging.LogRecord) -> str:
     """What is logged; of a library only the text that it wrote beforehand, without what it put in."""
-    return record.getMessage() if record.name.startswith(_OWN) else str(record.msg)
+    if record.name.startswith(_OWN):
+        return record.getMessage()
+    return f"{record.name} logged something" if _put_together(record) else str(record.msg)
+
+
+def _put_together(record: logging.LogRecord) -> bool:
+    """Whether the text may hold more than what was written beforehand: there is nothing left to put in."""
+    return not record.name.startswith((_OWN, *_PLAIN)) and not record.args
 
 
 def _failure(record: logging.LogRecord) -> dict[str, str]:
     if not record.exc_info or record.exc_info[0] is None:
-        return {}
+        return {"at": f"{record.pathname}:{record.lineno}"} if _put_together(record) else {}
     kind, _, trace = record.exc_info
     if trace is None:
         return {"error": kind.__name__}

@@ -14,11 +14,15 @@ from prometheus_client.core import (
     Metric,
 )
 
-from primum.batching.outcome import KIND_OF
+from primum.batching.outcome import KIND_OF, Reason
 from primum.batching.stats import BatcherStats, Quantiles
+from primum.serving.asking import Asking
 from primum.serving.program import ExecutorStats, Restart
 from primum.serving.shedding import Shedding
+from primum.serving.tally import Tally, outcome
 
+_MODEL = ("model",)
+_ENDED = ("model", "outcome", "reason")
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -35,10 +39,11 @@ class _Models:
 
     def collect(self) -> Iterator[Metric]:
         """Every family, with a sample for each model."""
-        requests = CounterMetricFamily(
-            "primum_inference_requests",
-            "Requests that ended, by outcome and its reason; the background apart.",
-            labels=["model", "outcome", "reason"],
+        parts = CounterMetricFamily(
+            "primum_queue_parts",
+            "What left the queue: each chunk of a request, and of a guarded one what its original is asked; the "
+            "background apart.",
+            labels=_ENDED,
         )
         late = CounterMetricFamily("primum_inference_late", "Answers after their deadline.", labels=["model"])
         releases = CounterMetricFamily(
@@ -56,7 +61,7 @@ class _Models:
         for model, stats in self._models.items():
             for reason, number in stats.reasons.items():
                 patients = number - stats.background.get(reason, 0)
-                requests.add_metric([model, KIND_OF[reason].value, reason.value], patients)
+                parts.add_metric([model, KIND_OF[reason].value, reason.value], patients)
             for release, number in stats.releases.items():
                 releases.add_metric([model, release.value], number)
             for failure, number in stats.failures.items():
@@ -67,8 +72,7 @@ class _Models:
             running.add_metric([model], stats.running)
             leaked.add_metric([model], stats.leaked_executors)
             sizes.add_metric([model], *_histogram(stats.batch_sizes))
-        yield from (requests, late, releases, failures, queued, running, leaked, sizes)
-        yield self._seconds("primum_inference_duration_seconds", "From submission to answer.", "latency")
+        yield from (parts, late, releases, failures, queued, running, leaked, sizes)
         yield self._seconds("primum_inference_compute_seconds", "From release to answer.", "service")
 
     def _seconds(self, name: str, told: str, which: str) -> Metric:
@@ -79,6 +83,65 @@ class _Models:
                 if not isnan(value):
                     family.add_metric([model, level], value)
         return family
+
+
+class TallyCollector:
+    """Of requests as those who sent them count, by model."""
+
+    def __init__(self, models: Mapping[str, tuple[Tally, Asking]]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+        requests = CounterMetricFamily(
+            "primum_inference_requests", "Requests to a model, and cases of a batch, by how they ended.", labels=_ENDED
+        )
+        seconds = HistogramMetricFamily(
+            "primum_inference_duration_seconds", "From the request to its answer, where it was answered.", labels=_MODEL
+        )
+        guarded = CounterMetricFamily("primum_guarded_cases", "Cases of guarded artifacts answered.", labels=_MODEL)
+        deferred = CounterMetricFamily("primum_deferred_cases", "Of those, answered by the original.", labels=_MODEL)
+        for model, (tally, asking) in self._models.items():
+            known = {(KIND_OF[reason].value, reason.value) for reason in Reason}
+            for kind, reason in sorted(known | tally.ended.keys()):
+                requests.add_metric([model, kind, reason], tally.ended[kind, reason])
+            seconds.add_metric([model], tally.seconds.cumulated, tally.seconds.sum)
+            guarded.add_metric([model], asking.guarded)
+            deferred.add_metric([model], asking.deferred)
+        yield from (requests, seconds, guarded, deferred)
+
+
+class RequestCollector:
+    """Of every request that is taken down, by status. `ended`: by what was asked for, model and status."""
+
+    def __init__(self, ended: Mapping[tuple[str, str, int], int]) -> None:
+        self._ended = ended
+
+    def collect(self) -> Iterator[Metric]:
+        """The one family."""
+        told = "Requests that callers sent, by the status of HTTP or gRPC that they ended with."
+        requests = CounterMetricFamily("primum_requests", told, labels=["what", "model", "outcome", "code"])
+        for (what, model, status), number in self._ended.items():
+            requests.add_metric([what, model, outcome(status), str(status)], number)
+        yield requests
+
+
+class AuditCollector:
+    """Of the audit log; nothing where there is none. `log`: whether it fails, records that wait, requests refused."""
+
+    def __init__(self, log: tuple[bool, int, int] | None) -> None:
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+        if self._log is None:
+            return
+        failing, waiting, refused = self._log
+        told = "Whether the audit log cannot be written, so that nothing is answered."
+        yield GaugeMetricFamily("primum_audit_failing", told, value=failing)
+        yield GaugeMetricFamily("primum_audit_waiting_records", "Records not on the disk yet.", value=waiting)
+        told = "Requests refused because they could not have been recorded."
+        yield CounterMetricFamily("primum_audit_refused_requests", told, value=refused)
 
 
 class ExecutorCollector:

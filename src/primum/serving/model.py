@@ -22,6 +22,7 @@ from primum.serving.program import Asked, Executor, ExecutorStats, ProgramCall
 from primum.serving.rung import Rung
 from primum.serving.shadow import Shadow, ShadowOptions
 from primum.serving.standing import state, told
+from primum.serving.tally import Tally
 from primum.serving.tensors import datatype_of
 from primum.serving.trust import TrustStore
 from primum.serving.watch import Watch
@@ -67,6 +68,7 @@ class ServedModel:
         self._executor = self._placement.executor
         self.batcher = DynamicBatcher(ProgramCall(self._executor), config=config, name=name)
         self._asking = Asking(self.batcher)
+        self.tally = Tally()
         self.shadow = Shadow(name, shadow or ShadowOptions(), self._asking, trust)
         try:
             self._line = self._lined(rungs)
@@ -140,6 +142,16 @@ class ServedModel:
         """Named outputs for named inputs. Raises InputError for inputs that the model does not take, PrimumError
         where the model gives no finite answer, else as DynamicBatcher.
         """
+        started = monotonic()
+        try:
+            answered = await self._infer(inputs, priority, timeout_s)
+        except BaseException as error:
+            self.tally.failed(error)
+            raise
+        self.tally.answered(monotonic() - started)
+        return answered
+
+    async def _infer(self, inputs: Mapping[str, NDArray[Any]], priority: int, timeout_s: float | None) -> Answered:
         line = self._line
         rows = self._rows(inputs, line.step.rung)
         self._watch.cases += len(rows)
@@ -157,6 +169,11 @@ class ServedModel:
     def stats(self) -> BatcherStats:
         """What happened so far."""
         return self.batcher.stats()
+
+    @property
+    def asking(self) -> Asking:
+        """What asks its networks, and counts the cases of a guarded one that its original answered."""
+        return self._asking
 
     def executor_stats(self) -> ExecutorStats:
         """Where the networks run, and how that goes."""

@@ -17,6 +17,8 @@ from primum.serving.tensors import checked_shape, datatype_of, from_bytes, from_
 
 HEADER = "inference-header-content-length"
 """Names the bytes of JSON at the head of a body with binary data."""
+MOST_TEXT = 500
+"""Characters of an error's text: it quotes names that a client chose, and gRPC sends it in a header."""
 EXTENSIONS = ("binary_tensor_data", "schedule_policy")
 
 Parameters = dict[str, str | int | float | bool]
@@ -77,6 +79,8 @@ def decode(body: bytes, header_length: int | None) -> Request:
         raise InputError(f"the request is not one of the Open Inference Protocol: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError("the request is not valid UTF-8") from error
+    except RecursionError as error:
+        raise InputError("the request is nested too deep") from error
     inputs: dict[str, NDArray[Any]] = {}
     for one in asked.inputs:
         if one.name in inputs:
@@ -127,7 +131,12 @@ def encode(
 
 def error_body(text: str) -> bytes:
     """The body of every answer that is no success."""
-    return _ENCODER.encode({"error": text})
+    return _ENCODER.encode({"error": shortened(text)})
+
+
+def shortened(text: str) -> str:
+    """At most MOST_TEXT characters of an error's text."""
+    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
 
 
 def _part(name: str, size: Any, data: Any, raw: memoryview) -> tuple[memoryview, memoryview]:
@@ -148,8 +157,8 @@ def schedule(parameters: Parameters) -> tuple[int, float | None]:
     """Priority (0: default) and timeout in seconds of the schedule policy. Raises InputError."""
     priority, timeout = parameters.get("priority", 0), parameters.get("timeout", 0)
     for name, value in (("priority", priority), ("timeout", timeout)):
-        if type(value) is not int or value < 0:
-            raise InputError(f"parameter {name} is a whole number of at least 0, not {value!r}")
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise InputError(f"parameter {name} is a whole number of at least 0 and below 2**63")
     assert isinstance(priority, int) and isinstance(timeout, int)
     return priority, timeout / 1e6 if timeout else None
 

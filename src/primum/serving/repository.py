@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from primum.artifact.manifest import UNPROVEN
 from primum.errors import InputError, PrimumError
-from primum.serving.metrics import ExecutorCollector, Families, exposition
+from primum.serving.metrics import ExecutorCollector, Families, TallyCollector, exposition
 from primum.serving.model import ServedModel
 from primum.serving.standing_metrics import StandingCollector
 
@@ -106,9 +106,10 @@ class Repository:
         for name in self.names:
             try:
                 ended[name] = "changed" if await self.load(name) else "unchanged"
-            except PrimumError as error:
-                ended[name] = str(error)
-                _LOG.error("model %r was not read anew: %s", name, error)
+            # Whatever it is, a runtime's own included: the other models are read all the same.
+            except Exception as error:  # noqa: BLE001
+                ended[name] = str(error) if isinstance(error, PrimumError) else type(error).__name__
+                _LOG.error("model %r was not read anew: %s", name, ended[name])
         return ended
 
     async def start(self) -> None:
@@ -133,6 +134,7 @@ class Repository:
         models = self._models.items()
         return exposition(
             {name: model.stats() for name, model in models},
+            TallyCollector({name: (model.tally, model.asking) for name, model in models}),
             ExecutorCollector({name: model.executor_stats() for name, model in models}),
             StandingCollector({name: (model.line, model.shadow, model.watch) for name, model in models}),
             *others,

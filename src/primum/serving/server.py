@@ -6,19 +6,19 @@ from __future__ import annotations
 
 import logging
 import signal
-import ssl
 from collections.abc import Sequence
 
 import uvicorn
 
 from primum.artifact.manifest import UNPROVEN
 from primum.config import BatchConfig
-from primum.serving.access import Access, Tokens, read_keys
+from primum.serving.access import Access
 from primum.serving.audit import AuditLog
-from primum.serving.control import Hangup
+from primum.serving.credentials import Credentials
 from primum.serving.dataplane import DataPlane
 from primum.serving.executor.placement import Hosting
 from primum.serving.grpc.server import GrpcServer
+from primum.serving.hangup import Hangup, Reread
 from primum.serving.http.app import App, Companion
 from primum.serving.http.connection import Limits, connection_class
 from primum.serving.http.table import routes_of
@@ -28,6 +28,7 @@ from primum.serving.logs import configure, note
 from primum.serving.model import ServedModel
 from primum.serving.options import ServeOptions
 from primum.serving.repository import Repository
+from primum.serving.tls import Tls
 from primum.serving.tracing import Tracing, tracing_to
 from primum.serving.trust import TrustStore
 
@@ -38,22 +39,47 @@ _GRACE_S = 30
 def serve(options: ServeOptions) -> None:
     """Load the models and serve until SIGINT or SIGTERM; then answer what is here and end. Raises InputError."""
     configure(options.log_json)
-    plane = _plane(options)
+    tls, credentials = _tls(options), _credentials(options)
+    plane = _plane(options, credentials)
     tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
     witness = Witness(tracing, options.log_requests) if tracing is not None or options.log_requests else None
     jobs = Jobs(options.studies) if options.studies is not None else None
-    companions = _companions(options, plane, jobs, tracing)
-    _run(options, App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness))
+    hangup = Hangup(plane, _rereads(plane, credentials, tls))
+    companions = [hangup, *_companions(options, plane, jobs, tracing, tls)]
+    _run(options, App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness), tls)
     if tracing is not None:
         tracing.stop()
     note("stopped")
 
 
-def _plane(options: ServeOptions) -> DataPlane:
+def _tls(options: ServeOptions) -> Tls | None:
+    """The server's certificate; None where it speaks in clear text."""
+    if options.tls_cert is None or options.tls_key is None:
+        return None
+    return Tls(options.tls_cert, options.tls_key, options.client_ca)
+
+
+def _credentials(options: ServeOptions) -> Credentials:
+    return Credentials(options.keys, options.jwt_key, options.jwt_audience, options.client_ca is not None)
+
+
+def _rereads(plane: DataPlane, credentials: Credentials, tls: Tls | None) -> list[Reread]:
+    """What SIGHUP has read anew beside the models."""
+    rereads = []
+    if credentials.keys is not None or credentials.jwt_key is not None:
+        rereads.append(Reread("keys", lambda: plane.access.replace(*credentials.read())))
+    if tls is not None:
+        rereads.append(Reread("certificates", tls.reread))
+    return rereads
+
+
+def _plane(options: ServeOptions, credentials: Credentials) -> DataPlane:
     """The models, who may ask them, and the log of who did."""
     # What costs nothing to find wrong comes before the models.
-    tokens = Tokens(options.jwt_key, options.jwt_audience) if options.jwt_key is not None else None
-    access = Access(read_keys(options.keys) if options.keys is not None else None, tokens)
+    keys, tokens = credentials.read()
+    if tokens is not None and options.jwt_audience is None:
+        note("tokens that name no audience are taken, whoever they were made for: give --jwt-audience", logging.WARNING)
+    access = Access(keys, tokens, certificates=credentials.certificates)
     audit = AuditLog(options.audit) if options.audit is not None else None
     config, folders = options.batching or BatchConfig(), dict(options.models)
     hosting = Hosting(options.isolation, options.executor_memory_mb)
@@ -86,19 +112,18 @@ def _say_loaded(model: ServedModel) -> None:
 
 
 def _companions(
-    options: ServeOptions, plane: DataPlane, jobs: Jobs | None, tracing: Tracing | None
+    options: ServeOptions, plane: DataPlane, jobs: Jobs | None, tracing: Tracing | None, tls: Tls | None
 ) -> Sequence[Companion]:
-    companions: list[Companion] = [Hangup(plane)]
+    companions: list[Companion] = []
     if options.grpc_port is not None:
         host = f"[{options.host}]" if ":" in options.host else options.host
-        files = (options.tls_cert, options.tls_key, options.client_ca)
-        companions.append(GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, *files, tracing=tracing))
+        companions.append(GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, tls, tracing))
     if jobs is not None:
         companions.append(jobs)
     return companions
 
 
-def _run(options: ServeOptions, app: App) -> None:
+def _run(options: ServeOptions, app: App, tls: Tls | None) -> None:
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -115,8 +140,5 @@ def _run(options: ServeOptions, app: App) -> None:
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
-        ssl_certfile=options.tls_cert,
-        ssl_keyfile=options.tls_key,
-        ssl_ca_certs=str(options.client_ca) if options.client_ca is not None else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if options.client_ca is not None else ssl.CERT_NONE,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )

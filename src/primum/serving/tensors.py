@@ -34,15 +34,21 @@ _SURELY = float(np.finfo(np.float32).max) ** 2 / 2
 """Of squares: below it each value has a place in FP32."""
 BYTES = "BYTES"
 _MOST_AXES = 16
+_LONGEST_AXIS = 2**31 - 1
 
 
 def checked_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
-    """`shape` as integers of at least 1 (a batch of none is refused); InputError."""
+    """`shape` as integers of at least 1 (a batch of none is refused); InputError, which quotes no number: Python
+    cannot write those of thousands of digits.
+    """
     if not 1 <= len(shape) <= _MOST_AXES:
         raise InputError(f"input {name!r}: a shape has 1 to {_MOST_AXES} axes, not {len(shape)}")
-    for size in shape:
-        if type(size) is not int or size < 1:
-            raise InputError(f"input {name!r}: shape {list(shape)}: each axis is a whole number of at least 1")
+    for number, size in enumerate(shape):
+        if type(size) is not int or not 1 <= size <= _LONGEST_AXIS:
+            raise InputError(
+                f"input {name!r}: axis {number} of its shape is no whole number of at least 1 and at most "
+                f"{_LONGEST_AXIS}"
+            )
     return tuple(shape)
 
 
@@ -74,12 +80,25 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Sequence[A
 
 
 def from_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: bytes | memoryview) -> NDArray[Any]:
-    """The tensor of raw bytes, without a copy; InputError where their number does not fit."""
+    """The tensor of raw bytes, without a copy; InputError where their number does not fit, or one is not finite."""
     dtype = dtype_of(name, datatype)
     wanted = prod(shape) * dtype.itemsize
     if len(raw) != wanted:
         raise InputError(f"input {name!r}: {len(raw)} bytes, but shape {list(shape)} of {datatype} takes {wanted}")
-    return np.frombuffer(raw, dtype).reshape(shape)
+    array = np.frombuffer(raw, dtype)
+    check_finite(name, datatype, array)
+    return array.reshape(shape)
+
+
+def check_finite(name: str, datatype: str, array: NDArray[Any]) -> None:
+    """InputError where a flat tensor of floats holds NaN or an infinity, as JSON could not have said them."""
+    if array.dtype.kind != "f":
+        return
+    with np.errstate(all="ignore"):
+        # A finite sum of squares tells almost every time, and cheaply, that all are finite.
+        surely = array.dtype.itemsize > 2 and np.isfinite(array.dot(array))
+    if not surely and not np.isfinite(array).all():
+        raise _not_finite(name, datatype)
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
@@ -117,5 +136,9 @@ def _cast(name: str, datatype: str, dtype: np.dtype[Any], array: NDArray[Any]) -
         # The sum of squares tells almost every time, and cheaply, that all are finite and small enough.
         surely = array.dtype is _WIDE and array.ndim == 1 and array.dot(array) < _SURELY
     if not surely and not np.isfinite(cast).all():
-        raise InputError(f"input {name!r}: a value is too large for {datatype}, or not finite")
+        raise _not_finite(name, datatype)
     return cast
+
+
+def _not_finite(name: str, datatype: str) -> InputError:
+    return InputError(f"input {name!r}: a value is too large for {datatype}, or not finite")

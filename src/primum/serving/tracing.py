@@ -65,7 +65,8 @@ class Tracing:
 
         span = self._tracer.start_span(
             name,
-            context=self._propagator.extract(carrier),
+            # What else callers keep in their traces (tracestate) may name anybody, and would be sent on.
+            context=self._propagator.extract({k: v for k, v in carrier.items() if k.lower() == "traceparent"}),
             kind=SpanKind.SERVER,
             attributes={key.replace("__", "."): value for key, value in attributes.items()},
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 
 from primum.errors import InputError
 from primum.serving.dataplane import DataPlane
 from primum.serving.grpc.service import Service, handlers
+from primum.serving.tls import Tls
 from primum.serving.tracing import Tracing
 
 _GRACE_S = 30.0
@@ -22,14 +21,11 @@ class GrpcServer:
         plane: DataPlane,
         address: str,
         most_bytes: int,
-        certificate: Path | None = None,
-        key: Path | None = None,
-        client_ca: Path | None = None,
+        tls: Tls | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        self._tracing = tracing
+        self._tracing, self._tls = tracing, tls
         self._plane, self.address, self._most_bytes = plane, address, most_bytes
-        self._files = (certificate, key, client_ca)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -58,7 +54,14 @@ class GrpcServer:
             await self._server.stop(_GRACE_S)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
-        certificate, key, client_ca = (path.read_bytes() if path is not None else None for path in self._files)
-        if certificate is None:
+        tls = self._tls
+        if tls is None:
             return None
-        return grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
+        asks = tls.pems.client_ca is not None
+        return grpc.dynamic_ssl_server_credentials(_newest(tls), lambda: _newest(tls), asks)
+
+
+def _newest(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    """Asked for at each handshake: the files may have been read anew."""
+    certificate, key, client_ca = tls.pems
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)

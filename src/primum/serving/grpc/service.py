@@ -9,17 +9,19 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied, Scope
+from primum.serving.certificates import holder
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.model import ServedModel
-from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule
+from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule, shortened
 from primum.serving.rung import Rung
-from primum.serving.tensors import checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
+from primum.serving.tensors import check_finite, checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
 from primum.serving.tracing import Tracing
 from primum.version import VERSION
 
@@ -134,7 +136,9 @@ class Service:
 
     def _admit(self, context: Any, wanted: Scope = Scope.INFER) -> Any:
         sent = {key: value.encode() for key, value in context.invocation_metadata() if isinstance(value, str)}
-        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), wanted)
+        certificates = () if self._plane.access.open else context.auth_context().get("x509_pem_cert", ())
+        certificate = next((holder(one) for one in certificates), None)
+        return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), wanted, certificate)
 
 
 def handlers(service: Service, tracing: Tracing | None = None) -> Any:
@@ -144,12 +148,33 @@ def handlers(service: Service, tracing: Tracing | None = None) -> Any:
         {
             name: grpc.unary_unary_rpc_method_handler(
                 _told(_traced(name, getattr(service, name), tracing)),
-                request_deserializer=message(f"{name}Request").FromString,
+                request_deserializer=_reading(message(f"{name}Request")),
                 response_serializer=message(f"{name}Response").SerializeToString,
             )
             for name in _METHODS
         },
     )
+
+
+class _Undecodable:
+    """Stands for a request whose bytes are no message, so that who sent it is told so, once it is known who that is:
+    what a deserializer raises gRPC calls an error of the server.
+    """
+
+    def __getattr__(self, field: str) -> Any:
+        raise InputError("the request is not one of the Open Inference Protocol: its bytes cannot be decoded")
+
+
+def _reading(kind: Any) -> Callable[[bytes], Any]:
+    """From bytes to a message of that kind."""
+
+    def read(raw: bytes) -> Any:
+        try:
+            return kind.FromString(raw)
+        except DecodeError:
+            return _Undecodable()
+
+    return read
 
 
 def status_of(error: Exception) -> grpc.StatusCode:
@@ -204,7 +229,7 @@ def _told(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], 
             return await method(request, context)
         except Exception as error:  # noqa: BLE001  whatever it is, it is this call's alone
             told = str(error) if isinstance(error, PrimumError) else f"the model failed ({type(error).__name__})"
-            await context.abort(status_of(error), told)
+            await context.abort(status_of(error), shortened(told))
 
     return answer
 
@@ -238,7 +263,9 @@ def _contents(one: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         raise InputError(f"input {one.name!r}: {array.size} values do not fill shape {list(shape)}")
     if dtype.kind in "iu" and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
         raise InputError(f"input {one.name!r}: a value is outside {one.datatype}")
-    return array.astype(dtype).reshape(shape)
+    cast = array.astype(dtype)
+    check_finite(one.name, one.datatype, cast)
+    return cast.reshape(shape)
 
 
 def _plain(parameters: Mapping[str, Any]) -> Parameters:

@@ -12,9 +12,10 @@ import msgspec
 
 from primum.serving.access import Caller, Scope
 from primum.serving.dataplane import DataPlane, Note, NotFound
-from primum.serving.http.connection import TASK
+from primum.serving.http.connection import CERTIFICATE, TASK
 from primum.serving.http.live import page
 from primum.serving.http.openapi import document
+from primum.serving.http.origin import demand_own
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
@@ -119,7 +120,8 @@ class App:
 
     def _admit(self, scope: Connection, wanted: Scope) -> Caller:
         headers = {} if self.plane.access.open else dict(scope["headers"])
-        return self.plane.admit(headers.get(b"authorization"), headers.get(b"x-api-key"), wanted)
+        certificate = scope.get(CERTIFICATE)
+        return self.plane.admit(headers.get(b"authorization"), headers.get(b"x-api-key"), wanted, certificate)
 
     def _described(self, parts: list[str]) -> tuple[dict[str, Any], bool]:
         """What a path below /v2 tells, and whether that is good."""
@@ -173,6 +175,8 @@ class App:
         try:
             who = self._admit(scope, found.route.scope).name
             headers = dict(scope["headers"])
+            if found.route.changes:
+                demand_own(headers, self.plane.access.open)
             call = Call(
                 found.names,
                 parsed_query(scope["query_string"], QUERY),

@@ -130,7 +130,10 @@ def _prepared(
     rows: list[NDArray[np.float32] | InputError] = []
     for raw in data:
         try:
-            row = _case(raw, preprocessing)
+            with np.errstate(over="ignore"):
+                row = _case(raw, preprocessing)
+            if not np.isfinite(row).all():
+                raise InputError("a value is too large for FP32 once it is preprocessed")
             if row.shape != shape:
                 raise InputError(f"it is {list(row.shape)} after preprocessing, the model takes {list(shape)}")
             rows.append(row)

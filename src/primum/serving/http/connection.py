@@ -12,11 +12,15 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from primum.serving.certificates import shown
 from primum.serving.protocol import error_body
 from primum.serving.shedding import Shedding
 
 TASK = "primum.task"
 """Under this name the application leaves the task that handles a request in its scope."""
+
+CERTIFICATE = "primum.certificate"
+"""Under this name it finds there whom the client's certificate names; None where it showed none."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         super().__init__(*given, **named)
         self._arriving: float | None = None
         self._between = True
+        self._certificate: str | None = None
         self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -65,6 +70,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         if len(self.connections) > self.limits.most:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"more than {self.limits.most} connections")
             return
+        self._certificate = shown(transport)
         self._arriving = monotonic()
         self._look = self.loop.call_later(self.limits.arrival_s, self._check)
 
@@ -90,6 +96,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
         super().on_message_begin()
+        self.scope[CERTIFICATE] = self._certificate
         self._arriving, self._between = monotonic(), False
 
     def on_message_complete(self) -> None:

@@ -102,7 +102,7 @@ _INFER_ERRORS = ("400", "404", "413", "500", "503", "504", *_DENIED)
 _WORDS = {
     "400": "The request is not one of the protocol, or does not fit the model",
     "401": "Nobody known",
-    "403": "The caller lacks the scope",
+    "403": "The caller lacks the scope, or a page of another server asks",
     "404": "No such model, version or job",
     "409": "The same is under way already",
     "413": "The body is too large",
@@ -181,14 +181,18 @@ def _repository(model: list[dict[str, Any]], known: dict[str, Any]) -> dict[str,
         "/v2/repository/index": {"post": _post("Every model", "IndexRequest", "Index", errors, known, False)}
     }
     for verb, told in (("load", "Read a model's artifacts anew"), ("unload", "Release a model")):
-        post = _post(told, "RepositoryRequest", "Empty", ("404", "500", *errors), known, False)
+        post = _post(told, "RepositoryRequest", "Empty", ("404", "415", "500", *errors), known, False)
         paths[f"/v2/repository/models/{{model}}/{verb}"] = {"parameters": model, "post": post}
     return paths
 
 
 def _optimization(known: dict[str, Any]) -> dict[str, Any]:
     asked = _post(
-        "A study in the background", "OptimizeRequest", "Job", ("400", "404", "409", "413", "503", *_DENIED), known
+        "A study in the background",
+        "OptimizeRequest",
+        "Job",
+        ("400", "404", "409", "413", "415", "503", *_DENIED),
+        known,
     )
     asked["responses"]["202"] = asked["responses"].pop("200")
     batch = _post("Answers for raw cases", "BatchRequest", "BatchPredictions", _INFER_ERRORS, known)

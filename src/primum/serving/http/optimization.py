@@ -34,10 +34,10 @@ class OptimizationPaths:
         """Their rows of the table."""
         return (
             Route("GET", "/optimization/status", Scope.METRICS, "status", self._tell),
-            Route("POST", "/optimization/optimize-model", Scope.OPTIMIZE, "optimize", self._submit),
+            Route("POST", "/optimization/optimize-model", Scope.OPTIMIZE, "optimize", self._submit, True),
             Route("GET", _JOBS, Scope.OPTIMIZE, "jobs", self._list),
             Route("GET", f"{_JOBS}/*", Scope.OPTIMIZE, "job", self._show),
-            Route("DELETE", f"{_JOBS}/*", Scope.OPTIMIZE, "cancel", self._cancel),
+            Route("DELETE", f"{_JOBS}/*", Scope.OPTIMIZE, "cancel", self._cancel, True),
         )
 
     @property

@@ -34,8 +34,8 @@ class RepositoryPaths:
         """Its rows of the table."""
         return (
             Route("POST", "/v2/repository/index", Scope.ADMIN, "index", self._index),
-            Route("POST", f"{_MODEL}/load", Scope.ADMIN, "load", self._load),
-            Route("POST", f"{_MODEL}/unload", Scope.ADMIN, "unload", self._unload),
+            Route("POST", f"{_MODEL}/load", Scope.ADMIN, "load", self._load, True),
+            Route("POST", f"{_MODEL}/unload", Scope.ADMIN, "unload", self._unload, True),
         )
 
     async def _index(self, call: Call) -> Any:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied
 from primum.serving.dataplane import NotFound, Unavailable
-from primum.serving.protocol import error_body
+from primum.serving.protocol import error_body, shortened
 
 JSON = (b"content-type", b"application/json")
 _INVALID = ("invalid", "too_large")
@@ -56,7 +56,7 @@ def failure(error: Exception) -> Response:
 def told(error: Exception) -> str:
     """What may be told of an error."""
     known = isinstance(error, PrimumError | HttpError)
-    return str(error) if known else f"the model failed ({type(error).__name__})"
+    return shortened(str(error)) if known else f"the model failed ({type(error).__name__})"
 
 
 def _denied(error: AccessDenied) -> Response:

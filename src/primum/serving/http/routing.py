@@ -50,6 +50,8 @@ class Route(NamedTuple):
     what: str
     """The log's word for it."""
     handler: Handler
+    changes: bool = False
+    """Whether it changes what the server does for others."""
 
 
 class Found(NamedTuple):
@@ -91,6 +93,8 @@ def decoded(body: bytes, kind: type[_Body]) -> _Body:
         raise InputError(f"the body is not what this path takes: {error}") from error
     except UnicodeDecodeError as error:
         raise InputError("the body is not valid UTF-8") from error
+    except RecursionError as error:
+        raise InputError("the body is nested too deep") from error
 
 
 def parsed_query(raw: bytes, known: Sequence[str]) -> dict[str, str]:
