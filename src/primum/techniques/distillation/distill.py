@@ -9,6 +9,7 @@ from primum.models.signature import Signature
 from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.losses import not_decoupled
 from primum.techniques.distillation.objective import DistillationObjective
+from primum.techniques.distillation.odds import match_odds
 from primum.techniques.registry import Context, Stage, technique
 from primum.techniques.training import check_labels, train, usual_augmentation
 
@@ -25,6 +26,7 @@ def _distill(model: torch.nn.Module, config: Distill, context: Context) -> torch
     objective = DistillationObjective(context.teacher, signature, config, data, context.note)
     augment = usual_augmentation(signature.input_shape) if config.augment else None
     train(model, objective, data, config, context, augment, name="distill")
+    match_odds(model, context)
     if objective.layers:
         context.note(f"hints from the layers {', '.join(theirs for _, theirs in objective.layers)}")
     return model

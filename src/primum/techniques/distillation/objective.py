@@ -16,7 +16,7 @@ from primum.techniques.context import TrainingData
 from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.features import Features, pair_layers
 from primum.techniques.distillation.losses import check_decoupled, decoupled_kd_loss, soft_loss
-from primum.techniques.distillation.outputs import outputs_of
+from primum.techniques.distillation.outputs import outputs_in_parts
 from primum.techniques.training.checkpoint import digest
 from primum.techniques.training.losses import logits, task_loss
 from primum.techniques.training.objective import LossFunction, Objective, Targets, weighted
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 _REMEMBERED_BYTES = 2**28
-_ASKED, _AT_ONCE = 10_000, 256
+_ASKED = 10_000
 """Training cases that the teacher answers before it teaches."""
 
 
@@ -143,9 +143,7 @@ def labels_loss(teacher: torch.nn.Module | None, signature: Signature, data: Tra
     if teacher is None or signature.task in (Task.REGRESSION, Task.SEGMENTATION):
         return task_loss(signature, data.labels)
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:_ASKED])
-    parts = np.array_split(rows, -(-len(rows) // _AT_ONCE))
-    raw = np.concatenate([outputs_of(teacher, np.asarray(data.inputs[part], dtype=np.float32)) for part in parts])
-    weights = class_weights(signature, raw, data.labels[rows])
+    weights = class_weights(signature, outputs_in_parts(teacher, data.inputs, rows), data.labels[rows])
     if weights is not None:
         told = weights if weights.ndim == 1 else weights[:, 1]
         listed = ", ".join(f"{name} {weight:.2g}" for name, weight in zip(signature.classes, told))

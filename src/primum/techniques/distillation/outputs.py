@@ -13,6 +13,8 @@ from primum.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+_AT_ONCE = 256
+
 
 def call(model: torch.nn.Module, batch: Any, device: torch.device) -> torch.Tensor:
     """The logits of `model` for a tensor, a tuple of tensors or a mapping of keyword arguments.
@@ -64,3 +66,12 @@ def outputs_of(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[n
     finally:
         model.train(was)
     return np.asarray(torch.cat(parts).numpy())
+
+
+def outputs_in_parts(
+    model: torch.nn.Module, inputs: NDArray[np.float32], rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """`outputs_of` for `rows` (None: all) of inputs that may be on the disk: a part at a time is read."""
+    rows = np.arange(len(inputs)) if rows is None else rows
+    parts = np.array_split(rows, max(1, -(-len(rows) // _AT_ONCE)))
+    return np.concatenate([outputs_of(model, np.asarray(inputs[part], dtype=np.float32)) for part in parts])
