@@ -94,26 +94,6 @@ def test_values_are_judged_in_their_own_spread():
     assert float(loss) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("task", "outputs"), [(Task.BINARY, 1), (Task.BINARY, 2), (Task.MULTICLASS, 3), (Task.ORDINAL, 3)]
-)
-def test_a_case_counts_by_the_weight_of_its_label(task, outputs):
-    z, classes = draw(12, outputs), max(outputs, 2)
-    y, weights = torch.arange(12) % classes, np.array([0.5, 2.0, 3.0][:classes])
-    each = [float(task_loss(signature(task, outputs))(z[i : i + 1], y[i : i + 1])) for i in range(12)]
-    found = float(task_loss(signature(task, outputs), None, weights)(z, y))
-    assert found == pytest.approx(np.mean(weights[y.numpy()] * each), rel=1e-5)
-
-
-def test_a_finding_counts_by_the_weight_of_its_label():
-    z, y = draw(4, 2), torch.tensor([[1, 0], [0, -1], [1, 1], [-1, 0]])
-    weights = np.array([[0.5, 2.0], [3.0, 0.25]])
-    p, truth = 1 / (1 + np.exp(-z.double().numpy())), y.numpy()
-    each = -np.where(truth == 1, weights[:, 1] * np.log(p), weights[:, 0] * np.log(1 - p))
-    found = float(task_loss(signature(Task.MULTILABEL, 2), None, weights)(z, y))
-    assert found == pytest.approx(each[truth >= 0].mean(), rel=1e-5)
-
-
 @pytest.mark.parametrize("spatial", [(5, 6), (3, 4, 5)])
 def test_masks_cross_entropy_and_dice(spatial):
     z = draw(2, 3, *spatial)

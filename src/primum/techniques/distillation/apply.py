@@ -92,7 +92,7 @@ def apply_distillation(
     if not len(held):
         context.note("too few patients to hold any back: accuracy was not measured")
     data = TrainingData(inputs[fit], taught[fit], units[fit])
-    objective = DistillationObjective(teacher_model, signature, config, data, context.note)
+    objective = DistillationObjective(teacher_model, signature, config, data.labels)
     augment = usual_augmentation(signature.input_shape) if config.augment else None
     training = train(student_model, objective, data, config, context, augment, name="distillation")
     known = None if labels is None else labels[held]

@@ -23,7 +23,7 @@ def _distill(model: torch.nn.Module, config: Distill, context: Context) -> torch
         raise InputError("distill needs the original as teacher")
     for note in check_labels(data.labels, signature):
         context.note(note)
-    objective = DistillationObjective(context.teacher, signature, config, data, context.note)
+    objective = DistillationObjective(context.teacher, signature, config, data.labels)
     augment = usual_augmentation(signature.input_shape) if config.augment else None
     train(model, objective, data, config, context, augment, name="distill")
     match_odds(model, context)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from primum.techniques.distillation.objective import labels_loss
 from primum.techniques.distillation.odds import match_odds
 from primum.techniques.registry import Context, Stage, technique
-from primum.techniques.training import TrainingConfig, check_labels, train, usual_augmentation
+from primum.techniques.training import TrainingConfig, check_labels, task_loss, train, usual_augmentation
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +19,7 @@ def _fine_tune(model: torch.nn.Module, config: FineTune, context: Context) -> to
     for note in check_labels(data.labels, signature):
         context.note(note)
     augment = usual_augmentation(signature.input_shape) if config.augment else None
-    loss = labels_loss(context.teacher, signature, data, context.note)
-    train(model, loss, data, config, context, augment, name="fine_tune")
+    train(model, task_loss(signature, data.labels), data, config, context, augment, name="fine_tune")
     match_odds(model, context)
     return model
 

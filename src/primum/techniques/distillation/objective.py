@@ -5,41 +5,34 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from primum.errors import InputError
 from primum.models.signature import Signature
-from primum.task import Task
-from primum.techniques.context import TrainingData
 from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.features import Features, pair_layers
 from primum.techniques.distillation.losses import check_decoupled, decoupled_kd_loss, soft_loss
-from primum.techniques.distillation.outputs import outputs_in_parts
 from primum.techniques.training.checkpoint import digest
 from primum.techniques.training.losses import logits, task_loss
 from primum.techniques.training.objective import LossFunction, Objective, Targets, weighted
-from primum.techniques.training.prior import class_weights
 
 if TYPE_CHECKING:
     import torch
 
 Note = Callable[[str], None]
 _REMEMBERED_BYTES = 2**28
-_ASKED = 10_000
-"""Training cases that the teacher answers before it teaches."""
 
 
 class DistillationObjective(Objective):
     """alpha x soft + (1 - alpha) x hard, + hint_weight x hints while fitting. The teacher is copied, never changed.
 
-    `data`, the training cases, scale REGRESSION and weigh the labels to the teacher's odds, which `note` is told; with
-    alpha 1 the labels of a batch are not used, unless by dkd.
+    `labels` of all training cases scale REGRESSION; with alpha 1, those of a batch are not used, unless by dkd.
     """
 
     def __init__(
-        self, teacher: torch.nn.Module, signature: Signature, config: Distillation, data: TrainingData, note: Note
+        self, teacher: torch.nn.Module, signature: Signature, config: Distillation, labels: NDArray[Any] | None = None
     ) -> None:
         if config.method == "dkd":
             check_decoupled(signature)
@@ -48,8 +41,8 @@ class DistillationObjective(Objective):
         self.key = digest(self.teacher)
         self.layers: tuple[tuple[str, str], ...] = ()
         """(student's, teacher's) names of hinted layers."""
-        self._soft = soft_loss(signature, config.temperature, data.labels)
-        self._hard = labels_loss(self.teacher if config.alpha < 1 else None, signature, data, note)
+        self._soft = soft_loss(signature, config.temperature, labels)
+        self._hard = task_loss(signature, labels)
         self._features: tuple[Features, Features] | None = None
         self._remembered: dict[bytes, torch.Tensor] = {}
 
@@ -126,26 +119,10 @@ class DistillationObjective(Objective):
 
 
 def taught_by(
-    teacher: torch.nn.Module | None, signature: Signature, config: Distillation, data: TrainingData, note: Note
+    teacher: torch.nn.Module | None, signature: Signature, config: Distillation, labels: NDArray[Any], note: Note
 ) -> LossFunction | Objective:
     """What a network learns from: teacher and labels; labels alone where there is no teacher, or alpha is 0."""
     if teacher is None or config.alpha == 0:
         note("taught by labels alone")
-        return labels_loss(teacher, signature, data, note)
-    return DistillationObjective(teacher, signature, config, data, note)
-
-
-def labels_loss(teacher: torch.nn.Module | None, signature: Signature, data: TrainingData, note: Note) -> LossFunction:
-    """The loss against labels, which are weighed so that they pull nobody from the odds that the teacher answers with.
-
-    Without a teacher, and where the task has no classes, they weigh alike.
-    """
-    if teacher is None or signature.task in (Task.REGRESSION, Task.SEGMENTATION):
-        return task_loss(signature, data.labels)
-    rows = np.sort(np.random.default_rng(0).permutation(len(data))[:_ASKED])
-    weights = class_weights(signature, outputs_in_parts(teacher, data.inputs, rows), data.labels[rows])
-    if weights is not None:
-        told = weights if weights.ndim == 1 else weights[:, 1]
-        listed = ", ".join(f"{name} {weight:.2g}" for name, weight in zip(signature.classes, told))
-        note(f"labels weighed to the odds that the original answers with: {listed}")
-    return task_loss(signature, data.labels, weights)
+        return task_loss(signature, labels)
+    return DistillationObjective(teacher, signature, config, labels)

@@ -68,10 +68,7 @@ def outputs_of(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[n
     return np.asarray(torch.cat(parts).numpy())
 
 
-def outputs_in_parts(
-    model: torch.nn.Module, inputs: NDArray[np.float32], rows: NDArray[np.int64] | None = None
-) -> NDArray[np.float32]:
-    """`outputs_of` for `rows` (None: all) of inputs that may be on the disk: a part at a time is read."""
-    rows = np.arange(len(inputs)) if rows is None else rows
-    parts = np.array_split(rows, max(1, -(-len(rows) // _AT_ONCE)))
-    return np.concatenate([outputs_of(model, np.asarray(inputs[part], dtype=np.float32)) for part in parts])
+def outputs_in_parts(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`outputs_of` for inputs that may be on the disk: a part at a time is read."""
+    parts = (inputs[at : at + _AT_ONCE] for at in range(0, len(inputs), _AT_ONCE))
+    return np.concatenate([outputs_of(model, np.asarray(part, dtype=np.float32)) for part in parts])

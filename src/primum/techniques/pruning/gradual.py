@@ -68,7 +68,7 @@ def _prune_trained(model: torch.nn.Module, config: PruneWhileTraining, context: 
     number = itertools.count(1)
 
     def teach(held: torch.nn.Module, inner: Context) -> None:
-        objective = taught_by(inner.teacher, signature, training, data, inner.note)
+        objective = taught_by(inner.teacher, signature, training, data.labels, inner.note)
         train(held, objective, data, training, inner, augment, name=f"step {next(number)} of {steps}")
 
     return noted(prune_gradually(model, config, context, teach, recover=True), context)

@@ -106,7 +106,7 @@ def _apply(model: torch.nn.Module, config: QuantizationAwareTraining, context: C
     for line in check_labels(data.labels, signature):
         context.note(line)
     teaching = Distillation(alpha=config.alpha, temperature=config.temperature)
-    objective = taught_by(context.teacher, signature, teaching, data, context.note)
+    objective = taught_by(context.teacher, signature, teaching, data.labels, context.note)
     train(prepared, objective, data, config, context, name="qat")
     return finish_qat(prepared)
 

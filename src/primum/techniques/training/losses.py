@@ -39,16 +39,13 @@ def logits(outputs: torch.Tensor, signature: Signature) -> torch.Tensor:
     return torch.logit(held) if stands_alone(signature) else held.log()
 
 
-def task_loss(
-    signature: Signature, labels: NDArray[Any] | None = None, weights: NDArray[np.float64] | None = None
-) -> LossFunction:
+def task_loss(signature: Signature, labels: NDArray[Any] | None = None) -> LossFunction:
     """The loss of the task: outputs (N, outputs, *spatial) and labels as of TrainingData to the mean over cases.
 
     BINARY with one output and MULTILABEL: binary cross-entropy, over known labels alone; BINARY with two and
     MULTICLASS: cross-entropy; ORDINAL: cross-entropy + ranked probability score (Epstein 1969); REGRESSION: squared
     error in units of the standard deviation of `labels` (1 where they are not given); SEGMENTATION: cross-entropy +
-    soft Dice of the structures (Milletari et al. 2016, arXiv:1606.04797). `weights`: of the labels, as `class_weights`
-    gives them; None: all alike.
+    soft Dice of the structures (Milletari et al. 2016, arXiv:1606.04797).
     """
     if signature.task is Task.REGRESSION:
         return _squared(signature, spread(labels, signature.outputs))
@@ -61,19 +58,9 @@ def task_loss(
     }[signature.task]
 
     def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return inner(logits(outputs, signature), labels, signature, _of_labels(labels, weights))
+        return inner(logits(outputs, signature), labels, signature)
 
     return loss
-
-
-def _of_labels(labels: torch.Tensor, weights: NDArray[np.float64] | None) -> torch.Tensor | None:
-    """Of each label, in the shape of `labels`; those unknown are weighed with class 0 and counted by nobody."""
-    import torch
-
-    if weights is None:
-        return None
-    table, at = torch.from_numpy(weights).to(labels.device, torch.float32), labels.long().clamp(min=0)
-    return table[at] if table.ndim == 1 else table[torch.arange(len(table), device=labels.device), at]
 
 
 def spread(labels: NDArray[Any] | None, outputs: int) -> NDArray[np.float32]:
@@ -107,42 +94,33 @@ def check_labels(labels: NDArray[Any], signature: Signature) -> tuple[str, ...]:
     return (f"no training case has the class {', '.join(absent)}",) if absent else ()
 
 
-def _bernoulli(
-    z: torch.Tensor, labels: torch.Tensor, signature: Signature, weights: torch.Tensor | None
-) -> torch.Tensor:
+def _bernoulli(z: torch.Tensor, labels: torch.Tensor, signature: Signature) -> torch.Tensor:
     from torch.nn import functional
 
-    truth = (labels == signature.positive).to(z.dtype)
-    return functional.binary_cross_entropy_with_logits(z[:, 0], truth, weight=weights)
+    return functional.binary_cross_entropy_with_logits(z[:, 0], (labels == signature.positive).to(z.dtype))
 
 
-def _categorical(
-    z: torch.Tensor, labels: torch.Tensor, signature: Signature, weights: torch.Tensor | None
-) -> torch.Tensor:
+def _categorical(z: torch.Tensor, labels: torch.Tensor, signature: Signature) -> torch.Tensor:
     from torch.nn import functional
 
-    if weights is None:
-        return functional.cross_entropy(z, labels.long())
-    return (weights * functional.cross_entropy(z, labels.long(), reduction="none")).mean()
+    return functional.cross_entropy(z, labels.long())
 
 
-def _ordinal(z: torch.Tensor, labels: torch.Tensor, signature: Signature, weights: torch.Tensor | None) -> torch.Tensor:
+def _ordinal(z: torch.Tensor, labels: torch.Tensor, signature: Signature) -> torch.Tensor:
     import torch
+    from torch.nn import functional
 
     below = z.softmax(dim=1).cumsum(dim=1)[:, :-1]
     grades = torch.arange(z.shape[1] - 1, device=z.device)
     truth = (labels.long()[:, None] <= grades).to(z.dtype)
-    ranked = (below - truth).square().sum(dim=1)
-    return _categorical(z, labels, signature, weights) + (ranked if weights is None else weights * ranked).mean()
+    return functional.cross_entropy(z, labels.long()) + (below - truth).square().sum(dim=1).mean()
 
 
-def _findings(
-    z: torch.Tensor, labels: torch.Tensor, signature: Signature, weights: torch.Tensor | None
-) -> torch.Tensor:
+def _findings(z: torch.Tensor, labels: torch.Tensor, signature: Signature) -> torch.Tensor:
     from torch.nn import functional
 
     known = (labels >= 0).to(z.dtype)
-    each = functional.binary_cross_entropy_with_logits(z, (labels == 1).to(z.dtype), weight=weights, reduction="none")
+    each = functional.binary_cross_entropy_with_logits(z, (labels == 1).to(z.dtype), reduction="none")
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
@@ -157,9 +135,7 @@ def _squared(signature: Signature, scale: NDArray[np.float32]) -> LossFunction:
     return loss
 
 
-def _segmentation(
-    z: torch.Tensor, labels: torch.Tensor, signature: Signature, weights: torch.Tensor | None
-) -> torch.Tensor:
+def _segmentation(z: torch.Tensor, labels: torch.Tensor, signature: Signature) -> torch.Tensor:
     import torch
     from torch.nn import functional
 
