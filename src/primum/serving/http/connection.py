@@ -80,12 +80,14 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: they are read, or turned away unread."""
-        if not self.shedding.take(self.loop) and self._idle() and may_be_shed(data):
-            self.shedding.refused()
+        if self.shedding.full and self._idle() and may_be_shed(data):
+            self.shedding.refuse(self.loop)
             self._arriving = None
             self.transport.write(_SHED)
-        else:
-            super().data_received(data)
+            return
+        self.shedding.take(self.loop)
+        super().data_received(data)
+        self.shedding.taken(self.loop)
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
