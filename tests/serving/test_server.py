@@ -29,10 +29,12 @@ ASKED = {
         (["--tls-cert", "{keys}"], "go together"),
         (["--client-ca", "{keys}"], "takes --tls-cert"),
         (["--keys", "{keys}.none"], "cannot read the keys"),
+        (["--keys", "{keys}.empty"], "holds no key"),
     ],
 )
 def test_unsafe_options_are_refused(artifact, tmp_path, given, said):
     (tmp_path / "keys.yaml").write_text(new_key("ward-7")[1])
+    (tmp_path / "keys.yaml.empty").write_text("keys: []\n")
     done = primum("serve", artifact, *(text.format(keys=tmp_path / "keys.yaml") for text in given))
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 

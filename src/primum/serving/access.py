@@ -83,6 +83,8 @@ def read_keys(path: Path) -> dict[str, Caller]:
         raise InputError(f"{path} is not valid YAML") from error
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error)}") from error
+    if not found.keys:
+        raise InputError(f"{path} holds no key: add an entry of `primum serve --new-key NAME`, or leave --keys out")
     names = [key.name for key in found.keys]
     if len(set(names)) < len(names) or len({key.sha256 for key in found.keys}) < len(names):
         raise InputError(f"{path}: a name or a key is there twice")
@@ -120,7 +122,9 @@ class Tokens:
 
 
 class Access:
-    """Recognises callers and holds them to their rates. Without keys and tokens everybody may do everything."""
+    """Recognises callers and holds them to their rates. Where neither keys nor tokens are asked for (`keys` None)
+    everybody may do everything; with no key in `keys`, nobody anything.
+    """
 
     def __init__(
         self,
@@ -129,12 +133,13 @@ class Access:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys, self._tokens, self._clock = keys or {}, tokens, clock
+        self._open = keys is None and tokens is None
         self._rates: dict[str, tuple[float, float]] = {}
 
     @property
     def open(self) -> bool:
         """Nobody is asked who they are."""
-        return not self._keys and self._tokens is None
+        return self._open
 
     def admit(self, authorization: bytes | None, api_key: bytes | None, scope: Scope) -> Caller:
         """The caller of a request with these headers, who may do this now. Raises AccessDenied."""
