@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from served import FEATURES, build_artifact, call, server
 
 from primum.data.preprocessing_array import ArrayPreprocessing
-from primum.serving.http.connection import may_be_shed
+from primum.serving.http.unread import may_be_shed, turn_away
 from primum.serving.shedding import Shedding
 
 INFER = "/v2/models/risk/infer"
@@ -196,16 +196,58 @@ WHOLE = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\
     ("data", "may"),
     [
         (WHOLE, True),
+        (WHOLE.replace(b"/infer", b"/versions/1/infer"), True),
+        (WHOLE.replace(b"/infer", b"/predict?timeout_ms=100"), True),
         (WHOLE[:-1], False),
         (WHOLE + b"P", False),
         (WHOLE.replace(b"POST", b"GET "), False),
         (WHOLE.replace(b"Content-Length", b"Transfer-Encoding"), False),
         (WHOLE.replace(b'"name"', b'"priority"'), False),
+        (WHOLE.replace(b'"name"', b'"\\u0070ame"'), False),
+        (WHOLE.replace(b"/infer", b"/predict?priority=1"), False),
+        (WHOLE.replace(b"/infer", b"/predict?timeout_ms=100&priority=1"), False),
+        (WHOLE.replace(b"/infer", b"/predict?%70riority=1"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/repository/models/risk/unload"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/repository/models/risk/load"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/repository/index"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/optimization/optimize-model"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/models/../repository/models/risk/unload"), False),
         (WHOLE[:30], False),
     ],
 )
-def test_only_a_whole_request_without_urgency_may_be_turned_away(data, may):
+def test_only_a_whole_request_for_an_answer_without_urgency_may_be_turned_away(data, may):
     assert may_be_shed(data) is may
+
+
+class Wire:
+    """A transport that keeps what was written."""
+
+    def __init__(self):
+        self.written, self.closed = b"", False
+
+    def write(self, data):
+        self.written += data
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("data", "closed"),
+    [
+        (WHOLE, False),
+        (WHOLE.replace(b"Host: x", b"Connection: keep-alive"), False),
+        (WHOLE.replace(b"Host: x", b"connection: Close"), True),
+        (WHOLE.replace(b"Host: x", b"Connection: TE, close"), True),
+        (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), True),
+    ],
+)
+def test_a_connection_that_was_to_be_closed_is_closed_when_its_request_is_turned_away(data, closed):
+    wire = Wire()
+    turn_away(wire, data)
+    head, _, body = wire.written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in head and json.loads(body)["error"]
+    assert wire.closed is closed and (b"connection: close" in head) is closed
 
 
 def test_after_costly_requests_a_server_that_idles_answers_everybody(tmp_path):

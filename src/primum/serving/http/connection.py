@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from primum.serving.http.unread import may_be_shed, turn_away
 from primum.serving.protocol import error_body
 from primum.serving.shedding import Shedding
 
@@ -25,26 +26,6 @@ class Limits:
 
     arrival_s: float = 30.0
     most: int = 4096
-
-
-_SHED_BODY = error_body("the server has more requests than it can read; this one was not read")
-_SHED = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\ncontent-length: "
-    + str(len(_SHED_BODY)).encode()
-    + b"\r\n\r\n"
-    + _SHED_BODY
-)
-
-
-def may_be_shed(data: bytes) -> bool:
-    """Whether these bytes are one whole request that asks for no urgency; unsure is no."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not data.startswith(b"POST ") or b'"priority"' in data:
-        return False
-    head = data[:end].lower()
-    start = head.find(b"\r\ncontent-length:")
-    length = head[start + 17 :].split(b"\r\n", 1)[0].strip()
-    return start >= 0 and length.isdigit() and len(data) == end + 4 + int(length)
 
 
 class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser has no types
@@ -83,7 +64,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         if self.shedding.full and self._idle() and may_be_shed(data):
             self.shedding.refuse(self.loop)
             self._arriving = None
-            self.transport.write(_SHED)
+            turn_away(self.transport, data)
             return
         self.shedding.take(self.loop)
         super().data_received(data)
