@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied, Scope
+from primum.serving.body import Parameters
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.model import ServedModel
-from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule
+from primum.serving.protocol import EXTENSIONS, Request, schedule
 from primum.serving.rung import Rung
 from primum.serving.tensors import checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
 from primum.serving.tracing import Tracing
@@ -233,9 +234,10 @@ def _contents(one: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         raise InputError(f"input {one.name!r}: {one.datatype} goes as raw_input_contents")
     # Of large integers beside small ones numpy would make floats.
     wide = np.uint64 if one.datatype == "UINT64" else None
-    array = np.asarray(getattr(one.contents, _CONTENTS[one.datatype]), dtype=wide)
-    if array.size != prod(shape):
-        raise InputError(f"input {one.name!r}: {array.size} values do not fill shape {list(shape)}")
+    values = getattr(one.contents, _CONTENTS[one.datatype])
+    if len(values) != prod(shape):
+        raise InputError(f"input {one.name!r}: {len(values)} values do not fill shape {list(shape)}")
+    array = np.asarray(values, dtype=wide)
     if dtype.kind in "iu" and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
         raise InputError(f"input {one.name!r}: a value is outside {one.datatype}")
     return array.astype(dtype).reshape(shape)

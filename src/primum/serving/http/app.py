@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import msgspec
 
 from primum.serving.access import Caller, Scope
+from primum.serving.body import LARGE
 from primum.serving.dataplane import DataPlane, Note, NotFound
 from primum.serving.http.connection import TASK
 from primum.serving.http.live import page
@@ -19,6 +21,7 @@ from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
 from primum.serving.model import ServedModel
+from primum.serving.options import MOST_BYTES
 from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
 from primum.version import VERSION
 
@@ -50,7 +53,7 @@ class App:
     def __init__(
         self,
         plane: DataPlane,
-        most_bytes: int = 64 * 2**20,
+        most_bytes: int = MOST_BYTES,
         companions: Sequence[Companion] = (),
         routes: Sequence[Route] = (),
         witness: Witness | None = None,
@@ -58,6 +61,8 @@ class App:
         """`routes`: beside inference, which is not looked up among them."""
         self.plane, self._most_bytes, self._companions, self._witness = plane, most_bytes, companions, witness
         self._routes = Routes(routes)
+        # One: two that read large bodies would keep the event loop waiting for both.
+        self._large = ThreadPoolExecutor(1, "large body")
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -205,7 +210,10 @@ class App:
                 length = _number("content-length", value)
         if length is not None and length > self._most_bytes:
             raise self._too_large()
-        return decode(await self._body(receive), header)
+        body = await self._body(receive)
+        if (len(body) if header is None else header) <= LARGE:
+            return decode(body, header)
+        return await asyncio.get_running_loop().run_in_executor(self._large, decode, body, header)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
