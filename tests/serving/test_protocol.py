@@ -56,6 +56,7 @@ def test_json_and_binary_bodies_are_the_same_request():
         (binary() + RAW[:-1], len(binary()), "7 bytes are left"),
         (binary(-1) + RAW, len(binary(-1)), "binary_data_size -1"),
         (binary(4) + RAW, len(binary(4)), "4 bytes, but shape"),
+        (body(id="x" * 257), None, "id has 257 characters; at most 256"),
         (body(), len(body()) + 1, "the body has"),
         (body(), 0, "the body has"),
     ],
@@ -118,6 +119,10 @@ def test_answers_go_as_they_were_asked_for():
 def test_an_unknown_output_is_refused():
     with pytest.raises(InputError, match="no output 'logits'"):
         answer(decode(body(outputs=[{"name": "logits"}]), None), decision=np.array([1]))
+
+
+def test_an_id_of_the_greatest_length_is_taken():
+    assert decode(body(id="é" * 256), None).id == "é" * 256
 
 
 LARGE_SHAPE = (3, 40, 5, 200)

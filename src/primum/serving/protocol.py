@@ -19,6 +19,8 @@ from primum.serving.tensors import checked_shape, datatype_of, from_bytes, from_
 
 HEADER = "inference-header-content-length"
 """Names the bytes of JSON at the head of a body with binary data."""
+MOST_ID = 256
+"""Characters of a request's id, which the answer and the audit log repeat."""
 EXTENSIONS = ("binary_tensor_data", "schedule_policy")
 
 
@@ -69,6 +71,7 @@ def decode(body: bytes, header_length: int | None) -> Request:
         inputs[one.name] = from_bytes(one.name, one.datatype, shape, part)
     if len(raw):
         raise InputError(f"{len(raw)} bytes after the last binary input belong to none")
+    check_id(asked.id)
     parameters = asked.parameters or {}
     binary = _flag(parameters, "binary_data_output", False)
     return Request(inputs, asked.id, _wanted(asked.outputs, binary), binary, *schedule(parameters))
@@ -137,6 +140,12 @@ def schedule(parameters: Parameters) -> tuple[int, float | None]:
             raise InputError(f"parameter {name} is a whole number of at least 0, not {value!r}")
     assert isinstance(priority, int) and isinstance(timeout, int)
     return priority, timeout / 1e6 if timeout else None
+
+
+def check_id(id: str | None) -> None:
+    """Raises InputError where a request's id is too long."""
+    if id is not None and len(id) > MOST_ID:
+        raise InputError(f"the request's id has {len(id)} characters; at most {MOST_ID} are taken")
 
 
 def _flag(parameters: Parameters, name: str, default: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import prod
@@ -18,7 +19,7 @@ from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.model import ServedModel
-from primum.serving.protocol import EXTENSIONS, Request, schedule
+from primum.serving.protocol import EXTENSIONS, Request, check_id, schedule
 from primum.serving.rung import Rung
 from primum.serving.tensors import checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
 from primum.serving.tracing import Tracing
@@ -33,6 +34,8 @@ _CONTENTS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
+_CLOCKS_S = 0.02
+"""A client whose deadline has passed cancels its call, and is that much ahead of the server's clock at most."""
 _METHODS = (
     *("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"),
     *("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"),
@@ -85,6 +88,9 @@ class Service:
         except Exception as error:
             status = status_of(error)
             raise
+        except asyncio.CancelledError:
+            rung, status = None, _ended_early(context)
+            raise
         finally:
             self._plane.take_down(who, model, rung, asked, int(status.value[0]))
 
@@ -130,6 +136,9 @@ class Service:
         except Exception as error:
             status = status_of(error)
             raise
+        except asyncio.CancelledError:
+            status = _ended_early(context)
+            raise
         finally:
             self._plane.note(who, what, note, int(status.value[0]))
 
@@ -173,6 +182,13 @@ def status_of(error: Exception) -> grpc.StatusCode:
     return next((code for kind, code in kinds if isinstance(error, kind)), codes.INTERNAL)
 
 
+def _ended_early(context: Any) -> grpc.StatusCode:
+    """Of a call that was cancelled: by its deadline, or by whoever asked, who may have left."""
+    remaining = context.time_remaining()
+    passed = remaining is not None and remaining < _CLOCKS_S
+    return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
+
+
 def _traced(
     name: str, method: Callable[[Any, Any], Awaitable[Any]], tracing: Tracing | None
 ) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -211,6 +227,7 @@ def _told(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], 
 
 
 def _asked(sent: Any, remaining: float | None) -> Request:
+    check_id(sent.id)
     raw = list(sent.raw_input_contents)
     if raw and len(raw) != len(sent.inputs):
         raise InputError(f"{len(raw)} raw_input_contents for {len(sent.inputs)} inputs: give one for each, or none")
