@@ -13,8 +13,8 @@ import msgspec
 
 from primum.serving.access import Caller, Scope
 from primum.serving.body import LARGE
-from primum.serving.dataplane import DataPlane, Note, NotFound
-from primum.serving.http.connection import TASK
+from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
+from primum.serving.http.connection import LEFT, TASK
 from primum.serving.http.live import page
 from primum.serving.http.openapi import document
 from primum.serving.http.responses import JSON, HttpError, Response, failure
@@ -78,8 +78,9 @@ class App:
             else:
                 response = await self._witness.handled(scope, lambda: self._handle(scope, receive))
         except asyncio.CancelledError:
-            # The client has left, or the server's patience at its end has: nobody reads an answer.
-            return
+            if scope.get(LEFT):
+                return  # nobody reads an answer
+            response = failure(_ended())
         length = (b"content-length", str(len(response.body)).encode())
         await send(
             {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
@@ -166,8 +167,10 @@ class App:
         except Exception as error:  # noqa: BLE001
             response = failure(error)
         except asyncio.CancelledError:
-            self.plane.take_down(who, model, None, request, CLIENT_LEFT)
-            raise
+            if scope.get(LEFT):
+                self.plane.take_down(who, model, None, request, CLIENT_LEFT)
+                raise
+            rung, response = None, failure(_ended())
         self.plane.take_down(who, model, rung, request, int(response.status))
         return response
 
@@ -191,8 +194,10 @@ class App:
         except Exception as error:  # noqa: BLE001
             response = failure(error)
         except asyncio.CancelledError:
-            self.plane.note(who, found.route.what, note, CLIENT_LEFT)
-            raise
+            if scope.get(LEFT):
+                self.plane.note(who, found.route.what, note, CLIENT_LEFT)
+                raise
+            response = failure(_ended())
         self.plane.note(who, found.route.what, note, int(response.status))
         return response
 
@@ -250,6 +255,11 @@ class App:
                 await self.plane.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _ended() -> Unavailable:
+    """The server's patience at its end is over."""
+    return Unavailable("the server ended before this was answered")
 
 
 def _only(method: str, allowed: str) -> None:
