@@ -25,6 +25,9 @@ MOST_LINE, MOST_HEAD = 2**14, 2**16
 GRACE_S = 0.25
 """When the server ends: what has been sent by then on an idle connection is still answered."""
 _CLOSE = (b"connection", b"close")
+_LINGER_S = 0.5
+"""For so long what a refused client goes on sending is thrown away: closed at once, it would be reset before it has
+read why."""
 _TLS_CLOSE_S = 1.0
 """For so long a client over TLS may take to agree that the connection ends."""
 
@@ -138,7 +141,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         super().on_response_complete()
         if self._last_word is not None and not self._unanswered(None):
             self.transport.write(self._last_word)
-            self._hang_up()
+            self._linger()
         elif self._ending and self.transport.is_closing():
             self._end_tls()
 
@@ -174,6 +177,11 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends; the request has not arrived whole")
         elif self._idle():
             self._hang_up()
+
+    def _linger(self) -> None:
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self._hang_up)
 
     def _hang_up(self) -> None:
         self.transport.close()
@@ -222,7 +230,10 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
             return
         if faulty is None or not faulty.response_started:
             self.transport.write(self._last_word)
-        self._hang_up()
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._hang_up()
+        else:
+            self._linger()
 
 
 _TOO_LONG = f"the request's head is longer than {MOST_HEAD} bytes"
