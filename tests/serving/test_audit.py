@@ -218,3 +218,39 @@ def test_a_head_of_an_earlier_name_is_not_that_of_the_log_beside(tmp_path):
     named_as_before(tmp_path / "audit.jsonl")
     assert verify_audit(written(tmp_path / "audit.log", 2)).records == 2
     assert verify_audit(tmp_path / "audit.jsonl").records == 3
+
+
+def test_a_log_is_continued_however_long_its_last_lines_are(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    for ids in (["x" * (2**20 + 10)], ["y" * 2**21, "z"], ["a" * 100] * 9000):
+        log = AuditLog(path)
+        for id in ids:
+            log.add(event()._replace(id=id))
+        log.write()
+        log.close()
+    assert verify_audit(path).records == 9003
+
+
+def test_a_long_line_that_a_crash_cut_short_is_cut_off(tmp_path):
+    path = written(tmp_path / "audit.jsonl", 2)
+    with path.open("ab") as file:
+        file.write(b'{"n": 3, "id": "' + b"x" * (2**20 + 10))
+    log = AuditLog(path)
+    assert log.dropped_bytes == 2**20 + 26
+    log.close()
+    assert verify_audit(path).records == 2
+
+
+def test_a_crash_between_a_long_log_and_its_head_is_no_alarm(tmp_path):
+    """The head is then the end of the write before, which may lie far back."""
+    path = written(tmp_path / "audit.jsonl", 2)
+    head = path.with_name("audit.jsonl.head").read_text()
+    log = AuditLog(path)
+    for _ in range(5000):
+        log.add(event()._replace(id="x" * 200))
+    log.write()
+    log.close()
+    assert path.stat().st_size > 2**20
+    path.with_name("audit.jsonl.head").write_text(head)
+    log = AuditLog(path)
+    log.close()

@@ -1,5 +1,6 @@
 """Clients that are slow, too many, garbled or gone, on a real socket."""
 
+import contextlib
 import json
 import socket
 import time
@@ -110,6 +111,72 @@ def test_bytes_that_are_no_http_get_an_error_text_or_a_closed_connection(strict,
         got = answer(garbled)
         if got is not None:
             assert 400 <= got[0] < 500 and got[1]["error"]
+
+
+def all_that_comes(connection):
+    """Until the server hangs up."""
+    got = b""
+    while part := connection.recv(65536):
+        got += part
+    return got
+
+
+def statuses(got):
+    return [int(part[:3]) for part in got.split(b"HTTP/1.1 ")[1:]]
+
+
+START = b"GET /v2 HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "said"),
+    [
+        (b"GET /" + b"a" * 2**15 + b" HTTP/1.1\r\n\r\n", 414, "16384 bytes"),
+        (b"GET /" + b"a" * 2**19, 414, "16384 bytes"),
+        (START + b"x: y\r\n" * 20_000 + b"\r\n", 431, "65536 bytes"),
+        (START + b"x: " + b"a" * 2**17 + b"\r\n\r\n", 431, "65536 bytes"),
+        (START + b"x: " + b"a" * 2**19, 431, "65536 bytes"),
+    ],
+)
+def test_a_head_that_is_too_large_is_refused_and_not_kept(strict, sent, status, said):
+    with opened(strict) as greedy:
+        # The server may hang up before it has all.
+        with contextlib.suppress(ConnectionError):
+            greedy.sendall(sent)
+        with contextlib.suppress(ConnectionError):
+            got = answer(greedy)
+            assert got is not None and got[0] == status and said in got[1]["error"]
+    assert call(strict, "POST", INFER, BODY)[0] == 200
+
+
+@pytest.mark.parametrize("after", [b"1;", b"1\r\na\r\n0\r\nx: "])
+def test_a_trailer_or_an_extension_that_does_not_end_is_refused(strict, after):
+    chunked = head().replace(b"content-length: " + str(len(BODY)).encode(), b"transfer-encoding: chunked")
+    with opened(strict) as greedy, contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError):
+            greedy.sendall(chunked + b"\r\n" + after + b"a" * 2**19)
+        assert answer(greedy)[0] == 431
+
+
+def test_a_large_head_within_the_limits_is_served(strict):
+    status, _, _ = call(strict, "POST", INFER, BODY, {f"x-{k}": "a" * 7000 for k in range(8)})
+    assert status == 200
+
+
+def test_requests_before_bytes_that_are_none_have_their_own_answers(strict):
+    whole = head() + b"\r\n" + BODY
+    with opened(strict) as garbled:
+        garbled.sendall(whole + whole + b"GARBAGE\r\n\r\n" + whole)
+        got = all_that_comes(garbled)
+    assert statuses(got) == [200, 200, 400] and got.count(b'"model_name"') == 2 and b"no HTTP/1.1" in got
+
+
+def test_a_request_before_one_that_does_not_arrive_has_its_own_answer(strict):
+    whole = head() + b"\r\n" + BODY
+    for half in (head(), head() + b"\r\n" + BODY[:40]):
+        with opened(strict) as slow:
+            slow.sendall(whole + half)
+            assert statuses(all_that_comes(slow)) == [200, 408]
 
 
 class _Slow(nn.Module):

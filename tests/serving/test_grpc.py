@@ -1,12 +1,15 @@
 """The protocol over gRPC: a client that others wrote, the messages' fields against its own, statuses of errors."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from served import FEATURES, free_port, server
 
 import primum
-from primum.serving.access import new_key
+from primum.serving.access import ANYBODY, new_key
 from primum.serving.grpc.messages import message
+from primum.serving.grpc.service import Service
 
 triton = pytest.importorskip("tritonclient.grpc")
 ROWS = np.random.default_rng(1).normal(0, 1, (5, FEATURES)).astype(np.float32)
@@ -161,3 +164,66 @@ def metadata_over(model, client):
         response_deserializer=message("ModelMetadataResponse").FromString,
     )
     return asked(message("ModelMetadataRequest")(name=model))
+
+
+def test_an_id_that_is_too_long_is_refused(client):
+    with pytest.raises(triton.InferenceServerException) as found:
+        client.infer("risk", [given()], request_id="x" * 257)
+    assert "INVALID_ARGUMENT" in found.value.status() and "at most 256" in found.value.message()
+    assert client.infer("risk", [given()], request_id="x" * 256).get_response().id == "x" * 256
+
+
+class Caller:
+    """A call's context."""
+
+    def __init__(self, remaining):
+        self.remaining = remaining
+
+    def invocation_metadata(self):
+        return ()
+
+    def time_remaining(self):
+        return self.remaining
+
+
+class Endless:
+    """A data plane whose model never answers."""
+
+    def __init__(self):
+        self.ended, self.name = [], "risk"
+
+    def check_log(self):
+        pass
+
+    def admit(self, authorization, api_key, wanted):
+        return ANYBODY
+
+    def model(self, name, version):
+        return self
+
+    async def infer(self, inputs, priority, timeout_s):
+        await asyncio.sleep(60)
+
+    def take_down(self, who, model, rung, request, status):
+        self.ended.append((who, rung, request.id, status))
+
+    def note(self, who, what, note, status):
+        self.ended.append((who, what, status))
+
+
+@pytest.mark.parametrize(("remaining", "status"), [(None, 1), (5.0, 1), (0.0, 4), (-0.3, 4)])
+def test_a_call_that_was_given_up_is_not_taken_down_as_answered(remaining, status):
+    plane = Endless()
+
+    async def give_up(call):
+        task = asyncio.ensure_future(call)
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    service, context = Service(plane), Caller(remaining)
+    request = message("ModelInferRequest")(model_name="risk", id="r1")
+    asyncio.run(give_up(service.ModelInfer(request, context)))
+    asyncio.run(give_up(service._administered("load", context, lambda note: asyncio.sleep(60))))
+    assert plane.ended == [("anybody", None, "r1", status), ("anybody", "load", status)]

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.errors import InputError
+from primum.serving.body import LARGE as BODY_LARGE
 from primum.serving.protocol import MOST_TEXT, decode, encode, error_body
 
 ONE = {"name": "input", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}
@@ -55,6 +58,7 @@ def test_json_and_binary_bodies_are_the_same_request():
         (binary() + RAW[:-1], len(binary()), "7 bytes are left"),
         (binary(-1) + RAW, len(binary(-1)), "binary_data_size -1"),
         (binary(4) + RAW, len(binary(4)), "4 bytes, but shape"),
+        (body(id="x" * 257), None, "id has 257 characters; at most 256"),
         (body(), len(body()) + 1, "the body has"),
         (body(), 0, "the body has"),
         (body(inputs=[{**ONE, "data": "[0]"}]).replace(b'"[0]"', DEEP), None, "too deep"),
@@ -131,3 +135,108 @@ def test_the_text_of_an_error_is_cut():
     told = json.loads(error_body("input " + "é" * 20_000))["error"]
     assert told.startswith("input é") and len(told) == MOST_TEXT and told.endswith("…")
     assert json.loads(error_body("short"))["error"] == "short"
+
+
+def test_an_id_of_the_greatest_length_is_taken():
+    assert decode(body(id="é" * 256), None).id == "é" * 256
+
+
+LARGE_SHAPE = (3, 40, 5, 200)
+LARGE = np.random.default_rng(3).normal(0, 1, LARGE_SHAPE).astype(np.float32)
+
+
+def large(data=None, shape=LARGE_SHAPE, datatype="FP32", **changes):
+    one = {
+        "name": "input",
+        "shape": list(shape),
+        "datatype": datatype,
+        "data": LARGE.tolist() if data is None else data,
+    }
+    return json.dumps({"id": "a", "parameters": {"priority": 1}, "inputs": [one], **changes}, indent=1).encode()
+
+
+@pytest.mark.parametrize("data", [LARGE.tolist(), LARGE.ravel().tolist()])
+@pytest.mark.parametrize("separators", [None, (",", ":")])
+def test_a_large_body_is_the_same_request_as_a_small_one(data, separators):
+    sent = json.dumps(json.loads(large(data)), separators=separators).encode()
+    assert len(sent) > 2 * BODY_LARGE
+    asked = decode(sent, None)
+    np.testing.assert_array_equal(asked.inputs["input"], LARGE)
+    assert (asked.id, asked.priority, asked.outputs) == ("a", 1, None)
+    asked = decode(large(data, outputs=[{"name": "decision"}]), None)
+    assert asked.outputs == {"decision": False}
+
+
+WHOLE = np.arange(2**63 - 60_000, 2**63 + 60_000, dtype=np.uint64)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values"),
+    [
+        ("BOOL", np.arange(120_000) % 3 == 0),
+        ("INT8", np.arange(200_000) % 256 - 128),
+        ("UINT64", WHOLE),
+        ("FP64", np.random.default_rng(1).normal(size=40_000)),
+    ],
+)
+def test_large_tensors_of_every_kind(datatype, values):
+    found = decode(large(values.tolist(), values.shape, datatype), None).inputs["input"]
+    np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (large([*LARGE.ravel().tolist(), 1.0]), "more values"),
+        (large(LARGE.ravel().tolist()[1:]), "119999 values do not fill"),
+        (large(LARGE.reshape(3, 5, 40, 200).tolist()), "nested otherwise"),
+        (large([LARGE.ravel().tolist()]), "nested otherwise"),
+        (large([*LARGE.tolist()[:2], 1.0]), "do not fill"),
+        (large([[], *LARGE.ravel().tolist()]), "something else than numbers"),
+        (large(["1.0"] * LARGE.size), "text or mixed"),
+        (large([None] * LARGE.size), "text or mixed"),
+        (large([{}] * LARGE.size), "objects"),
+        (large(["a,b"] * LARGE.size), "data holds"),
+        (large([" " * 600_000, 1.0], (2,)), "something else than numbers"),
+        (large(LARGE.tolist(), (10**9, 10**6)), "do not fill"),
+        (large([*LARGE.astype(int).tolist(), 0.5], (4,), "INT32"), "more values"),
+        (large([0.5] * 120_000, (120_000,), "INT32"), "float64, not INT32"),
+        (large([300] * 120_000, (120_000,), "INT8"), "outside INT8"),
+        (large([1e39] * 120_000, (120_000,)), "too large for FP32"),
+        (large(LARGE.tolist(), datatype="FP16"), "no form in JSON"),
+        (large(LARGE.tolist(), datatype="BYTES"), "is not one of"),
+        (large(LARGE.tolist())[:-3], "not one of the Open Inference Protocol"),
+        (large(parameters={str(k): 1 for k in range(10_000)}), "parameters takes"),
+        (large(outputs=[{"name": str(k)} for k in range(10_000)]), "outputs takes"),
+        (large(shape=[1] * 100_000), "shape takes"),
+        (large(inputs=[ONE] * 10_000), "too many inputs"),
+        (b"[" * 400_000, "not one of the Open Inference Protocol"),
+        (b'{"inputs":' + b"[" * 400_000, "not one of the Open Inference Protocol"),
+    ],
+)
+def test_malformed_large_requests_are_refused(sent, said):
+    assert len(sent) > BODY_LARGE
+    with pytest.raises(InputError, match=said):
+        decode(sent, None)
+
+
+def test_a_large_body_with_far_too_many_values_is_refused_with_its_first_piece():
+    sent = b'{"inputs":[{"name":"input","shape":[1,32],"datatype":"FP32","data":[' + b"1," * (8 * 2**20) + b"1]}]}"
+    start = time.thread_time()
+    with pytest.raises(InputError, match="more values"):
+        decode(sent, None)
+    # All of it took over half a second.
+    assert time.thread_time() - start < 0.2
+
+
+def test_while_a_large_body_is_read_others_get_their_turn():
+    sent = large(np.random.default_rng(0).normal(size=2**20).tolist(), (2**20,))
+    gaps, reading = [], threading.Thread(target=decode, args=(sent, None))
+    start = last = time.monotonic()
+    reading.start()
+    while reading.is_alive():
+        time.sleep(1e-4)
+        now = time.monotonic()
+        gaps.append(now - last)
+        last = now
+    assert max(gaps) < 0.4 * (last - start) and len(gaps) > 20

@@ -1,17 +1,26 @@
 """Models loaded and unloaded while the server serves: by clients that others wrote, by signal, and written down."""
 
+import asyncio
 import json
+import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from served import FEATURES, build_artifact, call, coarse_model, free_port, server
+from torch import nn
 
 import primum
+from primum.config import BatchConfig
 from primum.serving.access import Scope, new_key
 from primum.serving.audit import verify_audit
+from primum.serving.executor.placement import Hosting
+from primum.serving.isolation import Isolation
+from primum.serving.model import ServedModel
+from primum.serving.repository import Repository
 
 ROWS = np.random.default_rng(1).normal(0, 1, (5, FEATURES)).astype(np.float32)
 ONE = {"name": "input", "shape": [5, FEATURES], "datatype": "FP32", "data": ROWS.ravel().tolist()}
@@ -120,6 +129,84 @@ def test_a_hangup_reads_everything_anew(mine, other, tmp_path):
             assert time.monotonic() < end
             time.sleep(0.1)
     assert any(json.loads(line)["who"] == "SIGHUP" for line in log.read_text().splitlines())
+
+
+def processes():
+    """Those that this process has started and not yet ended."""
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    found = [int(pid) for path in children for pid in path.read_text().split()]
+    return {pid for pid in found if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"}
+
+
+def lived(folder, ask):
+    """What `ask` returns of a started repository that holds `risk` in a process of its own."""
+
+    def opened(name):
+        return ServedModel(name, [folder], BatchConfig(), hosting=Hosting(Isolation.ALWAYS))
+
+    async def live():
+        repository = Repository([opened("risk")], opened)
+        await repository.start()
+        try:
+            return await ask(repository)
+        finally:
+            await repository.stop()
+
+    return asyncio.run(live())
+
+
+async def left(change, after):
+    """Begin a change, and leave before it has ended."""
+    task = asyncio.ensure_future(change)
+    await asyncio.sleep(after)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_who_leaves_while_a_model_is_loaded_leaves_nothing_open(mine):
+    async def ask(repository):
+        await repository.unload("risk")
+        before = processes()
+        await left(repository.load("risk"), 0.05)
+        await left(repository.load("risk"), 0.05)
+        await repository.load("risk")
+        return repository.ready, processes() - before
+
+    ready, made = lived(mine, ask)
+    assert ready and len(made) == 1 and not made & processes()
+
+
+def test_who_leaves_while_a_model_is_read_anew_or_released_does_not_stop_it(mine, other):
+    async def ask(repository):
+        versions, opened = [repository.get("risk").rung.version], []
+        for folder in (other, other.parent / "third"):
+            replace(mine, folder)
+            await left(repository.load("risk"), 0.001)
+            end = time.monotonic() + 20
+            while repository.get("risk").rung.version in versions:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.01)
+            versions.append(repository.get("risk").rung.version)
+            opened.append(len(repository.get("risk")._executor._wanted))
+        await left(repository.unload("risk"), 0)
+        await repository.unload("risk")
+        return versions, opened, repository.get("risk")
+
+    build_artifact(other.parent / "third", nn.Sequential(coarse_model(), nn.Tanh()))
+    before = processes()
+    versions, opened, gone = lived(mine, ask)
+    assert len(set(versions)) == 3 and opened == [1, 1] and gone is None and processes() <= before
+
+
+def test_a_load_that_fails_when_who_asked_has_left_is_told_in_the_log(mine, caplog):
+    async def ask(repository):
+        (mine / "model" / "model.onnx").write_bytes(b"broken")
+        await left(repository.load("risk"), 0)
+
+    with caplog.at_level("ERROR", "primum.serving"):
+        lived(mine, ask)
+    assert "'risk' could not be loaded" in caplog.text and "model.onnx" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
 """What the server refuses to do, whom it lets in, what it takes down, and how it ends."""
 
+import asyncio
 import http.client
 import json
 import signal
+import socket
 import ssl
 import threading
+import time
 
 import numpy as np
 import pytest
 from served import FEATURES, call, free_port, server
 from shell import primum
 
-from primum.serving.access import new_key
+from primum.serving.access import ANYBODY, Access, new_key
 from primum.serving.audit import verify_audit
+from primum.serving.http.app import App
+from primum.serving.http.connection import LEFT
 
 INFER = "/v2/models/risk/infer"
 ASKED = {
@@ -29,10 +34,12 @@ ASKED = {
         (["--tls-cert", "{keys}"], "go together"),
         (["--client-ca", "{keys}"], "takes --tls-cert"),
         (["--keys", "{keys}.none"], "cannot read the keys"),
+        (["--keys", "{keys}.empty"], "holds no key"),
     ],
 )
 def test_unsafe_options_are_refused(artifact, tmp_path, given, said):
     (tmp_path / "keys.yaml").write_text(new_key("ward-7")[1])
+    (tmp_path / "keys.yaml.empty").write_text("keys: []\n")
     done = primum("serve", artifact, *(text.format(keys=tmp_path / "keys.yaml") for text in given))
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 
@@ -116,8 +123,6 @@ def certificates(tmp_path_factory):
 
 
 def wait_for(there, seconds=10):
-    import time
-
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end
@@ -205,3 +210,98 @@ def test_the_log_warns_of_an_unproven_model_when_it_is_loaded_and_read_anew(arti
     assert second["warning"].startswith("UNPROVEN: nothing shows that") and second["verdict"] == "INCONCLUSIVE"
     (anew,) = (line for line in lines if "read anew" in line["event"])
     assert "UNPROVEN" in anew["event"]
+
+
+def test_what_was_sent_whole_when_the_server_ends_is_answered(artifact):
+    ended, answered, body = [], set(), json.dumps(ASKED).encode()
+    whole = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+    def ask(connection, number):
+        """One request after another until the connection is closed, as the answer says."""
+        try:
+            while True:
+                connection.sendall(whole)
+                got = b""
+                while not got.endswith(b"}"):
+                    part = connection.recv(65536)
+                    assert part, "closed without an answer"
+                    got += part
+                assert got.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503"))
+                answered.add(number)
+                if b"connection: close" in got:
+                    ended.append("told")
+                    return
+        except (AssertionError, OSError) as error:
+            ended.append(repr(error))
+
+    with server(f"risk={artifact}", give_process=True) as (port, process):
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(8)]
+        asking = [threading.Thread(target=ask, args=(c, k)) for k, c in enumerate(connections)]
+        for one in asking:
+            one.start()
+        wait_for(lambda: len(answered) == 8, 60)
+        process.send_signal(signal.SIGTERM)
+        for one in asking:
+            one.join()
+        assert process.wait(30) == 0
+    assert ended == ["told"] * 8
+
+
+class Waiting:
+    """A data plane whose model never answers."""
+
+    def __init__(self):
+        self.ended, self.access = [], Access()
+
+    def check_log(self):
+        pass
+
+    def admit(self, authorization, api_key, wanted):
+        return ANYBODY
+
+    def model(self, name, version=""):
+        return self
+
+    async def infer(self, inputs, priority, timeout_s):
+        await asyncio.sleep(60)
+
+    def take_down(self, who, model, rung, request, status):
+        self.ended.append((who, request.id, status))
+
+
+@pytest.mark.parametrize(("left", "status"), [(False, 503), (True, 499)])
+def test_whom_the_server_cannot_answer_at_its_end_is_told_and_taken_down_so(left, status):
+    plane, sent = Waiting(), []
+    scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b""}
+
+    async def receive():
+        return {"body": json.dumps(ASKED).encode()}
+
+    async def send(message):
+        sent.append(message)
+
+    async def cancelled():
+        task = asyncio.ensure_future(App(plane)(scope, receive, send))
+        await asyncio.sleep(0.01)
+        if left:
+            scope[LEFT] = True
+        task.cancel()
+        await task
+
+    asyncio.run(cancelled())
+    assert plane.ended == [("anybody", "a1", status)]
+    assert left or (sent[0]["status"] == 503 and "ended" in json.loads(sent[1]["body"])["error"])
+    assert not (left and sent)
+
+
+def test_an_idle_client_over_tls_does_not_delay_the_end(artifact, certificates):
+    tls = ["--tls-cert", certificates / "server.pem", "--tls-key", certificates / "server.key"]
+    with server(f"risk={artifact}", *tls, tls=certificates, give_process=True) as (port, process):
+        context = ssl.create_default_context(cafile=certificates / "ca.pem")
+        idle = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
+        idle.request("GET", "/v2")
+        idle.getresponse().read()
+        start = time.monotonic()
+        process.terminate()
+        assert process.wait(40) == 0 and time.monotonic() - start < 25
+        idle.close()

@@ -8,52 +8,69 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import FEATURES, call, server
+from served import FEATURES, build_artifact, call, server
 
-from primum.serving.http.connection import may_be_shed
+from primum.data.preprocessing_array import ArrayPreprocessing
+from primum.serving.http.unread import may_be_shed, turn_away
 from primum.serving.shedding import Shedding
 
 INFER = "/v2/models/risk/infer"
 
 
 class World:
-    """An event loop that does nothing but read, and work for what it read."""
+    """An event loop: it finds what waits on its sockets, then does what it was told to do until then."""
 
     def __init__(self, cost=100e-6, refusal=12e-6):
-        self.now, self.worked, self.cost, self.refusal = 0.0, 0.0, cost, refusal
-        self.shedding = Shedding(lambda: self.now, lambda: self.worked)
-        self.waiting, self.answered, self.delays = [], 0, []
+        self.now, self.cost, self.refusal = 0.0, cost, refusal
+        self.shedding = Shedding(lambda: self.now)
+        self.waiting, self.ready, self.answered, self.delays, self.refused = [], [], 0, [], []
 
-    def call_soon(self, call):
-        self.turn = call
+    def call_soon(self, told, *what):
+        self.ready.append((told, what))
 
     def work(self, seconds):
         self.now += seconds
-        self.worked += seconds
 
-    def run(self, rate, seconds, connections=2048):
-        """Even arrivals at `rate`; each waits on its connection until it is read."""
+    def once(self):
+        """One turn."""
+        found, self.waiting = self.waiting, []
+        for came, cost in found:
+            if self.shedding.full:
+                self.shedding.refuse(self)
+                self.refused.append(self.now)
+                self.work(self.refusal)
+            else:
+                self.shedding.take(self)
+                self.call_soon(self.handle, came, cost)
+                self.shedding.taken(self)
+        due, self.ready = self.ready, []
+        self.work(2e-6)
+        for told, what in due:
+            told(*what)
+
+    def handle(self, came, cost):
+        self.work(cost)
+        self.answered += 1
+        self.delays.append((self.now, self.now - came))
+
+    def run(self, rate, seconds, connections=2048, background=None):
+        """Even arrivals at `rate`; each waits on its connection until it is read. `background`: (seconds of work, and
+        between its beginnings) of what the loop does for others.
+        """
         start, sent, end = self.now, 0, self.now + seconds
+        started = 0
         while self.now < end:
             due = int((self.now - start) * rate)
             while sent < due and len(self.waiting) < connections:
-                self.waiting.append(start + sent / rate)
+                self.waiting.append((start + sent / rate, self.cost))
                 sent += 1
-            if not self.waiting:
+            if background is not None and (self.now - start) >= started * background[1]:
+                self.call_soon(self.work, background[0])
+                started += 1
+            if self.waiting or self.ready:
+                self.once()
+            else:
                 self.now += 1e-4
-                continue
-            found, self.waiting = self.waiting, []
-            taken = []
-            for came in found:
-                if self.shedding.take(self):
-                    taken.append(came)
-                else:
-                    self.shedding.refused()
-                    self.work(self.refusal)
-            self.turn()
-            self.work(len(taken) * self.cost)
-            self.answered += len(taken)
-            self.delays += [(self.now, self.now - came) for came in taken]
         return sent
 
 
@@ -66,7 +83,7 @@ def test_below_capacity_nothing_is_turned_away():
 def test_a_burst_that_drains_is_served_whole():
     world = World()
     world.run(8000, 1)
-    world.waiting += [world.now] * 600
+    world.waiting += [(world.now, world.cost)] * 600
     world.run(8000, 1)
     assert world.shedding.count == 0
 
@@ -95,9 +112,78 @@ def test_no_load_below_capacity_is_ever_turned_away(phases):
     """Whatever the rates, and however many come at once."""
     world = World()
     for rate, burst in phases:
-        world.waiting += [world.now] * burst
+        world.waiting += [(world.now, world.cost)] * burst
         world.run(rate, 0.5)
     assert world.shedding.count == 0
+
+
+def overloaded():
+    """One that turns requests away."""
+    world = World()
+    world.run(20_000, 1)
+    assert world.shedding.standing
+    return world
+
+
+def lone(world, number=40, apart=0.3):
+    """Requests one at a time, and nothing else: how many were turned away."""
+    before = world.shedding.count
+    for _ in range(number):
+        world.waiting.append((world.now, world.cost))
+        for _ in range(5):
+            world.once()
+        world.now += apart
+    return world.shedding.count - before
+
+
+def test_after_an_overload_a_lone_request_is_answered_however_long_nothing_came():
+    for idle in (1e-3, 0.1, 1, 3600):
+        world = overloaded()
+        world.once()
+        world.now += idle
+        assert lone(world) == 0 and not world.shedding.standing
+
+
+@given(st.floats(1e-3, 3), st.floats(0, 1000), st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_a_costly_request_turns_nobody_away_afterwards(cost, idle, together):
+    """Not those that come alone, nor a few at once, nor a load below capacity."""
+    world = World()
+    world.waiting.append((world.now, cost))
+    for _ in range(4):
+        world.once()
+    world.now += idle
+    for _ in range(40):
+        world.waiting += [(world.now, world.cost)] * together
+        for _ in range(4):
+            world.once()
+        world.now += 0.01
+    world.run(5000, 1)
+    assert world.shedding.count == 0
+
+
+@pytest.mark.parametrize("background", [(0.001, 0.1), (0.05, 0.1), (0.02, 0.021), (0.09, 0.0905)])
+def test_what_the_loop_does_for_others_turns_nobody_away(background):
+    """Idle ticks, calls of another protocol, a reload: though requests wait for it, reading fewer would not help."""
+    world = World()
+    world.run(30, 20, background=background)
+    assert world.shedding.count == 0 and world.answered > 300
+
+
+def test_after_an_overload_work_for_others_does_not_prolong_it():
+    world = overloaded()
+    world.run(100, 0.5, background=(0.05, 0.051))
+    count = world.shedding.count
+    world.run(100, 10, background=(0.05, 0.051))
+    assert world.shedding.count == count and not world.shedding.standing
+
+
+def test_the_first_that_a_turn_finds_is_always_read():
+    world = World(cost=0.1)
+    world.run(200, 5, connections=5)
+    answered = world.answered
+    world.run(200, 5, connections=5)
+    assert world.shedding.count > 0 and world.answered - answered >= 45
 
 
 BODY = json.dumps(
@@ -110,16 +196,70 @@ WHOLE = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\
     ("data", "may"),
     [
         (WHOLE, True),
+        (WHOLE.replace(b"/infer", b"/versions/1/infer"), True),
+        (WHOLE.replace(b"/infer", b"/predict?timeout_ms=100"), True),
         (WHOLE[:-1], False),
         (WHOLE + b"P", False),
         (WHOLE.replace(b"POST", b"GET "), False),
         (WHOLE.replace(b"Content-Length", b"Transfer-Encoding"), False),
         (WHOLE.replace(b'"name"', b'"priority"'), False),
+        (WHOLE.replace(b'"name"', b'"\\u0070ame"'), False),
+        (WHOLE.replace(b"/infer", b"/predict?priority=1"), False),
+        (WHOLE.replace(b"/infer", b"/predict?timeout_ms=100&priority=1"), False),
+        (WHOLE.replace(b"/infer", b"/predict?%70riority=1"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/repository/models/risk/unload"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/repository/models/risk/load"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/repository/index"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/optimization/optimize-model"), False),
+        (WHOLE.replace(b"/v2/models/risk/infer", b"/v2/models/../repository/models/risk/unload"), False),
         (WHOLE[:30], False),
     ],
 )
-def test_only_a_whole_request_without_urgency_may_be_turned_away(data, may):
+def test_only_a_whole_request_for_an_answer_without_urgency_may_be_turned_away(data, may):
     assert may_be_shed(data) is may
+
+
+class Wire:
+    """A transport that keeps what was written."""
+
+    def __init__(self):
+        self.written, self.closed = b"", False
+
+    def write(self, data):
+        self.written += data
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("data", "closed"),
+    [
+        (WHOLE, False),
+        (WHOLE.replace(b"Host: x", b"Connection: keep-alive"), False),
+        (WHOLE.replace(b"Host: x", b"connection: Close"), True),
+        (WHOLE.replace(b"Host: x", b"Connection: TE, close"), True),
+        (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), True),
+    ],
+)
+def test_a_connection_that_was_to_be_closed_is_closed_when_its_request_is_turned_away(data, closed):
+    wire = Wire()
+    turn_away(wire, data)
+    head, _, body = wire.written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in head and json.loads(body)["error"]
+    assert wire.closed is closed and (b"connection: close" in head) is closed
+
+
+def test_after_costly_requests_a_server_that_idles_answers_everybody(tmp_path):
+    folder = build_artifact(tmp_path / "risk", preprocessing=ArrayPreprocessing())
+    costly = {"model_name": "risk", "data": [[0] * FEATURES] * 10_000}
+    with server(f"risk={folder}") as port:
+        assert [call(port, "POST", "/optimization/batch-predict", costly)[0] for _ in range(3)] == [200] * 3
+        statuses = []
+        for _ in range(12):
+            time.sleep(0.1)
+            statuses.append(call(port, "POST", INFER, BODY)[0])
+    assert statuses == [200] * 12
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def run(
         float | None, typer.Option(help="Memory of each such process, libraries included.", min=1)
     ] = None,
     timeout_ms: Annotated[float | None, typer.Option(help="Deadline of requests that name none.", min=0.001)] = None,
-    max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 64,
+    max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 32,
     arrival_s: Annotated[float, typer.Option(help="Seconds in which a request arrives whole.", min=0.1)] = 30,
     max_connections: Annotated[int, typer.Option(help="Connections at a time.", min=1)] = 4096,
     keys: Annotated[

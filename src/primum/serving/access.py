@@ -110,6 +110,8 @@ def read_keys(path: Path) -> dict[str, Caller]:
         raise InputError(f"{path} is not valid YAML") from error
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error)}") from error
+    if not found.keys:
+        raise InputError(f"{path} holds no key: add an entry of `primum serve --new-key NAME`, or leave --keys out")
     callers = {key.place: key.caller for key in found.keys}
     if len(callers) < len(found.keys) or len({caller.name for caller in callers.values()}) < len(found.keys):
         raise InputError(f"{path}: a name or a key is there twice")
@@ -168,8 +170,8 @@ def _algorithm(path: Path, key: Any) -> str:
 
 
 class Access:
-    """Recognises callers and holds them to their rates. Without keys, tokens and certificates everybody may do
-    everything.
+    """Recognises callers and holds them to their rates. Where neither keys (`keys` None) nor tokens nor certificates
+    are asked for everybody may do everything; with no key in `keys`, nobody anything.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from glob import escape
@@ -24,8 +24,9 @@ from primum.locking import Lock
 
 MOST_WAITING = 10_000
 """Records that may wait for a disk that takes none; beyond it `failing` holds even if the disk is not yet tried."""
-_TAIL = 2**20
 _HEAD = ".head"
+_TAIL = 2**20
+"""Bytes of the log's end that are read first; more where its last lines are longer."""
 
 
 class Event(NamedTuple):
@@ -134,23 +135,29 @@ class AuditLog:
             os.fsync(self._file)
 
     def _cut_torn_line(self) -> int:
-        size = os.fstat(self._file).st_size
-        start = max(0, size - _TAIL)
-        tail = os.pread(self._file, size - start, start)
+        tail, start = self._tail(lambda tail: b"\n" in tail)
         whole = tail.rfind(b"\n") + 1
-        if start and not whole:
-            raise IntegrityError(f"{self.path}: its last line is longer than any that is written here")
         os.ftruncate(self._file, start + whole)
         return len(tail) - whole
 
+    def _tail(self, enough: Callable[[bytes], bool]) -> tuple[bytes, int]:
+        """The end of the log, as much of it as is enough, and where that begins."""
+        size, wanted = os.fstat(self._file).st_size, _TAIL
+        while True:
+            start = max(0, size - wanted)
+            with storage(self.path):
+                tail = os.pread(self._file, size - start, start)
+            if not start or enough(tail):
+                return tail, start
+            wanted *= 2
+
     def _read_end(self) -> tuple[str, int]:
-        size = os.fstat(self._file).st_size
-        start = max(0, size - _TAIL)
-        lines = os.pread(self._file, size - start, start).splitlines()
-        last: dict[str, Any] = _parsed(self.path, "the last line", lines[-1]) if lines else {"hash": "", "n": 0}
-        known = self.head.read_text() if self.head.is_file() else ""
+        known = self.head.read_text().encode() if self.head.is_file() else b""
         # A crash may have come between the log and its head, which is then the end of an earlier write.
-        if known and not any(known.encode() in line for line in lines):
+        tail, _ = self._tail(lambda tail: tail.count(b"\n") > 1 and known in tail)
+        lines = tail.splitlines()
+        last: dict[str, Any] = _parsed(self.path, "the last line", lines[-1]) if lines else {"hash": "", "n": 0}
+        if known not in tail:
             raise IntegrityError(
                 f"{self.path}: it does not hold the record that was written last, so records were removed or changed; "
                 "restore it, or begin a new log"

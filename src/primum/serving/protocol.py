@@ -13,35 +13,17 @@ import msgspec
 from numpy.typing import NDArray
 
 from primum.errors import InputError
+from primum.serving.body import Input, Output, Parameters, read
+from primum.serving.pieces import from_large_json
 from primum.serving.tensors import checked_shape, datatype_of, from_bytes, from_json, to_bytes
 
 HEADER = "inference-header-content-length"
 """Names the bytes of JSON at the head of a body with binary data."""
 MOST_TEXT = 500
 """Characters of an error's text: it quotes names that a client chose, and gRPC sends it in a header."""
+MOST_ID = 256
+"""Characters of a request's id, which the answer and the audit log repeat."""
 EXTENSIONS = ("binary_tensor_data", "schedule_policy")
-
-Parameters = dict[str, str | int | float | bool]
-
-
-class _Input(msgspec.Struct):
-    name: str
-    shape: list[Any]
-    datatype: str
-    data: list[Any] | None = None
-    parameters: Parameters | None = None
-
-
-class _Output(msgspec.Struct):
-    name: str
-    parameters: Parameters | None = None
-
-
-class _Body(msgspec.Struct):
-    inputs: list[_Input]
-    id: str | None = None
-    parameters: Parameters | None = None
-    outputs: list[_Output] | None = None
 
 
 class Request(msgspec.Struct):
@@ -62,7 +44,6 @@ class Request(msgspec.Struct):
         return len(next(iter(self.inputs.values()), ()))
 
 
-_DECODER = msgspec.json.Decoder(_Body)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -74,7 +55,7 @@ def decode(body: bytes, header_length: int | None) -> Request:
             raise InputError(f"{HEADER}: {header_length}, but the body has {len(body)} bytes")
         head, raw = body[:header_length], memoryview(body)[header_length:]
     try:
-        asked = _DECODER.decode(head)
+        asked, large = read(head)
     except msgspec.MsgspecError as error:
         raise InputError(f"the request is not one of the Open Inference Protocol: {error}") from error
     except UnicodeDecodeError as error:
@@ -82,20 +63,19 @@ def decode(body: bytes, header_length: int | None) -> Request:
     except RecursionError as error:
         raise InputError("the request is nested too deep") from error
     inputs: dict[str, NDArray[Any]] = {}
-    for one in asked.inputs:
+    for one, values in zip(asked.inputs, large):
         if one.name in inputs:
             raise InputError(f"input {one.name!r} is given twice")
         shape = checked_shape(one.name, one.shape)
         size = (one.parameters or {}).get("binary_data_size")
         if size is None:
-            if one.data is None:
-                raise InputError(f"input {one.name!r} has neither data nor binary_data_size")
-            inputs[one.name] = from_json(one.name, one.datatype, shape, one.data)
+            inputs[one.name] = _values(one, shape, values)
             continue
-        part, raw = _part(one.name, size, one.data, raw)
+        part, raw = _part(one.name, size, one.data if values is None else values, raw)
         inputs[one.name] = from_bytes(one.name, one.datatype, shape, part)
     if len(raw):
         raise InputError(f"{len(raw)} bytes after the last binary input belong to none")
+    check_id(asked.id)
     parameters = asked.parameters or {}
     binary = _flag(parameters, "binary_data_output", False)
     return Request(inputs, asked.id, _wanted(asked.outputs, binary), binary, *schedule(parameters))
@@ -139,6 +119,14 @@ def shortened(text: str) -> str:
     return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
 
 
+def _values(one: Input, shape: tuple[int, ...], large: msgspec.Raw | None) -> NDArray[Any]:
+    if large is not None:
+        return from_large_json(one.name, one.datatype, shape, large)
+    if one.data is None:
+        raise InputError(f"input {one.name!r} has neither data nor binary_data_size")
+    return from_json(one.name, one.datatype, shape, one.data)
+
+
 def _part(name: str, size: Any, data: Any, raw: memoryview) -> tuple[memoryview, memoryview]:
     if data is not None:
         raise InputError(f"input {name!r} has both data and binary_data_size")
@@ -147,7 +135,7 @@ def _part(name: str, size: Any, data: Any, raw: memoryview) -> tuple[memoryview,
     return raw[:size], raw[size:]
 
 
-def _wanted(outputs: Sequence[_Output] | None, binary: bool) -> dict[str, bool] | None:
+def _wanted(outputs: Sequence[Output] | None, binary: bool) -> dict[str, bool] | None:
     if not outputs:
         return None
     return {one.name: _flag(one.parameters or {}, "binary_data", binary) for one in outputs}
@@ -161,6 +149,12 @@ def schedule(parameters: Parameters) -> tuple[int, float | None]:
             raise InputError(f"parameter {name} is a whole number of at least 0 and below 2**63")
     assert isinstance(priority, int) and isinstance(timeout, int)
     return priority, timeout / 1e6 if timeout else None
+
+
+def check_id(id: str | None) -> None:
+    """Raises InputError where a request's id is too long."""
+    if id is not None and len(id) > MOST_ID:
+        raise InputError(f"the request's id has {len(id)} characters; at most {MOST_ID} are taken")
 
 
 def _flag(parameters: Parameters, name: str, default: bool) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 from primum.artifact.manifest import UNPROVEN
 from primum.errors import InputError, PrimumError
@@ -14,6 +14,7 @@ from primum.serving.model import ServedModel
 from primum.serving.standing_metrics import StandingCollector
 
 _LOG = logging.getLogger("primum.serving")
+_T = TypeVar("_T")
 
 
 class Listed(NamedTuple):
@@ -39,7 +40,8 @@ class Repository:
             self._models[model.name] = model
         self._make = make
         self._all = tuple(self._models)
-        self._changes = {name: asyncio.Lock() for name in self._all}
+        self._locks = {name: asyncio.Lock() for name in self._all}
+        self._changes: set[asyncio.Task[Any]] = set()
         self.welcome: Callable[[ServedModel], None] | None = None
         """Called with each model before it starts."""
         self.started = False
@@ -73,8 +75,34 @@ class Repository:
         """Read a model's artifacts anew, or open one that was unloaded; False where nothing changed.
 
         Raises KeyError for a name that never was, else as `ServedModel.reload`: what answered goes on answering.
+        Cancelled, it is finished all the same, and the log tells how.
         """
-        async with self._changes[name]:
+        return await self._finished(f"model {name!r} could not be loaded", self._load(name))
+
+    async def unload(self, name: str) -> None:
+        """Refuse what comes for a model, answer what is here, release it. KeyError for a name that never was.
+        Cancelled, it is finished all the same.
+        """
+        await self._finished(f"model {name!r} could not be unloaded", self._unload(name))
+
+    async def _finished(self, failed: str, change: Coroutine[Any, Any, _T]) -> _T:
+        """A change in a task of its own: what it opened half-way would belong to nobody. Who asked may leave."""
+        task = asyncio.ensure_future(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+        def told(task: asyncio.Task[_T]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _LOG.error("%s: %s", failed, error if isinstance(error, PrimumError) else type(error).__name__)
+
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(told)
+            raise
+
+    async def _load(self, name: str) -> bool:
+        async with self._locks[name]:
             model = self._models.get(name)
             if model is not None:
                 changed = await model.reload()
@@ -92,9 +120,8 @@ class Repository:
         _LOG.warning("model %r was read anew: %s%s", name, model.rung.version if changed else "unchanged", said)
         return changed
 
-    async def unload(self, name: str) -> None:
-        """Refuse what comes for a model, answer what is here, release it. KeyError for a name that never was."""
-        async with self._changes[name]:
+    async def _unload(self, name: str) -> None:
+        async with self._locks[name]:
             model = self._models.pop(name, None)
             if model is not None:
                 await model.stop()
@@ -124,8 +151,10 @@ class Repository:
         await model.start()
 
     async def stop(self) -> None:
-        """Refuse what comes, answer what is here."""
+        """Finish what is being loaded or unloaded, refuse what comes, answer what is here."""
         self.started = False
+        while self._changes:
+            await asyncio.wait(self._changes)
         for model in self._models.values():
             await model.stop()
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from primum.artifact.manifest import Manifest, artifact_digest, read_manifest
 from primum.errors import InputError
 from primum.serving.answers import Answers
+from primum.serving.body import Parameters
 from primum.serving.program import Executor, Network, Program
-from primum.serving.protocol import Parameters
 from primum.validation.verdict import Outcome
 
 if TYPE_CHECKING:

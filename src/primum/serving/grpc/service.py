@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import prod
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.access import AccessDenied, Scope
+from primum.serving.body import Parameters
 from primum.serving.certificates import holder
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.model import ServedModel
-from primum.serving.protocol import EXTENSIONS, Parameters, Request, schedule, shortened
+from primum.serving.protocol import EXTENSIONS, Request, check_id, schedule, shortened
 from primum.serving.rung import Rung
 from primum.serving.tensors import check_finite, checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
 from primum.serving.tracing import Tracing
@@ -34,6 +36,8 @@ _CONTENTS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
+_CLOCKS_S = 0.02
+"""A client whose deadline has passed cancels its call, and is that much ahead of the server's clock at most."""
 _METHODS = (
     *("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"),
     *("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"),
@@ -86,6 +90,9 @@ class Service:
         except Exception as error:
             status = status_of(error)
             raise
+        except asyncio.CancelledError:
+            rung, status = None, _ended_early(context)
+            raise
         finally:
             self._plane.take_down(who, model, rung, asked, int(status.value[0]))
 
@@ -130,6 +137,9 @@ class Service:
             return await answer(note)
         except Exception as error:
             status = status_of(error)
+            raise
+        except asyncio.CancelledError:
+            status = _ended_early(context)
             raise
         finally:
             self._plane.note(who, what, note, int(status.value[0]))
@@ -197,6 +207,13 @@ def status_of(error: Exception) -> grpc.StatusCode:
     return next((code for kind, code in kinds if isinstance(error, kind)), codes.INTERNAL)
 
 
+def _ended_early(context: Any) -> grpc.StatusCode:
+    """Of a call that was cancelled: by its deadline, or by whoever asked, who may have left."""
+    remaining = context.time_remaining()
+    passed = remaining is not None and remaining < _CLOCKS_S
+    return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
+
+
 def _traced(
     name: str, method: Callable[[Any, Any], Awaitable[Any]], tracing: Tracing | None
 ) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -235,6 +252,7 @@ def _told(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], 
 
 
 def _asked(sent: Any, remaining: float | None) -> Request:
+    check_id(sent.id)
     raw = list(sent.raw_input_contents)
     if raw and len(raw) != len(sent.inputs):
         raise InputError(f"{len(raw)} raw_input_contents for {len(sent.inputs)} inputs: give one for each, or none")
@@ -258,9 +276,10 @@ def _contents(one: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         raise InputError(f"input {one.name!r}: {one.datatype} goes as raw_input_contents")
     # Of large integers beside small ones numpy would make floats.
     wide = np.uint64 if one.datatype == "UINT64" else None
-    array = np.asarray(getattr(one.contents, _CONTENTS[one.datatype]), dtype=wide)
-    if array.size != prod(shape):
-        raise InputError(f"input {one.name!r}: {array.size} values do not fill shape {list(shape)}")
+    values = getattr(one.contents, _CONTENTS[one.datatype])
+    if len(values) != prod(shape):
+        raise InputError(f"input {one.name!r}: {len(values)} values do not fill shape {list(shape)}")
+    array = np.asarray(values, dtype=wide)
     if dtype.kind in "iu" and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
         raise InputError(f"input {one.name!r}: a value is outside {one.datatype}")
     cast = array.astype(dtype)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import msgspec
 
 from primum.serving.access import Caller, Scope
-from primum.serving.dataplane import DataPlane, Note, NotFound
-from primum.serving.http.connection import CERTIFICATE, TASK
+from primum.serving.body import LARGE
+from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
+from primum.serving.http.connection import CERTIFICATE, LEFT, TASK
 from primum.serving.http.live import page
 from primum.serving.http.openapi import document
 from primum.serving.http.origin import demand_own
@@ -20,6 +22,7 @@ from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
 from primum.serving.model import ServedModel
+from primum.serving.options import MOST_BYTES
 from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
 from primum.version import VERSION
 
@@ -51,7 +54,7 @@ class App:
     def __init__(
         self,
         plane: DataPlane,
-        most_bytes: int = 64 * 2**20,
+        most_bytes: int = MOST_BYTES,
         companions: Sequence[Companion] = (),
         routes: Sequence[Route] = (),
         witness: Witness | None = None,
@@ -59,6 +62,8 @@ class App:
         """`routes`: beside inference, which is not looked up among them."""
         self.plane, self._most_bytes, self._companions, self._witness = plane, most_bytes, companions, witness
         self._routes = Routes(routes)
+        # One: two that read large bodies would keep the event loop waiting for both.
+        self._large = ThreadPoolExecutor(1, "large body")
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -74,8 +79,9 @@ class App:
             else:
                 response = await self._witness.handled(scope, lambda: self._handle(scope, receive))
         except asyncio.CancelledError:
-            # The client has left, or the server's patience at its end has: nobody reads an answer.
-            return
+            if scope.get(LEFT):
+                return  # nobody reads an answer
+            response = failure(_ended())
         length = (b"content-length", str(len(response.body)).encode())
         await send(
             {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
@@ -163,8 +169,10 @@ class App:
         except Exception as error:  # noqa: BLE001
             response = failure(error)
         except asyncio.CancelledError:
-            self.plane.take_down(who, model, None, request, CLIENT_LEFT)
-            raise
+            if scope.get(LEFT):
+                self.plane.take_down(who, model, None, request, CLIENT_LEFT)
+                raise
+            rung, response = None, failure(_ended())
         self.plane.take_down(who, model, rung, request, int(response.status))
         return response
 
@@ -190,8 +198,10 @@ class App:
         except Exception as error:  # noqa: BLE001
             response = failure(error)
         except asyncio.CancelledError:
-            self.plane.note(who, found.route.what, note, CLIENT_LEFT)
-            raise
+            if scope.get(LEFT):
+                self.plane.note(who, found.route.what, note, CLIENT_LEFT)
+                raise
+            response = failure(_ended())
         self.plane.note(who, found.route.what, note, int(response.status))
         return response
 
@@ -209,7 +219,10 @@ class App:
                 length = _number("content-length", value)
         if length is not None and length > self._most_bytes:
             raise self._too_large()
-        return decode(await self._body(receive), header)
+        body = await self._body(receive)
+        if (len(body) if header is None else header) <= LARGE:
+            return decode(body, header)
+        return await asyncio.get_running_loop().run_in_executor(self._large, decode, body, header)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -246,6 +259,11 @@ class App:
                 await self.plane.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _ended() -> Unavailable:
+    """The server's patience at its end is over."""
+    return Unavailable("the server ended before this was answered")
 
 
 def _only(method: str, allowed: str) -> None:

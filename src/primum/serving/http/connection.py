@@ -1,5 +1,5 @@
-"""A client's connection: how long it may take over a request, how many there may be, and what becomes of a request
-whose client has left.
+"""A client's connection: how long it may take over a request, how large its head may be, how many there may be, and
+what becomes of requests whose client has left, or whose server ends.
 """
 
 from __future__ import annotations
@@ -13,11 +13,24 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from primum.serving.certificates import shown
+from primum.serving.http.unread import may_be_shed, turn_away
 from primum.serving.protocol import error_body
 from primum.serving.shedding import Shedding
 
 TASK = "primum.task"
 """Under this name the application leaves the task that handles a request in its scope."""
+LEFT = "primum.left"
+"""Under this name the connection leaves in the scope that the client has left."""
+MOST_LINE, MOST_HEAD = 2**14, 2**16
+"""Bytes of a request's target, and of all that is no body: its head, its trailer, or between the parts of a body."""
+GRACE_S = 0.25
+"""When the server ends: what has been sent by then on an idle connection is still answered."""
+_CLOSE = (b"connection", b"close")
+_LINGER_S = 0.5
+"""For so long what a refused client goes on sending is thrown away: closed at once, it would be reset before it has
+read why."""
+_TLS_CLOSE_S = 1.0
+"""For so long a client over TLS may take to agree that the connection ends."""
 
 CERTIFICATE = "primum.certificate"
 """Under this name it finds there whom the client's certificate names; None where it showed none."""
@@ -31,26 +44,6 @@ class Limits:
     most: int = 4096
 
 
-_SHED_BODY = error_body("the server has more requests than it can read; this one was not read")
-_SHED = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\ncontent-length: "
-    + str(len(_SHED_BODY)).encode()
-    + b"\r\n\r\n"
-    + _SHED_BODY
-)
-
-
-def may_be_shed(data: bytes) -> bool:
-    """Whether these bytes are one whole request that asks for no urgency; unsure is no."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not data.startswith(b"POST ") or b'"priority"' in data:
-        return False
-    head = data[:end].lower()
-    start = head.find(b"\r\ncontent-length:")
-    length = head[start + 17 :].split(b"\r\n", 1)[0].strip()
-    return start >= 0 and length.isdigit() and len(data) == end + 4 + int(length)
-
-
 class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser has no types
     """uvicorn's connection, within limits; `connection_class` makes it."""
 
@@ -62,6 +55,15 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         self._arriving: float | None = None
         self._between = True
         self._certificate: str | None = None
+        self._answering: Any = None
+        """The cycle whose task runs, or ran last; `cycle` is the last whose head has arrived."""
+        self._incoming: Any = None
+        """The one whose body is arriving."""
+        self._head = self._quiet = 0
+        self._fault = (HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
+        self._last_word: bytes | None = None
+        """Once those that came before are answered; nothing more is read."""
+        self._ending = False
         self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -79,38 +81,137 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         if self._look is not None:
             self._look.cancel()
         super().connection_lost(exc)
-        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
-            task = None if cycle is None or cycle.response_complete else cycle.scope.get(TASK)
-            if task is not None:
-                task.cancel()
+        for cycle in (self._answering, self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected, cycle.scope[LEFT] = True, True
+                if TASK in cycle.scope:
+                    cycle.scope[TASK].cancel()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: they are read, or turned away unread."""
-        if not self.shedding.take(self.loop) and self._idle() and may_be_shed(data):
-            self.shedding.refused()
+        if self._last_word is not None:
+            return
+        if self.shedding.full and not self._ending and self._idle() and may_be_shed(data):
+            self.shedding.refuse(self.loop)
             self._arriving = None
-            self.transport.write(_SHED)
-        else:
-            super().data_received(data)
+            turn_away(self.transport, data)
+            return
+        self.shedding.take(self.loop)
+        self._quiet += len(data)
+        super().data_received(data)
+        self.shedding.taken(self.loop)
+        # A header that does not end is put together from all its parts again with each: it must not become long.
+        if self._quiet > MOST_HEAD and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
         super().on_message_begin()
         self.scope[CERTIFICATE] = self._certificate
-        self._arriving, self._between = monotonic(), False
+        self._arriving, self._between, self._head, self._incoming = monotonic(), False, 0, None
+
+    def on_url(self, url: bytes) -> None:
+        """A part of its target."""
+        super().on_url(url)
+        if len(self.url) > MOST_LINE:
+            self._fault = HTTPStatus.REQUEST_URI_TOO_LONG, f"the request's path is longer than {MOST_LINE} bytes"
+            raise ValueError(self._fault)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or one of the trailer."""
+        self._quiet, self._head = 0, self._head + len(name) + len(value) + 4
+        if self._head > MOST_HEAD:
+            self._fault = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG
+            raise ValueError(self._fault)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Its head has arrived."""
+        self._quiet = 0
+        super().on_headers_complete()
+        self._incoming = self.cycle
+        if self._ending:
+            self._make_last(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body."""
+        self._quiet = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """It has arrived."""
         super().on_message_complete()
-        self._arriving, self._between = None, True
+        self._arriving, self._between, self._quiet, self._incoming = None, True, 0, None
+
+    def on_response_complete(self) -> None:
+        """It is answered."""
+        super().on_response_complete()
+        if self._last_word is not None and not self._unanswered(None):
+            self.transport.write(self._last_word)
+            self._linger()
+        elif self._ending and self.transport.is_closing():
+            self._end_tls()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are no request."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
+        """Answer bytes that are no request, or too large a one."""
+        self._refuse(*self._fault)
+
+    def shutdown(self) -> None:
+        """The server ends: what was sent is answered, the connection is used no more."""
+        self._ending = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._make_last(cycle)
+        self.loop.call_later(GRACE_S, self._end)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _make_last(self, cycle: Any) -> None:
+        """The connection closes with this one's answer, which says so."""
+        cycle.keep_alive = False
+        if not cycle.response_started and _CLOSE not in cycle.scope["headers"]:
+            cycle.scope["headers"].append(_CLOSE)
+
+    def _end(self, turns: int = 2) -> None:
+        """Hang up where nothing is under way, once what lies in the socket has been read."""
+        if self.transport.is_closing() or self._last_word is not None:
+            return
+        if turns:
+            self.loop.call_soon(self._end, turns - 1)
+        elif not self._between:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends; the request has not arrived whole")
+        elif self._idle():
+            self._hang_up()
+
+    def _linger(self) -> None:
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        self.transport.close()
+        self._end_tls()
+
+    def _end_tls(self) -> None:
+        if self.scheme == "https":
+            self.loop.call_later(_TLS_CLOSE_S, self._abort)
+
+    def _abort(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self._end_tls()
+        else:
+            self.transport.abort()
 
     def _idle(self) -> bool:
         """No request is arriving, none is being answered."""
-        return self._between and (self.cycle is None or self.cycle.response_complete)
+        return self._between and not self._unanswered(None)
+
+    def _unanswered(self, besides: Any) -> bool:
+        """Whether requests wait for their answer, besides one."""
+        running = self._answering
+        return bool(self.pipeline) or not (running is None or running is besides or running.response_complete)
 
     def _check(self) -> None:
         """Whether what began to arrive has arrived; looks again in time."""
@@ -123,14 +224,26 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         self._look = self.loop.call_later(wait, self._check)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer what is no request that can be handled, and hang up."""
-        begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not begun:
-            body = error_body(text)
-            head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-            head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write(head.encode() + body)
-        self.transport.close()
+        """Answer what is no request that can be handled, after those before it, and hang up."""
+        # Its head may have arrived; then it waits among the others, or is being handled.
+        faulty = self._incoming
+        for waiting in [one for one in self.pipeline if one[0] is faulty]:
+            self.pipeline.remove(waiting)
+        body = error_body(text)
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self._last_word, self._arriving = head.encode() + body, None
+        if self._unanswered(faulty):
+            return
+        if faulty is None or not faulty.response_started:
+            self.transport.write(self._last_word)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._hang_up()
+        else:
+            self._linger()
+
+
+_TOO_LONG = f"the request's head is longer than {MOST_HEAD} bytes"
 
 
 def connection_class(limits: Limits, shedding: Shedding) -> type[Connection]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from primum.serving.http.openapi_more import IMAGE_BODIES, MORE_SCHEMAS, SCHEDULE, UNPROVEN
-from primum.serving.protocol import HEADER
+from primum.serving.protocol import HEADER, MOST_ID
 from primum.serving.tensors import DTYPES
 from primum.version import VERSION
 
@@ -32,7 +32,7 @@ _SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string"},
+            "id": {"type": "string", "maxLength": MOST_ID},
             "parameters": _PARAMETERS,
             "inputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
             "outputs": {

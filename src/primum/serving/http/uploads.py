@@ -86,7 +86,10 @@ class Uploads:
                 "send multipart/form-data, or one image as image/png, image/jpeg or application/dicom",
             )
         body = await call.read()
-        images = files_of(body, call.content_type, MOST_IMAGES) if form else [body]
+        images = [body]
+        if form:
+            loop = asyncio.get_running_loop()
+            images = await loop.run_in_executor(self._pool, files_of, body, call.content_type, MOST_IMAGES)
         if not images:
             raise InputError("the form holds no image")
         return images
