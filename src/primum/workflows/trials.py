@@ -12,6 +12,7 @@ from primum.hardware.machine import Machine
 from primum.progress import Progress
 from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
+from primum.runtimes.macs import UNKNOWN, Macs, read_macs
 from primum.study.objective import objective_of
 from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.race import ranked
@@ -118,6 +119,7 @@ class Trials:
             baseline_ms=baseline.timings.median,
             scripted=self.prepared.original.scripted,
             graph=self._graph,
+            macs=self._macs,
         )
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
@@ -141,6 +143,12 @@ class Trials:
         """Facts of the original's export; None where there is none."""
         onnx = self.prepared.original.onnx
         return read_facts(onnx) if onnx is not None else None
+
+    @functools.cached_property
+    def _macs(self) -> Macs:
+        """Multiply-accumulates of the original's export; none that are known where there is none."""
+        onnx = self.prepared.original.onnx
+        return read_macs(onnx) if onnx is not None else UNKNOWN
 
     @property
     def _fixed(self) -> str | None:
