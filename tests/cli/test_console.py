@@ -77,3 +77,23 @@ def test_a_table_breaks_no_word_that_fits(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 70
     assert shown.split().count("patients") == 4 and {"site=Northern", "hospital", "moderate"} <= set(shown.split())
+
+
+VERDICTS = [
+    ["sensitivity", "0.9737", "0.9737", "+0.0000", "-0.0098 to +0.0098", "0.01 (default)", "383", "NON_INFERIOR"],
+    ["specificity", "0.9012", "0.8612", "-0.0400", "-0.0512 to -0.0298", "0.01 (default)", "1117", "INFERIOR"],
+    ["specificity[pneumothorax]", "0.9", "0.9", "+0.0", "-0.01 to +0.01", "0.01", "1117", "NOT_ASSESSED"],
+]
+COLUMNS = ["endpoint", "original", "artifact", "difference", "interval", "margin", "n", "outcome"]
+
+
+@pytest.mark.parametrize("rows", [VERDICTS[:1], VERDICTS])
+@pytest.mark.parametrize("width", [80, 79, 72, 60])
+def test_a_verdict_is_never_broken(capsys, monkeypatch, rows, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table("", COLUMNS, rows)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert {row[-1] for row in rows} <= set(shown.split())
+    if width == 80 and len(rows) == 1:
+        assert {*COLUMNS, "sensitivity", "(default)", "+0.0000"} <= set(shown.split()), "nor any other word"
