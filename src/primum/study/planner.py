@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
 from primum.runtimes.base import Target, get_runtime
-from primum.runtimes.facts import GraphFacts, infeasible
+from primum.runtimes.facts import FOUR_BITS, GraphFacts, infeasible
 from primum.runtimes.macs import UNKNOWN, Macs
 from primum.study.recipe import Recipe
 
@@ -18,7 +18,6 @@ of 314,000 to 13 million (tabular, convolutional, recurrent)."""
 SMALL_MS = 0.2
 """Where multiply-accumulates cannot be counted: a call so short is mostly the call itself."""
 _AGGRESSIVE = OptimizationLevel.AGGRESSIVE
-FOUR_BITS = ("int4-weights", "nf4-weights")
 SCRIPTED = "it is packaged as weights for a Python module, and the model came as TorchScript"
 
 

@@ -17,8 +17,10 @@ from primum.hardware.machine import Machine
 from primum.models.signature import Signature
 from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
 from primum.study.trial import Trial
+from primum.techniques.network import NetworkFacts
 from primum.techniques.registry import (
     TechniqueConfig,
+    idle,
     in_order,
     make,
     name_of,
@@ -48,8 +50,12 @@ class Recipe:
         """Whether a technique of it needs training data."""
         return any(technique_of(t).trains for t in self.techniques)
 
-    def obstacle(self, machine: Machine, signature: Signature | None = None) -> str | None:
-        """Why it cannot work on `machine` or for a model of `signature`, known before any time is spent; or None."""
+    def obstacle(
+        self, machine: Machine, signature: Signature | None = None, network: NetworkFacts | None = None
+    ) -> str | None:
+        """Why it cannot work on `machine`, for a model of `signature` or a `network` of such layers, known before any
+        time is spent; or None.
+        """
         for config in self.techniques:
             used = technique_of(config)
             if why := obstacle(config, machine):
@@ -67,7 +73,7 @@ class Recipe:
                     f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit; "
                     f"give it the runtime {able}"
                 )
-        return None
+        return idle(self.techniques, network) if network is not None else None
 
     @property
     def key(self) -> str:

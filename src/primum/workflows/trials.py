@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
+from primum.models.torch_module import build
 from primum.progress import Progress
 from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
@@ -22,6 +23,7 @@ from primum.study.search import Search
 from primum.study.select import LIKELY, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
+from primum.techniques.network import NetworkFacts, network_facts
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
 from primum.workflows.budget import SPENT, Budget
@@ -150,6 +152,11 @@ class Trials:
         onnx = self.prepared.original.onnx
         return read_macs(onnx) if onnx is not None else UNKNOWN
 
+    @functools.cached_property
+    def _network(self) -> NetworkFacts:
+        """Facts of the original's torch module."""
+        return network_facts(build(self.prepared.original.reference).module)
+
     @property
     def _fixed(self) -> str | None:
         """Why techniques cannot change the original, or None."""
@@ -167,7 +174,8 @@ class Trials:
                 return why
         if recipe.trains and self.prepared.training is None:
             return "it trains: give --train-data, of patients that are not judged"
-        return recipe.obstacle(self.machine, self.prepared.original.signature)
+        network = self._network if recipe.techniques else None
+        return recipe.obstacle(self.machine, self.prepared.original.signature, network)
 
     def promise(self, trial: Trial) -> float:
         """Chance that a trial would be confirmed, foretold from selection."""
