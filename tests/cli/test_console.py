@@ -1,13 +1,16 @@
 """Words and tables of the terminal."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made import trial_maker
 
 from primum.cli.console import fitted, print_table, times
-from primum.cli.optimize import gains
+from primum.cli.optimize import _row, gains
+from primum.study.trial import Status
 
 
 def result(speedup=2.0, interval=(1.5, 2.5), size=3.9, with_original=None):
@@ -97,3 +100,14 @@ def test_a_verdict_is_never_broken(capsys, monkeypatch, rows, width):
     assert {row[-1] for row in rows} <= set(shown.split())
     if width == 80 and len(rows) == 1:
         assert {*COLUMNS, "sensitivity", "(default)", "+0.0000"} <= set(shown.split()), "nor any other word"
+
+
+def test_a_row_of_the_table_is_of_one_run():
+    make = trial_maker()
+    won, other = make("fast", 2.0), make("other", 3.0, lost=4)
+    last = replace(won.timings, ratio=4.0, median=0.25)
+    told = SimpleNamespace(final={"fast": last}, winner=won)
+    assert _row(won, told)[:4] == ["* fast", "4.00x", "0.250", "1.000"], "a finalist as the last run has it"
+    assert _row(other, told)[:4] == ["  other", "3.00x", "1.000", "3.000"], "others by their own trial, whole"
+    failed = replace(other, status=Status.FAILED, timings=None)
+    assert _row(failed, told) == ["  other", "-", "-", "-", "-", "failed"]
