@@ -223,7 +223,9 @@ def _configure(
     from primum.config import OptimizationConfig, explain
     from primum.errors import InputError
 
-    raw = (OptimizationConfig.from_file(path) if path else OptimizationConfig()).model_dump()
+    read = OptimizationConfig.from_file(path) if path else OptimizationConfig()
+    # Adjustments are told of what was given: defaults of a reduction stay defaults.
+    raw = {**read.model_dump(), "reduction": read.reduction.model_dump(exclude_unset=True)}
     nested = ((raw["policy"], policy), (raw["policy"]["margins"], margins), (raw["reduction"], reduction))
     for target, given in ((raw, flags), *nested):
         target.update({k: v for k, v in given.items() if v is not None})
