@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from primum.config import explain
+from primum.config import explain, nearest
 from primum.errors import InputError
 from primum.hardware.machine import Machine
 from primum.models.signature import Signature
@@ -96,14 +96,19 @@ class Recipe:
     @classmethod
     def from_dict(cls, raw: Any) -> Recipe:
         """Raises InputError naming what is wrong."""
-        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {"target", "techniques", "seed"}:
-            raise InputError("a recipe has the keys target and techniques, and may have a seed")
+        keys = ("target", "techniques", "seed")
+        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {*keys}:
+            wrong = sorted(map(str, set(raw) - {*keys})) if isinstance(raw, dict) else []
+            named = f", not {wrong[0]!r}{nearest(wrong[0], keys)}" if wrong else ""
+            raise InputError(f"a recipe has the keys target and techniques, and may have a seed{named}")
         try:
             target = Target.model_validate(raw["target"])
         except ValidationError as error:
-            raise InputError(f"recipe target: {explain(error)}") from error
+            raise InputError(f"recipe target: {explain(error, Target.model_fields)}") from error
         if target.runtime not in NAMES:
-            raise InputError(f"no runtime {target.runtime!r}; there are {', '.join(NAMES)}")
+            raise InputError(
+                f"no runtime {target.runtime!r}; there are {', '.join(NAMES)}{nearest(target.runtime, NAMES)}"
+            )
         if target.precision not in get_runtime(target.runtime).precisions:
             possible = ", ".join(get_runtime(target.runtime).precisions)
             known = "" if target.precision in PRECISIONS else f" ({target.precision!r} is no precision)"

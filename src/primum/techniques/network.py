@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+_PACKED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torchao.", "bitsandbytes.")
+
 
 @dataclass(frozen=True)
 class NetworkFacts:
@@ -29,6 +31,20 @@ class NetworkFacts:
         if self.kinds & {*kinds}:
             return None
         return f"the network has no {' or '.join(kinds)} layer ({', '.join(self.weighted) or 'no weights'})"
+
+
+def torch_alone(model: torch.nn.Module) -> tuple[str, ...]:
+    """Names and kinds of the layers that torch's own INT8 kernels, torchao or bitsandbytes compute: no exporter knows
+    them."""
+
+    def packed(module: torch.nn.Module) -> bool:
+        kinds = [type(module), *(type(p.data) for p in module.parameters(recurse=False))]
+        return any(kind.__module__.startswith(_PACKED) for kind in kinds)
+
+    def told(module: torch.nn.Module) -> str:
+        return f"{type(module).__module__.split('.modules')[0]}.{type(module).__name__}"
+
+    return tuple(f"{name or 'the model itself'}, {told(m)}" for name, m in model.named_modules() if packed(m))
 
 
 def network_facts(model: torch.nn.Module) -> NetworkFacts:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from primum.config import explain
+from primum.config import explain, nearest
 from primum.errors import InputError, TrialError
 from primum.files import sha256
 from primum.hardware.machine import Machine
@@ -181,11 +181,12 @@ def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:
         import_own(own, f"technique {name}")
         name = plain
     if name not in _BY_NAME:
-        raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}")
+        raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}{nearest(name, _BY_NAME)}")
+    config = _BY_NAME[name].config
     try:
-        return _BY_NAME[name].config.model_validate(settings or {})
+        return config.model_validate(settings or {})
     except ValidationError as error:
-        raise InputError(f"technique {name}: {explain(error)}") from error
+        raise InputError(f"technique {name}: {explain(error, config.model_fields)}") from error
 
 
 def own_code(configs: Iterable[TechniqueConfig]) -> dict[str, str]:
