@@ -69,7 +69,11 @@ def run(
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
     budget: Annotated[
-        float | None, typer.Option(help="Minutes for trials, one at work included; the best so far is delivered.")
+        float | None,
+        typer.Option(
+            help="Minutes for trials, one at work included; the best so far is delivered. The same command again "
+            "goes on for as many minutes more."
+        ),
     ] = None,
     prune_ratio: Annotated[
         float | None, typer.Option(help="Largest share of channels that the search may remove; default: by level.")

@@ -41,6 +41,7 @@ class OptimizationConfig(BaseModel):
     the data support."""
     accept_inconclusive: bool = False
     budget_minutes: float | None = Field(None, gt=0)
+    """For the trials of one run; a run that goes on with a study has as many minutes more."""
     threads: int | None = Field(None, ge=1)
     objective: Literal["latency", "size"] = "latency"
     """What candidates are ranked by: calls that take less time, or artifacts of fewer bytes."""

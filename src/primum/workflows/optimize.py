@@ -124,7 +124,9 @@ def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progr
     for line in (*resolved.adjustments, *notes(prepared)):
         progress.say(f"note: {line}")
     if resumed:
-        progress.say("going on with the study found in the output folder")
+        minutes = resolved.config.budget_minutes
+        more = f": {minutes:g} more minutes for what it has not tried" if minutes is not None else ""
+        progress.say(f"going on with the study found in the output folder{more}")
 
 
 class _Study:
