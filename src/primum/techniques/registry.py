@@ -149,6 +149,12 @@ def unfit(config: TechniqueConfig, signature: Signature) -> str | None:
     return found(config, signature) if found else None
 
 
+def keeps_layers(config: TechniqueConfig) -> bool:
+    """Whether it leaves the kinds of layers that it found, as far as is known: a user's own may do anything."""
+    found = technique_of(config)
+    return not (found.torch_only or found.module) and type(config).__module__.startswith("primum.")
+
+
 def idle(configs: Iterable[TechniqueConfig], network: NetworkFacts) -> str | None:
     """Why one of these configs, applied in order to such a network, would find nothing to change; or None.
 
@@ -159,7 +165,7 @@ def idle(configs: Iterable[TechniqueConfig], network: NetworkFacts) -> str | Non
         found = technique_of(config)
         if found.idle and (why := found.idle(config, network)):
             return f"{found.name}: {why}"
-        if found.torch_only or found.module or not type(config).__module__.startswith("primum."):
+        if not keeps_layers(config):
             return None
         network = network.reshaped() if found.reshapes else network
     return None

@@ -24,6 +24,7 @@ from primum.study.select import LIKELY, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.techniques.network import NetworkFacts, network_facts
+from primum.techniques.registry import keeps_layers
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
 from primum.workflows.budget import SPENT, Budget
@@ -146,6 +147,12 @@ class Trials:
         onnx = self.prepared.original.onnx
         return read_facts(onnx) if onnx is not None else None
 
+    def _graph_of(self, recipe: Recipe) -> GraphFacts | None:
+        """What is known of the export after the recipe's techniques; None where they may make other layers."""
+        if self._graph is None or not all(keeps_layers(t) for t in recipe.techniques):
+            return None
+        return replace(self._graph, product_shapes=None) if recipe.techniques else self._graph
+
     @functools.cached_property
     def _macs(self) -> Macs:
         """Multiply-accumulates of the original's export; none that are known where there is none."""
@@ -168,8 +175,9 @@ class Trials:
             return why
         if self.prepared.original.scripted and get_runtime(recipe.target.runtime).keeps_weights_only:
             return SCRIPTED
-        if get_runtime(recipe.target.runtime).needs_onnx and self._graph is not None:
-            why = infeasible(recipe.target, self._graph)
+        graph = self._graph_of(recipe)
+        if get_runtime(recipe.target.runtime).needs_onnx and graph is not None:
+            why = infeasible(recipe.target, graph)
             if why:
                 return why
         if recipe.trains and self.prepared.training is None:
