@@ -27,9 +27,11 @@ def read_mapping(path: Path) -> Any:
 
 def explain(error: ValidationError, known: Iterable[str] = ()) -> str:
     """A pydantic error as one line: where, what; for a name that is none, the nearest of those `known`."""
-    first = error.errors()[0]
+    found, names = error.errors(), [*known]
+    # A mistyped name of a setting that is needed makes two errors, of which it explains the other.
+    first = next((e for e in found if names and e["type"] == "extra_forbidden"), found[0])
     where = ".".join(str(part) for part in first["loc"]) or "value"
-    hint = nearest(str(first["loc"][-1]), known) if first["type"] == "extra_forbidden" else ""
+    hint = nearest(str(first["loc"][-1]), names) if first["type"] == "extra_forbidden" else ""
     return f"{where}: {first['msg']}{hint}"
 
 
