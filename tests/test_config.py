@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from primum.cli.optimize import _configure
 from primum.config import (
     DEFAULT_MARGINS,
     MEDICAL_ACCURACY,
@@ -145,6 +146,28 @@ def test_medical_adjustments_are_made_and_each_is_reported():
     for part in ("INT8 in place of INT4", "98% in place of 90%", "mandatory", "20% in place of 50%"):
         assert part in text
     assert asked.reduction.prune_ratio == 0.5, "what the user gave stays as it was"
+
+
+def told_of_pruning(config: OptimizationConfig) -> list[str]:
+    return [note for note in config.resolve().adjustments if "pruning" in note]
+
+
+def test_a_pruning_ratio_is_told_only_where_it_was_given_or_something_is_pruned():
+    for level in (OptimizationLevel.MINIMAL, OptimizationLevel.BALANCED):
+        assert told_of_pruning(OptimizationConfig(level=level)) == [], "nobody gave a ratio and nothing is pruned"
+        given = told_of_pruning(OptimizationConfig(level=level, reduction=ReductionConfig(prune_ratio=0.3)))
+        assert len(given) == 1 and f"a study at level {level.value} removes no channels" in given[0]
+    assert OptimizationConfig().resolve().config.reduction.prune_ratio == 0.2, "conservative all the same"
+    critical = told_of_pruning(stated())
+    assert critical == ["pruning ratio: at most 20% in place of 30% (medical model)"], "its search obeys"
+    assert told_of_pruning(OptimizationConfig(level=OptimizationLevel.AGGRESSIVE)) == []
+
+
+@pytest.mark.parametrize(("text", "told"), [("", 0), ("reduction: {prune_ratio: 0.3}\n", 1)])
+def test_the_command_line_tells_no_default_for_a_wish(tmp_path, text, told):
+    (tmp_path / "c.yaml").write_text(f"threads: 1\n{text}")
+    found = _configure(tmp_path / "c.yaml", {}, {}, {}, {"largest_ratio": 0.4, "explore": None})
+    assert found.reduction.largest_ratio == 0.4 and len(told_of_pruning(found)) == told
 
 
 @given(configs)

@@ -1,13 +1,16 @@
 """Words and tables of the terminal."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made import trial_maker
 
 from primum.cli.console import fitted, print_table, times
-from primum.cli.optimize import gains
+from primum.cli.optimize import _row, gains
+from primum.study.trial import Status
 
 
 def result(speedup=2.0, interval=(1.5, 2.5), size=3.9, with_original=None):
@@ -77,3 +80,34 @@ def test_a_table_breaks_no_word_that_fits(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 70
     assert shown.split().count("patients") == 4 and {"site=Northern", "hospital", "moderate"} <= set(shown.split())
+
+
+VERDICTS = [
+    ["sensitivity", "0.9737", "0.9737", "+0.0000", "-0.0098 to +0.0098", "0.01 (default)", "383", "NON_INFERIOR"],
+    ["specificity", "0.9012", "0.8612", "-0.0400", "-0.0512 to -0.0298", "0.01 (default)", "1117", "INFERIOR"],
+    ["specificity[pneumothorax]", "0.9", "0.9", "+0.0", "-0.01 to +0.01", "0.01", "1117", "NOT_ASSESSED"],
+]
+COLUMNS = ["endpoint", "original", "artifact", "difference", "interval", "margin", "n", "outcome"]
+
+
+@pytest.mark.parametrize("rows", [VERDICTS[:1], VERDICTS])
+@pytest.mark.parametrize("width", [80, 79, 72, 60])
+def test_a_verdict_is_never_broken(capsys, monkeypatch, rows, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table("", COLUMNS, rows)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert {row[-1] for row in rows} <= set(shown.split())
+    if width == 80 and len(rows) == 1:
+        assert {*COLUMNS, "sensitivity", "(default)", "+0.0000"} <= set(shown.split()), "nor any other word"
+
+
+def test_a_row_of_the_table_is_of_one_run():
+    make = trial_maker()
+    won, other = make("fast", 2.0), make("other", 3.0, lost=4)
+    last = replace(won.timings, ratio=4.0, median=0.25)
+    told = SimpleNamespace(final={"fast": last}, winner=won)
+    assert _row(won, told)[:4] == ["* fast", "4.00x", "0.250", "1.000"], "a finalist as the last run has it"
+    assert _row(other, told)[:4] == ["  other", "3.00x", "1.000", "3.000"], "others by their own trial, whole"
+    failed = replace(other, status=Status.FAILED, timings=None)
+    assert _row(failed, told) == ["  other", "-", "-", "-", "-", "failed"]

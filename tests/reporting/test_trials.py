@@ -18,7 +18,19 @@ def test_finalists_stand_where_the_last_run_put_them(all_results: dict[str, Stud
 
 def test_the_table_says_that_its_figures_are_the_trials_own(all_results: dict[str, StudyResult]) -> None:
     table = tables(trials_section(all_results["proven"]))[0]
-    assert "from the candidate's own trial" in table.caption
+    assert "from one run: the candidate's own trial" in table.caption
+
+
+def test_speed_and_milliseconds_of_a_row_are_of_one_run(all_results: dict[str, StudyResult]) -> None:
+    slow = dataclasses.replace(timings(4.0, 2.0), median=4.0, p50=4.0)
+    result = all_results["proven"]
+    trials = tuple(dataclasses.replace(t, timings=slow) if t.key == "openvino-int8" else t for t in result.trials)
+    table = tables(trials_section(dataclasses.replace(result, trials=trials)))[0]
+    assert [c.title for c in table.columns][2:5] == ["Speed-up", "p50, ms", "Original p50, ms"]
+    cells = next(
+        cells for cells in texts(table) if cells[0].startswith("OpenVINO INT8|") or cells[0] == "OpenVINO INT8"
+    )
+    assert cells[2].startswith("2.0×") and cells[3:5] == ["4.00", "8.00"], "whatever the original took at other times"
 
 
 def test_a_guarded_candidate_shows_band_share_and_both_sizes(all_results: dict[str, StudyResult]) -> None:
@@ -27,8 +39,8 @@ def test_a_guarded_candidate_shows_band_share_and_both_sizes(all_results: dict[s
     cells, held = rows["OpenVINO INT8, guarded"], result.winner.guard
     assert "of selection cases deferred" in cells[-1] and f"{held.deferred * 100:.1f}%" in cells[-1]
     assert "band 0.0" in cells[-1] and "epsilon 1.0%" in cells[-1]
-    assert cells[5] == "11.5\u00a0MB|56.1\u00a0MB with the original"
-    assert rows["OpenVINO INT8"][5] == "11.5\u00a0MB"
+    assert cells[6] == "11.5\u00a0MB|56.1\u00a0MB with the original"
+    assert rows["OpenVINO INT8"][6] == "11.5\u00a0MB"
     assert cells[2].startswith(f"{result.winner.timings.effective:.1f}×"), "deferrals included"
 
 

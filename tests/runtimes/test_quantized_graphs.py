@@ -223,6 +223,29 @@ def test_there_is_nothing_to_compress_in_convolutions(runtime, tmp_path):
         assert "no matrix product" in str(infeasible(target(runtime, precision), read_facts(path)))
 
 
+@pytest.mark.parametrize(
+    ("layer", "refused"),
+    [((128, 1), WEIGHTS_ONLY), ((30, 64), ("int4-weights", "nf4-weights")), ((128, 2), ()), ((64, 16), ())],
+)
+def test_what_openvino_cannot_compress_is_known_beforehand(layer, refused, tmp_path):
+    path = tmp_path / "product.onnx"
+    export_onnx(nn.Sequential(nn.Linear(*layer)).eval(), layer[:1], path)
+    facts = read_facts(path)
+    assert facts.product_shapes == (layer,)
+    signature = Signature(
+        input_shape=layer[:1], outputs=layer[1], task="regression", activation="identity",
+        classes=tuple(map(str, range(layer[1]))),
+    )  # fmt: skip
+    source = BuildSource(signature, None, path, np.zeros((4, *layer[:1]), np.float32))
+    for precision in ("int8-weights", "int4-weights"):
+        asked, out = target("openvino", precision), tmp_path / precision
+        assert bool(infeasible(asked, facts)) == (precision in refused)
+        out.mkdir()
+        if precision not in refused:
+            get_runtime("openvino").build(source, asked, out)
+            get_runtime("openvino").open(out, asked, None).close()
+
+
 def test_what_is_infeasible_is_known_beforehand():
     facts = GraphFacts(convolutions=3, products=1)
     assert infeasible(target("onnxruntime"), facts) is None

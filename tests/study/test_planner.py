@@ -8,6 +8,7 @@ from primum.config import OptimizationConfig, OptimizationLevel, QuantizationCon
 from primum.errors import InputError
 from primum.hardware.machine import this_machine
 from primum.runtimes.facts import GraphFacts
+from primum.runtimes.macs import UNKNOWN, Macs
 from primum.study.planner import ModelFacts, baseline_recipe, plan
 
 FACTS = ModelFacts(from_torch=True, weight_bytes=40_000_000, image_input=True, baseline_ms=10.0)
@@ -32,11 +33,46 @@ def test_medical_critical_goes_no_lower_than_int8():
     assert all("int4" not in name for name in names(OptimizationConfig(level=OptimizationLevel.MEDICAL_CRITICAL)))
 
 
-@pytest.mark.parametrize("change", [{"weight_bytes": 60_000}, {"baseline_ms": 0.02}])
+TABULAR = {"weight_bytes": 16_000, "image_input": False, "baseline_ms": 0.033, "macs": Macs(3_969, exact=True)}
+
+
+@pytest.mark.parametrize("change", [TABULAR, {"baseline_ms": 0.02}])
 def test_small_models_are_not_quantized(change):
     chosen = plan(OptimizationConfig(), dataclasses.replace(FACTS, **change), MACHINE)
     assert all("fp32" in str(p.recipe) for p in chosen.proposals)
     assert any("too small to gain" in item.why for item in chosen.left_out)
+
+
+def test_why_a_small_model_is_left_out_says_what_was_counted_and_measured():
+    chosen = plan(OptimizationConfig(), dataclasses.replace(FACTS, **TABULAR), MACHINE)
+    why = {item.what: item.why for item in chosen.left_out}["onnxruntime[int8]"]
+    assert "3,969 multiply-accumulates a case" in why and "0.033 ms a call" in why
+    assert "makes such models slower" not in why, "of this model nothing was measured but its time"
+    slow_eager = dataclasses.replace(FACTS, **TABULAR | {"baseline_ms": 0.5})
+    assert all("fp32" in name for name in names(OptimizationConfig(), slow_eager)), "eager's own cost is no work"
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "ms", "macs"),
+    [
+        (1_150_000, 0.4, Macs(3_300_000, exact=True)),
+        (470_000, 89.0, Macs(80_000_000, exact=True)),
+        (550_000, 0.4, Macs(2_700_000, exact=True)),
+        (150_000, 0.07, Macs(3_300_000, exact=True)),
+        (1_250_000, 0.04, Macs(313_856, exact=False)),
+        (60_000, 3.0, UNKNOWN),
+    ],
+)
+def test_few_weights_that_work_much_are_tried_in_lower_precision(bytes_, ms, macs):
+    small = dataclasses.replace(FACTS, weight_bytes=bytes_, baseline_ms=ms, macs=macs)
+    assert {"openvino[int8]", "onnxruntime[int8]", "openvino[bf16]", "onnxruntime[fp16]"} <= set(
+        names(OptimizationConfig(), small)
+    )
+
+
+def test_who_wants_a_small_file_is_not_told_that_speed_will_not_gain():
+    tiny = dataclasses.replace(FACTS, **TABULAR)
+    assert {"onnxruntime[int8]", "onnxruntime[fp16]"} <= set(names(OptimizationConfig(objective="size"), tiny))
 
 
 def test_a_cpu_without_bf16_is_not_asked_for_it():

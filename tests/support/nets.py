@@ -150,3 +150,34 @@ def bright_spots() -> nn.Module:
         layer.weight.copy_(20.0 * kernel[None, None] / kernel.sum())
         layer.bias.fill_(-10.0)
     return layer.eval()
+
+
+WORDS = 40
+
+
+class Notes(nn.Module):
+    """(N, 12) whole numbers below WORDS, whatever their type, to one logit; 0 fills up a short note."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, activation="gelu", batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(32, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(self.words(x.long())).amax(1))
+
+
+def notes() -> nn.Module:
+    torch.manual_seed(0)
+    return Notes().eval()
+
+
+class _WholeOnly(Notes):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(self.words(x)).amax(1))
+
+
+def whole_only() -> nn.Module:
+    """Refuses float32."""
+    return _WholeOnly().eval()

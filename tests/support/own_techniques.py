@@ -119,6 +119,13 @@ class Rounding(primum.QuantizationManager):
         return model
 
 
+class Packed(primum.QuantizationManager):
+    """Linear layers in torch's own dynamic INT8."""
+
+    def _custom_quantization_logic(self, model: nn.Module) -> nn.Module:
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+
+
 class Failing(primum.QuantizationManager):
     """Raises when it quantizes."""
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import own_techniques
 import pytest
@@ -15,7 +16,9 @@ from primum.runtimes.isolated import Isolated
 from primum.study.recipe import Recipe
 from primum.study.store import Store
 from primum.study.trial import Status
+from primum.task import Task
 from primum.workflows.budget import Budget
+from primum.workflows.optimize import _announce
 
 SLOW = Recipe(Target(runtime="onnxruntime", threads=1), (own_techniques.Slow(),))
 
@@ -50,6 +53,23 @@ def test_a_trial_at_work_is_cut_off_and_run_again_with_more(budget_s, sleep_s, s
     second = study(workshop, tmp_path / "out", 600)
     again = next(t for t in second.result.trials if t.key == SLOW.key)
     assert again.ok and not again.reason
+
+
+def test_the_same_command_again_has_as_many_minutes_more_and_is_told_so(monkeypatch, tmp_path):
+    monkeypatch.setattr("primum.workflows.optimize.describe_plan", lambda prepared: [])
+    monkeypatch.setattr("primum.workflows.optimize.notes", lambda prepared: [])
+    said: list[str] = []
+    listener = SimpleNamespace(say=said.append)
+    prepared = SimpleNamespace(
+        model=SimpleNamespace(positive="", task=Task.BINARY, classes=("a", "b")), frozen=None,
+        judging=SimpleNamespace(policy=config().policy),
+    )  # fmt: skip
+    for minutes, end in ((7.0, ": 7 more minutes for what it has not tried"), (None, "")):
+        _announce(prepared, config(budget_minutes=minutes).resolve(), True, listener)
+        assert said[-1] == f"going on with the study found in the output folder{end}"
+    store = Store(tmp_path / "study")
+    Budget(7.0).training(10.0, store)
+    assert Budget(7.0).left > 6.9, "what an earlier run spent is not counted"
 
 
 def test_a_process_past_its_deadline_says_that_it_was_the_budget():

@@ -43,7 +43,6 @@ def fragile(workshop: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.mark.timeout(900)
 def test_the_one_layer_that_ruins_int8_keeps_floats(fragile, tmp_path, monkeypatch):
-    monkeypatch.setattr("primum.study.planner.SMALL_MS", 0.0)
     monkeypatch.setattr("primum.study.select._GAIN", 0.0)
     result = run(fragile, tmp_path / "out", config=config(runtimes=("onnxruntime",))).result
     whole = next(t for t in result.trials if t.recipe == "onnxruntime[int8, threads=1]")

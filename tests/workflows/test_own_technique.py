@@ -47,6 +47,11 @@ BAD = {
     "nan": (recipe(own_techniques.Bad(how="nan")), "do not follow"),
     "failing manager": (manager("Failing"), "own table is empty"),
     "undecided manager": (manager("Undecided"), "returned no model"),
+    "torch-only manager": (
+        manager("Packed"),
+        "custom_quantization leaves modules that onnxruntime cannot run (head, torch.ao.nn.quantized.dynamic.Linear): "
+        "it works in torch alone; give it the runtime torchscript",
+    ),
 }
 DEADLY = {
     "exits": (recipe(own_techniques.Bad(how="exits")), "process died"),

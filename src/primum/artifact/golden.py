@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from primum.artifact.guard import GuardedSession
 from primum.artifact.predictor import Predictor, Session, run_rows
 from primum.errors import IntegrityError
+from primum.models.probe import within
 from primum.task import Task
 
 NAME = "golden.npz"
@@ -37,9 +38,16 @@ class Replay:
     passed: bool
 
 
-def write_golden(folder: Path, predictor: Predictor) -> None:
-    """Record the predictor's own answers in `folder`/golden.npz; of a guarded one those of both its models."""
-    inputs = predictor.manifest.preprocessing.synthetic(_COUNT, predictor.manifest.signature.input_shape)
+def write_golden(folder: Path, predictor: Predictor, sample: NDArray[np.float32] | None = None) -> None:
+    """Record the predictor's own answers in `folder`/golden.npz; of a guarded one those of both its models.
+
+    `sample`: some inputs of the data. Where arrays hold whole numbers, which may be indices, only their range is used.
+    """
+    preprocessing = predictor.manifest.preprocessing
+    inputs = preprocessing.synthetic(_COUNT, predictor.manifest.signature.input_shape)
+    # Of images and tables the preprocessing knows what values they take.
+    if sample is not None and preprocessing.kind == "array":
+        inputs = within(sample, inputs)
     arrays: dict[str, NDArray[np.generic]] = {}
     for prefix, session, _ in _models(predictor):
         raw = run_rows(session, inputs)

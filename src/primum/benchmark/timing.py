@@ -53,6 +53,11 @@ class Timings:
     peak_memory_bytes: int
     batch: int = 1
 
+    @property
+    def original_median(self) -> float:
+        """The baseline's median in the same rounds."""
+        return self.ratio * self.median
+
 
 def interleave(
     sessions: Mapping[str, Isolated], inputs: Path, rows: NDArray[np.int64], rounds: int, seed: int = 0

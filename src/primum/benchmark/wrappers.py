@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from primum.benchmark.base import BaseInferenceWrapper
 from primum.data.preprocessing import Color, Preprocessing
 from primum.errors import InputError, MissingExtra, TrialError
 from primum.models.onnx_file import check_onnx
+from primum.models.probe import probe
 from primum.models.reference import ModelReference, parse_model
-from primum.models.signature import Activation, Signature, far_inputs, infer_signature
+from primum.models.signature import Activation, Signature, infer_signature
 from primum.models.torch_module import build
 from primum.runtimes.base import BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
@@ -152,8 +154,10 @@ class _GraphWrapper(BaseInferenceWrapper):
         (root / "model").mkdir()
         shape = batch.shape[1:]
         onnx, notes = self._graph(root, shape)
-        own = _raw(self._module, onnx, np.concatenate([batch, far_inputs(batch)]))
-        signature = infer_signature(own[:1], shape, self.classes, None, self._activation, own[1:])
+        own = _raw(self._module, onnx, batch)
+        probed = probe(functools.partial(_raw, self._module, onnx), batch)
+        signature = infer_signature(own[:1], shape, self.classes, None, self._activation, probed.outputs)
+        notes += probed.notes
         if self._activation is None:
             notes += (f"activation inferred from outputs: {signature.activation}",)
         source = BuildSource(signature, self._module, onnx, self._calibration(batch))

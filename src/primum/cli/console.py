@@ -17,8 +17,8 @@ from rich.table import Table
 
 from primum.files import finite
 
-_GAP = 2
-"""Blanks between the columns of a table."""
+_GAPS = (2, 1)
+"""Blanks between the columns of a table: two where words stay whole then, else one."""
 
 
 class Terminal:
@@ -84,9 +84,17 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     console = Console(highlight=False, markup=False)
     cells = [[column, *(row[i] for row in rows)] for i, column in enumerate(columns)]
     words = [max((cell_len(word) for cell in own for word in cell.split()), default=1) for own in cells]
+    # A verdict is in capitals: NON_INFERIOR in two halves could be read as INFERIOR.
+    verdicts = [
+        max((cell_len(word) for cell in own for word in cell.split() if word.isupper()), default=0) for own in cells
+    ]
     wholes = [max(1, *(cell_len(cell) for cell in own)) for own in cells]
-    widths = fitted(words, wholes, console.width - _GAP * (len(columns) - 1))
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    rooms = {gap: console.width - gap * (len(columns) - 1) for gap in _GAPS}
+    gap = next((gap for gap in _GAPS if sum(words) <= rooms[gap]), _GAPS[-1])
+    widths = fitted(words, wholes, rooms[gap], verdicts)
+    table = Table(
+        title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 1), collapse_padding=gap == 1
+    )
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold", width=widths[i])
     for row in rows:
@@ -94,14 +102,16 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def fitted(words: list[int], wholes: list[int], room: int) -> list[int]:
+def fitted(words: list[int], wholes: list[int], room: int, kept: list[int] | None = None) -> list[int]:
     """Widths of columns in `room`, from the lengths of their longest words and longest cells.
 
-    Cells stay whole where they can; else words do; else the longest words give way, to one letter at least.
+    Cells stay whole where they can; else words do; else the longest words give way, to one letter at least, but none
+    to less than `kept` of its column.
     """
+    least_of = kept or [0] * len(words)
 
     def of_words(most: int) -> list[int]:
-        return [min(word, most) for word in words]
+        return [max(min(word, most), keep) for word, keep in zip(words, least_of)]
 
     least = of_words(_most(of_words, max(words), room))
 

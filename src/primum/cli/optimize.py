@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from primum.config import OptimizationConfig
     from primum.study.claim import GuardResult
     from primum.study.result import StudyResult
+    from primum.study.trial import Trial
     from primum.workflows.delivery import Delivery
     from primum.workflows.request import OptimizeRequest
 
@@ -68,7 +69,11 @@ def run(
         bool, typer.Option("--accept-inconclusive", help="Let an UNPROVEN candidate win.")
     ] = False,
     budget: Annotated[
-        float | None, typer.Option(help="Minutes for trials, one at work included; the best so far is delivered.")
+        float | None,
+        typer.Option(
+            help="Minutes for trials, one at work included; the best so far is delivered. The same command again "
+            "goes on for as many minutes more."
+        ),
     ] = None,
     prune_ratio: Annotated[
         float | None, typer.Option(help="Largest share of channels that the search may remove; default: by level.")
@@ -222,7 +227,9 @@ def _configure(
     from primum.config import OptimizationConfig, explain
     from primum.errors import InputError
 
-    raw = (OptimizationConfig.from_file(path) if path else OptimizationConfig()).model_dump()
+    read = OptimizationConfig.from_file(path) if path else OptimizationConfig()
+    # Adjustments are told of what was given: defaults of a reduction stay defaults.
+    raw = {**read.model_dump(), "reduction": read.reduction.model_dump(exclude_unset=True)}
     nested = ((raw["policy"], policy), (raw["policy"]["margins"], margins), (raw["reduction"], reduction))
     for target, given in ((raw, flags), *nested):
         target.update({k: v for k, v in given.items() if v is not None})
@@ -252,13 +259,8 @@ def show(delivery: Delivery) -> None:
     from primum.reporting.numbers import shorten
 
     result = delivery.result
-    rows = []
-    for trial in result.trials:
-        t = trial.timings
-        mark = "*" if trial.key == result.winner.key else " "
-        figures = [f"{t.ratio:.2f}x", f"{t.median:.3f}", f"{trial.size_bytes / 1e6:.2f}"] if t else ["-"] * 3
-        rows.append([f"{mark} {trial.recipe}", *figures, trial.outcome.value if trial.ok else trial.status.value])
-    print_table("", ["candidate", "speed-up", "median ms", "MB", "on selection"], rows)
+    rows = [_row(trial, result) for trial in result.trials]
+    print_table("", ["candidate", "speed-up", "median ms", "original ms", "MB", "on selection"], rows)
     final = result.final[result.winner.key]
     typer.echo("")
     if result.unproven:
@@ -282,6 +284,18 @@ def show(delivery: Delivery) -> None:
     typer.echo(f"artifact: {delivery.artifact}")
     typer.echo(f"digest:   {delivery.digest} (primum verify --expect)")
     typer.echo(f"report:   {delivery.report}")
+
+
+def _row(trial: Trial, result: StudyResult) -> list[str]:
+    """Speed and milliseconds of one run: of a finalist the last, which is quoted below, else the candidate's own trial.
+
+    On a busy machine runs differ more than candidates: the original's time is that of the same run.
+    """
+    figures = ["-"] * 4
+    if (t := result.final.get(trial.key, trial.timings)) is not None:
+        figures = [f"{t.ratio:.2f}x", f"{t.median:.3f}", f"{t.original_median:.3f}", f"{trial.size_bytes / 1e6:.2f}"]
+    mark = "*" if trial.key == result.winner.key else " "
+    return [f"{mark} {trial.recipe}", *figures, trial.outcome.value if trial.ok else trial.status.value]
 
 
 def _by_runtime(delivery: Delivery) -> list[str]:

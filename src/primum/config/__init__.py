@@ -12,7 +12,7 @@ from primum.config.policy import (
     OperatingPoint,
     kind_of,
 )
-from primum.config.reading import explain, read_mapping
+from primum.config.reading import explain, nearest, read_mapping
 from primum.config.techniques import (
     MEDICAL_ACCURACY,
     MEDICAL_PRUNE_RATIO,
@@ -47,6 +47,7 @@ __all__ = [
     "ResolvedConfig",
     "ValidationConfig",
     "explain",
+    "nearest",
     "kind_of",
     "read_mapping",
     "shared",

@@ -41,6 +41,7 @@ class OptimizationConfig(BaseModel):
     the data support."""
     accept_inconclusive: bool = False
     budget_minutes: float | None = Field(None, gt=0)
+    """For the trials of one run; a run that goes on with a study has as many minutes more."""
     threads: int | None = Field(None, ge=1)
     objective: Literal["latency", "size"] = "latency"
     """What candidates are ranked by: calls that take less time, or artifacts of fewer bytes."""
@@ -161,10 +162,16 @@ def _adjust(config: OptimizationConfig, notes: list[str]) -> None:
         notes.append("validation is mandatory (medical model)")
     # At AGGRESSIVE the search judges every share of channels before it goes further: a cap would prove nothing.
     if config.reduction.prune_ratio > MEDICAL_PRUNE_RATIO and config.level is not OptimizationLevel.AGGRESSIVE:
-        was = config.reduction.prune_ratio
+        was, given = config.reduction.prune_ratio, "prune_ratio" in config.reduction.model_fields_set
         config.reduction.prune_ratio = MEDICAL_PRUNE_RATIO
-        limit = _percent(MEDICAL_PRUNE_RATIO)
-        notes.append(f"pruning ratio: at most {limit} in place of {_percent(was)} (medical model)")
+        searched = config.level is OptimizationLevel.MEDICAL_CRITICAL
+        # A default that nobody gave, at a level that removes no channels, would be told of nothing.
+        if given or searched:
+            limit = f"at most {_percent(MEDICAL_PRUNE_RATIO)} in place of {_percent(was)}"
+            where = (
+                "" if searched else f"; it is ModelReducer's: a study at level {config.level.value} removes no channels"
+            )
+            notes.append(f"pruning ratio: {limit} (medical model){where}")
 
 
 def _percent(share: float) -> str:

@@ -12,6 +12,9 @@ from primum.data.preprocessing import Numbers
 from primum.data.synthetic import smooth_fields
 from primum.errors import InputError
 
+_EXACT = 2**24
+"""The largest whole number up to which float32 holds every one."""
+
 
 class ArrayPreprocessing(BaseModel):
     """How a raw array becomes the network's input: (x * scale - mean) / std, float32.
@@ -55,6 +58,7 @@ class ArrayPreprocessing(BaseModel):
             raise InputError(f"an array has the shape {values.shape}, the preprocessing says {self.shape}")
         if not np.isfinite(values).all():
             raise InputError("an array holds NaN or infinite numbers")
+        self._demand_exact(values)
         values = values[None] if self.add_channel else values
         scaled = values.astype(np.float32) * np.float32(self.scale)
         result = (scaled - self._by_channel("mean", values)) / self._by_channel("std", values)
@@ -63,6 +67,19 @@ class ArrayPreprocessing(BaseModel):
     def synthetic(self, count: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
         """Network inputs that are no patient's, float32 (count, *shape): three standard deviations to each side."""
         return smooth_fields(count, shape, -3.0, 3.0, seed)
+
+    def _demand_exact(self, values: NDArray[Any]) -> None:
+        """Whole numbers that nothing scales may be indices: they reach the network as they are, or not at all."""
+        as_they_are = self.scale == 1 and set(self.mean) == {0.0} and set(self.std) == {1.0}
+        if not as_they_are or values.dtype.kind not in "iu":
+            return
+        beyond = (values > _EXACT) | (values < -_EXACT)
+        if beyond.any():
+            first = int(values[beyond].flat[0])
+            raise InputError(
+                f"an array holds the whole number {first:,}, which float32 rounds (beyond {_EXACT:,}): give scale, or "
+                "smaller numbers"
+            )
 
     def _by_channel(self, name: str, values: NDArray[Any]) -> NDArray[np.float32]:
         numbers = np.asarray(getattr(self, name), np.float32)

@@ -37,7 +37,9 @@ def check_onnx(path: Path) -> OnnxFacts:
         raise InputError(f"{path}: not an ONNX model that can be read ({str(error).splitlines()[0]})") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-        raise InputError(f"{path}: expected one float32 input, found {[(i.name, i.type) for i in inputs]}")
+        whole = len(inputs) == 1 and inputs[0].type in ("tensor(int64)", "tensor(int32)")
+        hint = "; export it anew from a module that takes float32 and calls .long() on it" if whole else ""
+        raise InputError(f"{path}: expected one float32 input, found {[(i.name, i.type) for i in inputs]}{hint}")
     shape = tuple(d if isinstance(d, int) else None for d in inputs[0].shape)
     return OnnxFacts(inputs[0].name, shape, session.get_outputs()[0].name)
 

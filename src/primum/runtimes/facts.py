@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import onnx
 
 _ATTENTION = ("Attention", "MultiHeadAttention")
+FOUR_BITS = ("int4-weights", "nf4-weights")
+BLOCK = 32
+"""Inputs of a product that share one scale where OpenVINO holds 4-bit weights."""
 _PASSING = ("Dropout", "Identity", "Cast", "Where", "IsNaN", "QuantizeLinear", "DequantizeLinear")
 """What may stand between a softmax and the product that it weighs."""
 
@@ -29,6 +32,8 @@ class GraphFacts:
     """Matrix products (MatMul, Gemm) by a stored weight."""
     product_bytes: int = 0
     """Bytes of those weights at 4 bytes a value."""
+    product_shapes: tuple[tuple[int, int], ...] | None = None
+    """(inputs, outputs) of each of them; None where one is not known."""
     depthwise: int = 0
     """Convolutions of one input channel a group: their channels differ most in range."""
     lstms: int = 0
@@ -64,12 +69,26 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         convolutions=kinds["Conv"] + kinds["ConvTranspose"],
         products=len(products),
         product_bytes=4 * sum(sizes.get(n.input[1], 0) for n in products),
+        product_shapes=_product_shapes(products, shapes),
         depthwise=sum(n.op_type == "Conv" and _depthwise(n, shapes.get(n.input[1], ())) for n in model.graph.node),
         lstms=kinds["LSTM"],
         grus=kinds["GRU"] + kinds["RNN"],
         attentions=sum(kinds[k] for k in _ATTENTION) + _softmax_products(model),
         quantized=bool(kinds["QuantizeLinear"] + kinds["DequantizeLinear"]),
     )
+
+
+def _product_shapes(
+    products: list[onnx.NodeProto], shapes: dict[str, tuple[int, ...]]
+) -> tuple[tuple[int, int], ...] | None:
+    found = []
+    for node in products:
+        shape = shapes.get(node.input[1], ())
+        if node.op_type == "MatMulNBits" or len(shape) != 2:
+            return None
+        turned = any(a.name == "transB" and a.i for a in node.attribute)
+        found.append((shape[1], shape[0]) if turned else (shape[0], shape[1]))
+    return tuple(found)
 
 
 def _depthwise(node: onnx.NodeProto, weight: tuple[int, ...]) -> bool:
@@ -84,6 +103,8 @@ def infeasible(target: Target, facts: GraphFacts) -> str | None:
             return "the export is quantized already"
         if not facts.products:
             return "no matrix product to compress; 4-bit convolutions do not exist on CPU"
+        if target.runtime == "openvino" and facts.product_shapes is not None:
+            return _openvino_takes_none(target.precision, facts.product_shapes)
     if target.precision == "int8-dynamic" and facts.quantized:
         return "the export is quantized already, with ranges of its own"
     if target.precision == "int8" and not facts.convolutions + facts.products:
@@ -92,6 +113,15 @@ def infeasible(target: Target, facts: GraphFacts) -> str | None:
         return "no convolution, matrix product or LSTM with stored weights"
     if target.fused_attention and not facts.attentions:
         return "no attention block to fuse"
+    return None
+
+
+def _openvino_takes_none(precision: str, shapes: tuple[tuple[int, int], ...]) -> str | None:
+    """Measured: OpenVINO multiplies by one column in floats, and NNCF packs 4 bits in whole blocks of inputs alone."""
+    if all(outputs == 1 for _, outputs in shapes):
+        return "OpenVINO keeps no compressed weights for products with a single output, and there are no others"
+    if precision in FOUR_BITS and all(inputs % BLOCK or outputs == 1 for inputs, outputs in shapes):
+        return f"no matrix product that OpenVINO could take has inputs in blocks of {BLOCK}"
     return None
 
 

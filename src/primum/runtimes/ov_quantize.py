@@ -15,7 +15,7 @@ import numpy as np
 from primum.errors import InputError, TrialError
 from primum.hardware.machine import this_machine
 from primum.runtimes.base import BuildSource, Target
-from primum.runtimes.facts import graph_facts, infeasible
+from primum.runtimes.facts import BLOCK, graph_facts, infeasible
 from primum.runtimes.folding import ALREADY, fold_rounded_weights
 from primum.runtimes.nodes import before_layers, nodes_of, stems_from
 
@@ -34,8 +34,6 @@ _LAYERS = (
     "GRUSequence",
     "RNNSequence",
 )
-_BLOCK = 32
-"""Values of a 4-bit weight that share one scale."""
 
 
 def quantized_model(source: BuildSource, target: Target) -> tuple[Any, tuple[str, ...]]:
@@ -148,14 +146,14 @@ def _compressed(nncf: Any, model: Any, kept: list[str], target: Target) -> tuple
     settings: dict[str, Any] = {}
     if four:
         fallback = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
-        settings = {"group_size": _BLOCK, "all_layers": True, "ratio": 1.0, "advanced_parameters": fallback}
+        settings = {"group_size": BLOCK, "all_layers": True, "ratio": 1.0, "advanced_parameters": fallback}
     convolutions = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _LAYERS[:4]]
     scope = nncf.IgnoredScope(names=[*kept, *convolutions], validate=False)
     model = nncf.compress_weights(model, mode=mode, ignored_scope=scope, **settings)
     stored = sum(_is_stored(op, target.precision) for op in model.get_ops())
     if not stored:
         raise TrialError("NNCF compressed no matrix product of this graph")
-    blocks = f", blocks of {_BLOCK}" if four else ", one scale a row"
+    blocks = f", blocks of {BLOCK}" if four else ", one scale a row"
     return model, (f"{stored} weights stored in {'4' if four else '8'} bits{blocks}",)
 
 

@@ -11,14 +11,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from primum.config import explain
+from primum.config import explain, nearest
 from primum.errors import InputError
 from primum.hardware.machine import Machine
 from primum.models.signature import Signature
 from primum.runtimes.base import NAMES, PRECISIONS, Target, get_runtime
 from primum.study.trial import Trial
+from primum.techniques.network import NetworkFacts
 from primum.techniques.registry import (
     TechniqueConfig,
+    idle,
     in_order,
     make,
     name_of,
@@ -48,8 +50,12 @@ class Recipe:
         """Whether a technique of it needs training data."""
         return any(technique_of(t).trains for t in self.techniques)
 
-    def obstacle(self, machine: Machine, signature: Signature | None = None) -> str | None:
-        """Why it cannot work on `machine` or for a model of `signature`, known before any time is spent; or None."""
+    def obstacle(
+        self, machine: Machine, signature: Signature | None = None, network: NetworkFacts | None = None
+    ) -> str | None:
+        """Why it cannot work on `machine`, for a model of `signature` or a `network` of such layers, known before any
+        time is spent; or None.
+        """
         for config in self.techniques:
             used = technique_of(config)
             if why := obstacle(config, machine):
@@ -67,7 +73,7 @@ class Recipe:
                     f"{self.target.runtime} keeps weights for the original's factory, which {used.name} does not fit; "
                     f"give it the runtime {able}"
                 )
-        return None
+        return idle(self.techniques, network) if network is not None else None
 
     @property
     def key(self) -> str:
@@ -90,14 +96,19 @@ class Recipe:
     @classmethod
     def from_dict(cls, raw: Any) -> Recipe:
         """Raises InputError naming what is wrong."""
-        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {"target", "techniques", "seed"}:
-            raise InputError("a recipe has the keys target and techniques, and may have a seed")
+        keys = ("target", "techniques", "seed")
+        if not isinstance(raw, dict) or "target" not in raw or set(raw) - {*keys}:
+            wrong = sorted(map(str, set(raw) - {*keys})) if isinstance(raw, dict) else []
+            named = f", not {wrong[0]!r}{nearest(wrong[0], keys)}" if wrong else ""
+            raise InputError(f"a recipe has the keys target and techniques, and may have a seed{named}")
         try:
             target = Target.model_validate(raw["target"])
         except ValidationError as error:
-            raise InputError(f"recipe target: {explain(error)}") from error
+            raise InputError(f"recipe target: {explain(error, Target.model_fields)}") from error
         if target.runtime not in NAMES:
-            raise InputError(f"no runtime {target.runtime!r}; there are {', '.join(NAMES)}")
+            raise InputError(
+                f"no runtime {target.runtime!r}; there are {', '.join(NAMES)}{nearest(target.runtime, NAMES)}"
+            )
         if target.precision not in get_runtime(target.runtime).precisions:
             possible = ", ".join(get_runtime(target.runtime).precisions)
             known = "" if target.precision in PRECISIONS else f" ({target.precision!r} is no precision)"

@@ -27,6 +27,7 @@ from primum.runtimes.export import export_onnx
 from primum.study.original import Original
 from primum.study.recipe import Recipe
 from primum.techniques.context import TrainingData
+from primum.techniques.network import torch_alone
 from primum.techniques.registry import Context, apply_one, name_of, own_code, technique_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ def stage(original: Original, recipe: Recipe, workshop: Workshop, needs_onnx: bo
     expected = _outputs(module, original.signature, workshop)
     if not needs_onnx:
         return Staged(None, module, expected, notes, time.monotonic() - began)
+    if packed := torch_alone(module):
+        raise TrialError(
+            f"{name_of(recipe.techniques[-1])} leaves modules that {recipe.target.runtime} cannot run "
+            f"({packed[0]}{', …' if len(packed) > 1 else ''}): it works in torch alone; give it the runtime torchscript"
+        )
     with folder(place) as whole:
         if products:
             # In place, and after `expected`: the function stays the same.

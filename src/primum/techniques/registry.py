@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from primum.config import explain
+from primum.config import explain, nearest
 from primum.errors import InputError, TrialError
 from primum.files import sha256
 from primum.hardware.machine import Machine
 from primum.models.reference import import_own
 from primum.models.signature import Signature
 from primum.techniques.context import Context
+from primum.techniques.network import NetworkFacts
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,8 @@ class Technique:
     """Why a config means nothing for a model of such a signature, known before any time is spent."""
     module: Callable[[Any], str] | None = None
     """The module of the user's that a config names: what it makes depends on its code."""
+    idle: Callable[[Any, NetworkFacts], str | None] | None = None
+    """Why a config would find nothing to change in a network of such layers, known before any time is spent."""
 
 
 _BY_NAME: dict[str, Technique] = {}
@@ -89,6 +92,7 @@ def technique(
     rounds: Callable[[Any], str] | None = None,
     unfit: Callable[[Any, Signature], str | None] | None = None,
     module: Callable[[Any], str] | None = None,
+    idle: Callable[[Any, NetworkFacts], str | None] | None = None,
 ) -> Callable[[C], C]:
     """Class decorator: register a config type under `name` with the function that applies it.
 
@@ -104,7 +108,7 @@ def technique(
         ):
             raise InputError(f"there is a technique {name!r} already ({known.config.__module__}): choose another name")
         entry = Technique(
-            name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle, rounds, unfit, module
+            name, config, apply, stage, trains, reshapes, measures, torch_only, obstacle, rounds, unfit, module, idle
         )
         _BY_NAME[name] = _BY_TYPE[config] = entry
         return config
@@ -145,6 +149,28 @@ def unfit(config: TechniqueConfig, signature: Signature) -> str | None:
     return found(config, signature) if found else None
 
 
+def keeps_layers(config: TechniqueConfig) -> bool:
+    """Whether it leaves the kinds of layers that it found, as far as is known: a user's own may do anything."""
+    found = technique_of(config)
+    return not (found.torch_only or found.module) and type(config).__module__.startswith("primum.")
+
+
+def idle(configs: Iterable[TechniqueConfig], network: NetworkFacts) -> str | None:
+    """Why one of these configs, applied in order to such a network, would find nothing to change; or None.
+
+    A user's own technique, and what leaves modules that run in torch alone, may make other layers: what follows them
+    is not foretold.
+    """
+    for config in configs:
+        found = technique_of(config)
+        if found.idle and (why := found.idle(config, network)):
+            return f"{found.name}: {why}"
+        if not keeps_layers(config):
+            return None
+        network = network.reshaped() if found.reshapes else network
+    return None
+
+
 def rounds_to(config: TechniqueConfig) -> str | None:
     """The precision of the arithmetic that this config leaves in the torch module; None where it stays FP32."""
     found = technique_of(config).rounds
@@ -161,11 +187,12 @@ def make(name: str, settings: dict[str, Any] | None) -> TechniqueConfig:
         import_own(own, f"technique {name}")
         name = plain
     if name not in _BY_NAME:
-        raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}")
+        raise InputError(f"no technique {name!r}; there are {', '.join(sorted(_BY_NAME))}{nearest(name, _BY_NAME)}")
+    config = _BY_NAME[name].config
     try:
-        return _BY_NAME[name].config.model_validate(settings or {})
+        return config.model_validate(settings or {})
     except ValidationError as error:
-        raise InputError(f"technique {name}: {explain(error)}") from error
+        raise InputError(f"technique {name}: {explain(error, config.model_fields)}") from error
 
 
 def own_code(configs: Iterable[TechniqueConfig]) -> dict[str, str]:

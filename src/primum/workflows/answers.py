@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from primum.artifact.predictor import Predictor
 from primum.errors import InputError, PrimumError
-from primum.models.signature import Activation, Signature, far_inputs, infer_signature
+from primum.models.probe import probe
+from primum.models.signature import Activation, Signature, infer_signature
 from primum.runtimes.load import load
 from primum.task import Task
 
@@ -130,16 +132,14 @@ def _demand_whole(inputs: NDArray[np.float32], outputs: NDArray[Any]) -> None:
 
 
 def _far(model: Any, inputs: NDArray[np.float32], activation: Activation | None) -> NDArray[Any] | None:
-    """Outputs on inputs far outside the usual range; None where they cannot be had, and nothing needs them."""
-    try:
-        return run(model, far_inputs(inputs))
-    except InputError as error:
-        if activation is not None:
-            return None
+    """Outputs on inputs unlike the data; None where they cannot be had, and nothing needs them."""
+    found = probe(functools.partial(run, model), inputs)
+    if found.outputs is None and activation is None:
         raise InputError(
-            f"{error}. These inputs are far outside the usual range, to tell logits from probabilities: say which the "
-            "outputs are (activation=...), and they are not needed"
-        ) from error
+            f"{found.refused}. These inputs are far outside the usual range, to tell logits from probabilities: say "
+            "which the outputs are (activation=...), and they are not needed"
+        )
+    return found.outputs
 
 
 def default_classes(task: Task, raw: NDArray[Any]) -> tuple[str, ...]:

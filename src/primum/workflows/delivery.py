@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from primum.artifact.manifest import artifact_digest
 from primum.files import folder
 from primum.progress import Progress
@@ -51,11 +54,21 @@ class Delivery:
         }
 
 
-def seal_all(result: StudyResult, store: Store, original: Original, out: Path, progress: Progress) -> Delivery:
-    """Seal every claim's artifact below `out`; the best of several lies in artifact/ too, byte for byte."""
+def seal_all(
+    result: StudyResult,
+    store: Store,
+    original: Original,
+    sample: NDArray[np.float32],
+    out: Path,
+    progress: Progress,
+) -> Delivery:
+    """Seal every claim's artifact below `out`; the best of several lies in artifact/ too, byte for byte.
+
+    `sample`: some inputs of the data; golden vectors keep to their range where these are whole numbers.
+    """
     progress.stage("Report and seal", len(result.claims))
     for number, claim in enumerate(result.claims):
-        _seal_one(result.told_from(claim), store, original, out / claim.place)
+        _seal_one(result.told_from(claim), store, original, sample, out / claim.place)
         progress.advance(number + 1)
     if result.runtime:
         with folder(out / "artifact") as place:
@@ -65,7 +78,7 @@ def seal_all(result: StudyResult, store: Store, original: Original, out: Path, p
     return Delivery(result, out / "artifact", out / "report.html", artifact_digest(out / "artifact"), digests)
 
 
-def _seal_one(result: StudyResult, store: Store, original: Original, out: Path) -> None:
+def _seal_one(result: StudyResult, store: Store, original: Original, sample: NDArray[np.float32], out: Path) -> None:
     winner, own = result.winner, result.own_verdict
     seal(
         store.candidate(winner.key),
@@ -77,4 +90,5 @@ def _seal_one(result: StudyResult, store: Store, original: Original, out: Path) 
         lambda place: write_evidence(result, place),
         None if winner.self_contained else original.factory,
         result.guard.outcome.deferred if result.guard else None,
+        sample,
     )

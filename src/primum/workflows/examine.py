@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from primum.errors import InputError, TrialError
 from primum.files import size_of
 from primum.models.digest import digest
 from primum.models.onnx_file import check_onnx
-from primum.models.signature import far_inputs, infer_signature
+from primum.models.probe import Probe, probe, whole_numbers
+from primum.models.signature import Activation, infer_signature
 from primum.models.torch_module import build
 from primum.models.torchscript import constants, input_channels
 from primum.progress import Progress
 from primum.runtimes.isolated import Isolated
 from primum.study.original import Original
+from primum.task import Task
 from primum.workflows.request import OptimizeRequest
 
 if TYPE_CHECKING:
@@ -80,13 +83,25 @@ def examine(
     progress.stage("Checking the model")
     few = np.asarray(data.inputs[np.concatenate([parts.calibration, parts.selection])[:CHECKED_CASES]])
     raw = forward(request, few)
-    far = forward(request, far_inputs(few))
     found, task = data.cases.classes, data.cases.task
-    signature = infer_signature(raw, few.shape[1:], found, request.positive_class, request.activation, far, task)
+    probed = _probe(request, few, task)
+    signature = infer_signature(
+        raw, few.shape[1:], found, request.positive_class, request.activation, probed.outputs, task
+    )
     onnx, notes = _export(request, few.shape[1:], work)
+    notes = (*probed.notes, *notes)
     policy = resolved.policy
     original = Original(request.model, digest(request.model), signature, preprocessing, policy.threshold, onnx, notes)
     return original, raw
+
+
+def _probe(request: OptimizeRequest, few: NDArray[np.float32], task: Task) -> Probe:
+    """Outputs on inputs unlike the data, where what the outputs are must be told from them, or held against what the
+    user says."""
+    if task is Task.REGRESSION or request.activation in (Activation.SIGMOID, Activation.SOFTMAX):
+        return Probe(None)
+    found = probe(functools.partial(forward, request), few)
+    return found if request.activation is None else Probe(found.outputs)
 
 
 def forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,9 +114,7 @@ def forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.fl
             outputs = [session.run(None, {session.get_inputs()[0].name: few[i : i + 1]})[0] for i in range(len(few))]
         # ONNX Runtime's own exceptions share no public base class.
         except Exception as error:
-            raise InputError(
-                f"the model does not take inputs of shape {few.shape[1:]}: {str(error).splitlines()[0]}"
-            ) from error
+            raise InputError(_not_taken(few, error)) from error
         return np.concatenate([np.asarray(o, np.float32) for o in outputs])
     import torch
 
@@ -110,13 +123,39 @@ def forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.fl
         with torch.inference_mode():
             out = module(torch.from_numpy(few))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"the model does not take inputs of shape {few.shape[1:]}: {first}") from error
+        if _takes_whole_numbers(module, few):
+            raise InputError(
+                "the model takes whole numbers of type int64 alone, but every runtime hands float32 on: wrap it in a "
+                "module whose forward calls .long() on its input, and give that (up to 16,777,216 nothing is rounded)"
+            ) from error
+        raise InputError(_not_taken(few, error)) from error
     if not isinstance(out, torch.Tensor):
         raise InputError(f"the model gives {type(out).__name__}, not one tensor; wrap it so that it gives its logits")
     if not out.ndim or len(out) != len(few):
         raise InputError(f"the model gives an output of shape {tuple(out.shape)} for {len(few)} cases")
     return np.asarray(out.float().numpy()).reshape(len(few), *(out.shape[1:] or (1,)))
+
+
+def _not_taken(few: NDArray[np.float32], error: Exception) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"the model does not take inputs of shape {few.shape[1:]} with values from {few.min():g} to {few.max():g}: "
+        f"{first}"
+    )
+
+
+def _takes_whole_numbers(module: torch.nn.Module, few: NDArray[np.float32]) -> bool:
+    """Whether the same inputs as int64 are taken."""
+    import torch
+
+    if not whole_numbers(few).all():
+        return False
+    try:
+        with torch.inference_mode():
+            module(torch.from_numpy(few).long())
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return False
+    return True
 
 
 def _export(request: OptimizeRequest, shape: tuple[int, ...], work: Path) -> tuple[Path | None, tuple[str, ...]]:

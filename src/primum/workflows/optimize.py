@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from primum.benchmark.timing import Timings
 from primum.config import ResolvedConfig
 from primum.data.split import fractions
@@ -34,6 +36,7 @@ from primum.version import VERSION
 from primum.workflows.claims import Claims, Settled, best_claim, not_delivered
 from primum.workflows.confirmation import choose, confirm, declare_once, harmed, refused_unguarded
 from primum.workflows.delivery import Delivery, seal_all
+from primum.workflows.examine import CHECKED_CASES
 from primum.workflows.guarding import Guarding, GuardLooks
 from primum.workflows.looks import record_search
 from primum.workflows.prepare import Prepared, fingerprint, prepare
@@ -121,7 +124,9 @@ def _announce(prepared: Prepared, resolved: ResolvedConfig, resumed: bool, progr
     for line in (*resolved.adjustments, *notes(prepared)):
         progress.say(f"note: {line}")
     if resumed:
-        progress.say("going on with the study found in the output folder")
+        minutes = resolved.config.budget_minutes
+        more = f": {minutes:g} more minutes for what it has not tried" if minutes is not None else ""
+        progress.say(f"going on with the study found in the output folder{more}")
 
 
 class _Study:
@@ -165,7 +170,9 @@ class _Study:
             final = self._final(runner, trials, settled)
             claims = self._claims(runner, trials, final, settled, looks)
         result = self._result(trials, tried.left_out, final, claims, absent)
-        return seal_all(result, self.store, self.prepared.original, self.request.out, self.progress)
+        data, parts = self.prepared.judging.data, self.prepared.judging.split
+        sample = np.asarray(data.inputs[parts.calibration[:CHECKED_CASES]])
+        return seal_all(result, self.store, self.prepared.original, sample, self.request.out, self.progress)
 
     def _guard(self, runner: Runner, tried: Trials, trials: list[Trial]) -> GuardLooks:
         """Add the guarded forms to `trials`, where guarded prediction is asked for."""

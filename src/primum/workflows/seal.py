@@ -16,7 +16,9 @@ from primum.runtimes.load import open_session
 from primum.study.trial import Trial
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 def seal(
@@ -29,9 +31,10 @@ def seal(
     evidence: Callable[[Path], None],
     factory: Callable[[], torch.nn.Module] | None = None,
     deferred: float | None = None,
+    sample: NDArray[np.float32] | None = None,
 ) -> None:
     """Write the artifact `out` whole or not at all. `evidence` fills its evidence/ folder; `deferred` is the share of
-    cases that a guarded artifact deferred where it was judged.
+    cases that a guarded artifact deferred where it was judged; `sample` are some inputs, whose range alone is used.
 
     Raises IntegrityError where the candidate's files are not as they were built, StorageError where `out` cannot be
     written.
@@ -55,7 +58,7 @@ def seal(
                 (shutil.copytree if item.is_dir() else shutil.copy2)(item, place / item.name)
         write_bytes(place / "preprocessing.json", manifest.preprocessing.model_dump_json(indent=1).encode())
         with Predictor(manifest, open_session(place, manifest, factory)) as predictor:
-            write_golden(place, predictor)
+            write_golden(place, predictor, sample)
         (place / "evidence").mkdir()
         evidence(place / "evidence")
         write_manifest(place, manifest)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from primum.config import OptimizationConfig, OptimizationLevel
 from primum.hardware.machine import Machine
+from primum.models.torch_module import build
 from primum.progress import Progress
 from primum.runtimes.base import get_runtime
 from primum.runtimes.facts import GraphFacts, infeasible, read_facts
+from primum.runtimes.macs import UNKNOWN, Macs, read_macs
 from primum.study.objective import objective_of
 from primum.study.planner import SCRIPTED, LeftOut, ModelFacts, Plan, Proposal, plan
 from primum.study.race import ranked
@@ -21,6 +23,8 @@ from primum.study.search import Search
 from primum.study.select import LIKELY, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
+from primum.techniques.network import NetworkFacts, network_facts
+from primum.techniques.registry import keeps_layers
 from primum.validation.planning import predict_confirmation
 from primum.validation.verdict import Outcome
 from primum.workflows.budget import SPENT, Budget
@@ -118,6 +122,7 @@ class Trials:
             baseline_ms=baseline.timings.median,
             scripted=self.prepared.original.scripted,
             graph=self._graph,
+            macs=self._macs,
         )
         chosen = plan(self.config, facts, self.machine)
         planned = {p.recipe.key for p in chosen.proposals}
@@ -142,6 +147,23 @@ class Trials:
         onnx = self.prepared.original.onnx
         return read_facts(onnx) if onnx is not None else None
 
+    def _graph_of(self, recipe: Recipe) -> GraphFacts | None:
+        """What is known of the export after the recipe's techniques; None where they may make other layers."""
+        if self._graph is None or not all(keeps_layers(t) for t in recipe.techniques):
+            return None
+        return replace(self._graph, product_shapes=None) if recipe.techniques else self._graph
+
+    @functools.cached_property
+    def _macs(self) -> Macs:
+        """Multiply-accumulates of the original's export; none that are known where there is none."""
+        onnx = self.prepared.original.onnx
+        return read_macs(onnx) if onnx is not None else UNKNOWN
+
+    @functools.cached_property
+    def _network(self) -> NetworkFacts:
+        """Facts of the original's torch module."""
+        return network_facts(build(self.prepared.original.reference).module)
+
     @property
     def _fixed(self) -> str | None:
         """Why techniques cannot change the original, or None."""
@@ -153,13 +175,15 @@ class Trials:
             return why
         if self.prepared.original.scripted and get_runtime(recipe.target.runtime).keeps_weights_only:
             return SCRIPTED
-        if get_runtime(recipe.target.runtime).needs_onnx and self._graph is not None:
-            why = infeasible(recipe.target, self._graph)
+        graph = self._graph_of(recipe)
+        if get_runtime(recipe.target.runtime).needs_onnx and graph is not None:
+            why = infeasible(recipe.target, graph)
             if why:
                 return why
         if recipe.trains and self.prepared.training is None:
             return "it trains: give --train-data, of patients that are not judged"
-        return recipe.obstacle(self.machine, self.prepared.original.signature)
+        network = self._network if recipe.techniques else None
+        return recipe.obstacle(self.machine, self.prepared.original.signature, network)
 
     def promise(self, trial: Trial) -> float:
         """Chance that a trial would be confirmed, foretold from selection."""

@@ -155,6 +155,7 @@ def test_an_own_manager_is_used_and_the_original_is_not_changed():
     before = net(x)
     result = Halving(QuantizationConfig()).quantize_model(net)
     assert result.strategy == "custom" and "Halving" in result.why
+    assert any("not validated" in note for note in result.notes), "as those of built-in strategies"
     torch.testing.assert_close(result.model(x), before / 2)
     torch.testing.assert_close(net(x), before)
     assert Undecided(QuantizationConfig(), machine=MACHINE).quantize_model(net).strategy == "dynamic_int8"

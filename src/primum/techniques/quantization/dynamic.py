@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from primum.errors import TrialError
 from primum.hardware.machine import Machine
+from primum.techniques.network import NetworkFacts
 from primum.techniques.quantization.engine import engine_in_use, missing_engine
 from primum.techniques.quantization.graph import copied
 from primum.techniques.quantization.layers import Skipped, listed, still_float
@@ -62,6 +63,10 @@ def _obstacle(config: DynamicInt8, machine: Machine) -> str | None:
     return missing_engine()
 
 
+def _idle(config: DynamicInt8, network: NetworkFacts) -> str | None:
+    return network.lacks("Linear", "LSTM", "GRU")
+
+
 def _apply(model: torch.nn.Module, config: DynamicInt8, context: Context) -> torch.nn.Module:
     changed, skipped = quantize_dynamic_int8(model)
     for line in listed(skipped):
@@ -69,6 +74,14 @@ def _apply(model: torch.nn.Module, config: DynamicInt8, context: Context) -> tor
     return changed
 
 
-@technique("dynamic_int8", _apply, reshapes=True, torch_only=True, obstacle=_obstacle, rounds=lambda _: "int8-dynamic")
+@technique(
+    "dynamic_int8",
+    _apply,
+    reshapes=True,
+    torch_only=True,
+    obstacle=_obstacle,
+    rounds=lambda _: "int8-dynamic",
+    idle=_idle,
+)
 class DynamicInt8(TechniqueConfig):
     """INT8 weights of Linear, LSTM and GRU layers; activations in FP32 with ranges per input. Runs in torch alone."""

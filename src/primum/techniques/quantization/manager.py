@@ -52,6 +52,9 @@ class QuantizationResult:
         return self.quantized_bytes / _MEGA
 
 
+_UNPROVEN = ("not validated: judge it on labelled patients before anyone relies on it",)
+
+
 class QuantizationManager:
     """Chooses a strategy from the model's weights, the machine and the level, and applies it.
 
@@ -89,7 +92,7 @@ class QuantizationManager:
         custom = self._custom(original)
         if custom is not None:
             why = f"{type(self).__name__}._custom_quantization_logic returned a model"
-            return QuantizationResult(custom, "custom", why, size, stored_bytes(custom))
+            return QuantizationResult(custom, "custom", why, size, stored_bytes(custom), (), _UNPROVEN)
         wanted = choose(original, self.config, self.level, self.machine, self.calibration_loader is not None)
         made, skipped, notes, strategy = self._with_fallback(original, wanted)
         return QuantizationResult(
@@ -148,4 +151,4 @@ class QuantizationManager:
     def _unproven(self, strategy: Strategy) -> tuple[str, ...]:
         if strategy.name == "none":
             return ()
-        return ("not validated: judge it on labelled patients before anyone relies on it",)
+        return _UNPROVEN

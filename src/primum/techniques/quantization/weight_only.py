@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from primum.errors import MissingExtra, TrialError
 from primum.hardware.machine import Machine, installed
+from primum.techniques.network import NetworkFacts
 from primum.techniques.quantization.graph import copied, set_module
 from primum.techniques.quantization.layers import Skipped, listed, still_float, weighted_layers
 from primum.techniques.quantization.quiet import known_warnings_silenced
@@ -63,7 +64,11 @@ def _fitting(model: torch.nn.Module, dtype: str, backend: str) -> list[str]:
     linear = {name: m for name, m in model.named_modules() if type(m) is nn.Linear and name}
     if dtype != "int4":
         return list(linear)
-    return [n for n, m in linear.items() if m.in_features % _GROUP == 0 and m.out_features % _PACKED == 0]
+    return [n for n, m in linear.items() if _packs(m.in_features, m.out_features)]
+
+
+def _packs(inputs: int, outputs: int) -> bool:
+    return inputs % _GROUP == 0 and outputs % _PACKED == 0
 
 
 def _unfit(dtype: str) -> str:
@@ -136,6 +141,14 @@ def _obstacle(config: WeightOnly, machine: Machine) -> str | None:
     return None if installed(config.backend) else f"not installed: pip install 'primum[llm]' ({config.backend})"
 
 
+def _idle(config: WeightOnly, network: NetworkFacts) -> str | None:
+    if why := network.lacks("Linear"):
+        return f"{why}: {_WHY}"
+    if config.dtype == "int4" and network.linear is not None and not any(_packs(*size) for size in network.linear):
+        return f"no Linear layer fits: {_unfit(config.dtype)}"
+    return None
+
+
 def _rounds(config: WeightOnly) -> str:
     return {"int8": "int8-weights", "int4": "int4-weights"}.get(config.dtype, "nf4-weights")
 
@@ -148,7 +161,7 @@ def _apply(model: torch.nn.Module, config: WeightOnly, context: Context) -> torc
     return changed
 
 
-@technique("weight_only", _apply, reshapes=True, torch_only=True, obstacle=_obstacle, rounds=_rounds)
+@technique("weight_only", _apply, reshapes=True, torch_only=True, obstacle=_obstacle, rounds=_rounds, idle=_idle)
 class WeightOnly(TechniqueConfig):
     """Weights of Linear layers in fewer bits. Runs in torch alone; convolutions have no such form on a CPU."""
 
