@@ -43,7 +43,7 @@ def prepare_qat(
     """
     import torch
 
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
     from primum.techniques.quantization.placement import insert, insert_by_layer
 
     source, notes = split_attention(copied(model))

@@ -72,7 +72,7 @@ def quantize_static_int8(
     import torch
     from torch.ao.quantization import quantize_fx
 
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
 
     if reduce_range is None:
         reduce_range = "vnni" not in this_machine().features
