@@ -69,6 +69,14 @@ def emptied(x: torch.Tensor, key_padding_mask: torch.Tensor) -> torch.Tensor:
     return x.masked_fill((padded & ~inside).unsqueeze(-1), 0.0)
 
 
+def hidden(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores to hide what is not `seen` (bool), in the one form that ONNX Runtime fuses.
+
+    A weight of exp(lowest) is as exactly 0 as one of exp(-inf).
+    """
+    return (1.0 - seen.to(dtype)) * torch.finfo(dtype).min
+
+
 def swapped(x: torch.Tensor) -> torch.Tensor:
     """(L, N, E) as (N, L, E) and back; (L, E) stays."""
     return x.transpose(0, 1) if x.ndim == 3 else x
@@ -119,9 +127,7 @@ def _joined(
 
 def _padding(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if mask.dtype == torch.bool and torch.onnx.is_in_onnx_export():
-        # The one form that ONNX Runtime fuses; a weight of exp(lowest) is as exactly 0 as one of exp(-inf).
-        keep = (~mask).unsqueeze(1).unsqueeze(2).to(dtype)
-        return (1.0 - keep) * torch.finfo(dtype).min
+        return hidden((~mask).unsqueeze(1).unsqueeze(2), dtype)
     return _added(mask, dtype, "key_padding_mask").unsqueeze(1).unsqueeze(2)
 
 
