@@ -53,11 +53,11 @@ class Layer(nn.Module):
 class Torchs(nn.Module):
     """torch's own encoder on token ids, batch or sequence first."""
 
-    def __init__(self, masked: bool, batch_first: bool, norm_first: bool = False, nested: bool = False):
+    def __init__(self, masked: bool, batch_first: bool, norm_first: bool = False):
         super().__init__()
         layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 32, batch_first=batch_first, norm_first=norm_first)
         self.embed, self.widen, self.head = nn.Embedding(30, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.masked, self.turned = masked, not batch_first
 
     def forward(self, ids):
@@ -74,7 +74,6 @@ NETS = {
     "bert over torch's function": lambda: Bert(True, torchs=True),
     "batch first": lambda: Torchs(False, True),
     "batch first masked": lambda: Torchs(True, True),
-    "batch first nested": lambda: Torchs(True, True, nested=True),
     "norm first masked": lambda: Torchs(True, True, norm_first=True),
     "sequence first": lambda: Torchs(False, False),
     "sequence first masked": lambda: Torchs(True, False),
@@ -82,8 +81,6 @@ NETS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
 @pytest.mark.parametrize("name", NETS)
 def test_attention_is_fused_and_follows_random_masks(name, tmp_path):
     torch.manual_seed(1)
