@@ -138,3 +138,9 @@ def test_techniques_know_the_machine_and_the_verb_refuses_what_is_no_model():
     assert made.dtype in (torch.bfloat16, torch.float32) and context.notes
     with pytest.raises(InputError, match="torch module"):
         convert_to_mixed_precision("model.pt")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_wrapper_starts_in_the_mode_of_its_model(training):
+    model = nn.Sequential(nn.Linear(2, 2)).train(training)
+    assert MixedPrecisionConverter(model).convert_to_mixed_precision().training is training

@@ -5,12 +5,12 @@ from deliveries import BOTH, INT8, Killed, asked, dies, quicken, without_evidenc
 from studies import run
 
 from primum.artifact.manifest import artifact_digest
-from primum.data.ledger import Ledger
+from primum.data.ledger import CONFIRMATION, SEARCH, Ledger
 from primum.workflows import confirmation, delivery
 
 STEPS = (
     (confirmation._Openings, "open", 0),  # declared, nothing opened
-    (Ledger, "record", 1),  # one claim opened, the other not
+    (Ledger, "record", 2),  # the search told, one claim opened, the other not
     (confirmation, "verdict_to_data", 0),  # in the ledger, not yet kept
     (delivery, "seal", 1),  # one artifact sealed, the other not
     (delivery.shutil, "copytree", 0),  # both sealed, the best not yet copied
@@ -36,7 +36,9 @@ def test_killed_at_each_step_in_turn(workshop, tmp_path, monkeypatch):
     found = run(workshop, out, **study)
     assert declared.read_bytes() == kept
     keys = [opened.key for opened in found.result.openings]
-    assert len(keys) == len(set(keys)) == len(Ledger().openings()) == 2, "opened once, however often it is killed"
+    looks = [opened.look for opened in Ledger().openings()]
+    assert len(keys) == len(set(keys)) == 2, "opened once, however often it is killed"
+    assert looks == [SEARCH, CONFIRMATION, CONFIRMATION]
     assert all(claim.accepted and not claim.winner.lossless for claim in found.result.claims)
     assert found.digest == found.digests[found.result.overall] == artifact_digest(out / "artifact")
     assert sorted(p.name for p in (out / "artifacts").iterdir()) == sorted(BOTH), "nothing half-written is left"

@@ -10,6 +10,7 @@ from typing import Any
 
 from primum.errors import TrialError
 from primum.runtimes.facts import read_facts
+from primum.runtimes.fusable import make_fusable
 
 FUSED = ("Attention", "MultiHeadAttention", "QAttention")
 
@@ -37,13 +38,21 @@ def fuse_attention(export: Path, path: Path) -> tuple[Path, tuple[str, ...]]:
 
 def optimize_transformer(export: Path) -> Any:
     """The OnnxModel that onnxruntime.transformers makes of `export`; heads and width are read from the graph."""
+    import onnx
     from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
 
+    options = FusionOptions("bert")
+    # The mask itself: the usual form, its sum, holds only where all padding is at the end.
+    options.use_raw_attention_mask(True)
+    graph = make_fusable(onnx.load(export))
     root, silent = logging.getLogger(), io.StringIO()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
-            return optimizer.optimize_model(str(export), model_type="bert", num_heads=0, hidden_size=0, opt_level=0)
+            return optimizer.optimize_model(
+                graph, model_type="bert", num_heads=0, hidden_size=0, optimization_options=options, opt_level=0
+            )
     finally:
         root.setLevel(level)

@@ -32,11 +32,21 @@ def export_onnx(
     TrialError where both fail.
     """
     try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("exporting to ONNX", "optimize") from error
+    return export_example(module, (torch.zeros(2, *input_shape),), path, products)
+
+
+def export_example(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], path: Path, products: bool = False
+) -> tuple[str, ...]:
+    """As `export_onnx`, for inputs like those of `example`, all with the batch first: several are "input_0", ..."""
+    try:
         import onnx  # noqa: F401
         import torch
     except ImportError as error:
         raise MissingExtra("exporting to ONNX", "optimize") from error
-    example = torch.zeros(2, *input_shape)
     notes: tuple[str, ...] = ()
     silent = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -59,17 +69,22 @@ def export_onnx(
     return notes
 
 
-def _export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def _names(example: tuple[torch.Tensor, ...]) -> list[str]:
+    return ["input"] if len(example) == 1 else [f"input_{i}" for i in range(len(example))]
+
+
+def _export(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
     import torch
 
+    batch = torch.export.Dim("batch", min=1)
     program = torch.onnx.export(
         module,
-        (example,),
+        example,
         dynamo=True,
         opset_version=OPSET,
-        input_names=["input"],
+        input_names=_names(example),
         output_names=["output"],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        dynamic_shapes=tuple({0: batch} for _ in example),
         optimize=True,
         verbose=False,
     )
@@ -77,22 +92,22 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _trace_export(module: torch.nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def _trace_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
     import onnx
     import torch
 
-    buffer = io.BytesIO()
+    buffer, names = io.BytesIO(), _names(example)
     try:
         with _narrow_ranges():
             torch.onnx.export(
                 module,
-                (example,),
+                example,
                 buffer,
                 dynamo=False,
                 opset_version=17,
-                input_names=["input"],
+                input_names=names,
                 output_names=["output"],
-                dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+                dynamic_axes={name: {0: "batch"} for name in [*names, "output"]},
             )
     except Exception as error:
         raise TrialError(f"the model cannot be exported to ONNX: {str(error).splitlines()[0]}") from error

@@ -41,11 +41,13 @@ def attention(
     """As torch.nn.functional.scaled_dot_product_attention in evaluation: no dropout."""
     import torch
 
+    from primum.models.masks import hidden
+
     root = query.shape[-1] ** 0.5 if scale is None else 1 / scale
     scores = query @ key.transpose(-1, -2) / root
     if is_causal:
         seen = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
         scores = scores.masked_fill(~seen, -torch.inf)
     if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+        scores = scores + (hidden(attn_mask, scores.dtype) if attn_mask.dtype == torch.bool else attn_mask)
     return torch.softmax(scores, -1) @ value

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
+import copy
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +12,9 @@ import numpy as np
 import onnxruntime as ort
 
 from primum.errors import InputError, MissingExtra, TrialError
-from primum.files import write_bytes
 from primum.runtimes.attention import fuse_attention
 from primum.runtimes.base import cores
-from primum.runtimes.export import export_onnx
+from primum.runtimes.export import export_example
 from primum.runtimes.facts import read_facts
 
 if TYPE_CHECKING:
@@ -66,12 +63,10 @@ def export_to_onnx(model: torch.nn.Module, example_input: Any, output_path: str 
         raise InputError(f"output_path ends in .onnx, not {path.name!r}")
     optimized = path.with_name(f"{path.stem}_optimized.onnx")
     model.eval()
-    if len(example) == 1 and example[0].dtype == torch.float32:
-        notes = export_onnx(model, tuple(example[0].shape[1:]), path)
-    else:
-        notes = ()
-        write_bytes(path, _traced(model, example))
-    notes += _optimize(path, optimized)
+    if len(example[0]) == 1:  # torch.export would take the batch for an axis of length 1
+        example = tuple(torch.cat([t, t]) for t in example)
+    notes = export_example(model, example, path)
+    notes += tuple(note for note in _optimize(model, example, path, optimized) if note not in notes)
     # Another batch size shows whether the tracing exporter fixed the first axis.
     example = tuple(torch.cat([t, t]) for t in example)
     with torch.inference_mode():
@@ -114,47 +109,37 @@ _NOT_A_GRAPH = (_STATE.Fail, _STATE.InvalidGraph, _STATE.InvalidProtobuf)
 _REFUSED = (_STATE.InvalidArgument, _STATE.Fail, _STATE.RuntimeException)
 
 
-def _traced(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> bytes:
-    import torch
-
-    names = ["input"] if len(example) == 1 else [f"input_{i}" for i in range(len(example))]
-    free = {name: {0: "batch_size"} for name in [*names, "output"]}
-    buffer, silent = io.BytesIO(), io.StringIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
-        warnings.simplefilter("ignore")
-        # torch.export's shapes trip over several inputs that share one batch axis.
-        try:
-            torch.onnx.export(
-                model,
-                example,
-                buffer,
-                dynamo=False,
-                opset_version=17,
-                do_constant_folding=True,
-                input_names=names,
-                output_names=["output"],
-                dynamic_axes=free,
-            )
-        # The exporter raises whatever the traced code raises.
-        except Exception as error:
-            raise TrialError(f"the model cannot be exported to ONNX: {str(error).splitlines()[0]}") from error
-    return buffer.getvalue()
-
-
-def _optimize(path: Path, optimized: Path) -> tuple[str, ...]:
+def _optimize(
+    model: torch.nn.Module, example: tuple[torch.Tensor, ...], path: Path, optimized: Path
+) -> tuple[str, ...]:
     """Write the optimized copy: attention fused where there is any, else what ONNX Runtime fuses on every machine."""
-    notes: tuple[str, ...] = ()
-    source = path
-    if read_facts(path).attentions:
-        source, notes = fuse_attention(path, optimized)
-    if source == path:
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(optimized)
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    notes, fused = _fuse(model, example, optimized) if read_facts(path).attentions else ((), False)
+    if fused:
+        return notes
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(optimized)
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return notes
+
+
+def _fuse(model: torch.nn.Module, example: tuple[torch.Tensor, ...], optimized: Path) -> tuple[tuple[str, ...], bool]:
+    """Write the copy with fused attention, if there can be one, as studies do; returns notes, and whether it did."""
+    from primum.models.attention import split_attention
+
+    try:
+        split, stays = split_attention(copy.deepcopy(model))
+    # A module's own copying raises whatever it raises.
+    except Exception as error:  # noqa: BLE001
+        return (f"attention is not fused: the model cannot be copied ({type(error).__name__})",), False
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            notes = stays + export_example(split, example, Path(folder) / "products.onnx", products=True)
+            used, said = fuse_attention(Path(folder) / "products.onnx", optimized)
+        except TrialError as error:
+            return (f"attention is not fused: {error}",), False
+    return (*notes, *said) if used == optimized else said, used == optimized
 
 
 def _check(path: Path, example: tuple[torch.Tensor, ...], expected: np.ndarray[Any, Any]) -> None:

@@ -91,7 +91,7 @@ def stage(original: Original, recipe: Recipe, workshop: Workshop, needs_onnx: bo
         record = json.loads((place / _RECORD).read_text())
         expected = np.load(place / _EXPECTED, allow_pickle=False)
         return Staged(place / _EXPORT, None, expected, tuple(record["notes"]), float(record["seconds"]))
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
 
     began = time.monotonic()
     module, notes = apply_stages(original, recipe, workshop)

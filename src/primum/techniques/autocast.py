@@ -47,6 +47,7 @@ class MixedPrecisionWrapper(nn.Module):  # type: ignore[misc]
     ) -> None:
         """Raises InputError for a dtype other than torch.float16 and torch.bfloat16."""
         super().__init__()
+        self.training = model.training
         self.model, self.requested, self.use_auto_cast = model, dtype, use_auto_cast
         self._machine = machine
         self._chosen: tuple[str, Precision] | None = None

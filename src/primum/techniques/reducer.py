@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import nan
@@ -30,7 +31,7 @@ class PruningResult:
     compression_ratio: float
     """Size before over after, as saved without compression: 1 where weights were only zeroed."""
     sparsity: float
-    """Share of the weights of convolutions and linear layers that are gone or zero."""
+    """Share of the weights of all products that are gone or zero, as `PruningInfo.final_sparsity`."""
     parameters_before: int
     parameters_after: int
     accuracy_before: float
@@ -62,11 +63,13 @@ class ModelReducer:
     ) -> PruningResult:
         """Prune a copy of `model`; ratio and method are the configuration's unless given.
 
-        `validation_function(model, test_data)` judges the model before and after. Raises InputError where it returns
-        no number, and what `prune_by` raises.
+        `validation_function(model, test_data)` judges the model before and after. Raises InputError where it does not
+        take these two, fails or returns no number, before anything is pruned; and what `prune_by` raises.
         """
         ratio = self.config.prune_ratio if pruning_ratio is None else pruning_ratio
         kind = self.config.prune_method if method is None else method
+        _check(validation_function)
+        before = _accuracy(validation_function, model, test_data)
         result = prune_by(model, kind, ratio, context or Context(), example_inputs=example_inputs)
         notes = result.notes
         if validation_function is None:
@@ -79,7 +82,7 @@ class ModelReducer:
             result.info.final_sparsity,
             result.info.parameters_before,
             result.info.parameters_after,
-            _accuracy(validation_function, model, test_data),
+            before,
             _accuracy(validation_function, result.model, test_data),
             notes,
         )
@@ -100,8 +103,25 @@ class ModelReducer:
 def _accuracy(function: Validation | None, model: torch.nn.Module, data: Any) -> float:
     if function is None:
         return nan
-    value = function(model, data)
+    try:
+        value = function(model, data)
+    # A user's own function raises whatever it raises.
+    except Exception as error:
+        raise InputError(f"validation_function failed: {type(error).__name__}: {error}") from error
     try:
         return float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"validation_function must return a number, not {type(value).__name__}") from error
+
+
+def _check(function: Any) -> None:
+    if function is None:
+        return
+    if not callable(function):
+        raise InputError(f"validation_function must be a function of (model, test_data), not {type(function).__name__}")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise InputError(f"validation_function must take (model, test_data): {error}") from error
+    except ValueError:  # a function of another language does not tell
+        return

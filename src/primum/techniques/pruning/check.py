@@ -90,11 +90,12 @@ def _affine_outputs(
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     with _AffineNorms():
         try:
-            double = example.double()
+            double = example.double() if example.is_floating_point() else example
             return tensors(_run(masked.double(), double)), tensors(_run(copy.deepcopy(pruned).double(), double))
         # A network that makes float32 tensors of its own cannot run in double.
         except FAILURES:
-            return tensors(_run(masked.to(example.dtype), example)), tensors(_run(pruned, example))
+            kind = example.dtype if example.is_floating_point() else torch.float32
+            return tensors(_run(masked.to(kind), example)), tensors(_run(pruned, example))
 
 
 def _run(model: nn.Module, example: torch.Tensor) -> Any:

@@ -21,14 +21,21 @@ _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 def example_input(
     model: torch.nn.Module, given: torch.Tensor | NDArray[Any] | None, context: Context
 ) -> tuple[torch.Tensor, str | None]:
-    """One case, float tensor (1, *input_shape) on the model's device, and a note where its shape was guessed.
+    """One case (1, *input_shape) on the model's device, and a note where its shape was guessed: of whole numbers where
+    `given` is (token ids), else in the model's own type.
 
     From `given` (batch first), else calibration, the signature, the training data; else a shape that the network
-    accepts is searched, from its first layer. Raises InputError where none is known and none fits.
+    accepts is searched, from its first layer. Raises InputError where none is known and none fits, and where the
+    model does not take what is given.
     """
     import torch
 
     known: Any = given
+    if given is not None and not isinstance(given, (torch.Tensor, np.ndarray)):
+        raise InputError(
+            f"example_inputs must be one tensor or array, a batch (N, ...), not {type(given).__name__}: "
+            "for a model of several inputs give one of a single input that wraps it"
+        )
     if known is None and context.calibration is not None and len(context.calibration):
         known = np.asarray(context.calibration[:1])
     if known is None and context.signature is not None:
@@ -43,16 +50,27 @@ def example_input(
     tensor = torch.as_tensor(known)
     if tensor.ndim < 2 or not len(tensor):
         raise InputError(f"example_inputs must be a batch (N, ...), not of shape {tuple(tensor.shape)}")
-    return _placed(tensor[:1], model), None
+    placed = _placed(tensor[:1], model)
+    if given is not None and not placed.is_floating_point() and _refusal(model, placed) is not None:
+        placed = _placed(tensor[:1].float(), model)  # images of whole numbers
+    if given is not None and (why := _refusal(model, placed)) is not None:
+        raise InputError(
+            f"the model does not take example_inputs of shape (N, {', '.join(map(str, tensor.shape[1:]))}) "
+            f"and type {tensor.dtype}: {why}"
+        )
+    return placed, None
 
 
 def _placed(tensor: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
     first = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if not tensor.is_floating_point():
+        return tensor if first is None else tensor.to(first.device)
     return tensor.to(first.device, first.dtype) if first is not None else tensor.float()
 
 
 def _guess(model: torch.nn.Module) -> tuple[int, ...]:
     """A shape that the network accepts, from its first convolution or linear layer."""
+    import torch
     from torch import nn
 
     first = next((m for m in model.modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))), None)
@@ -64,22 +82,23 @@ def _guess(model: torch.nn.Module) -> tuple[int, ...]:
     else:
         candidates = []
     for shape in itertools.chain(candidates):
-        if _accepts(model, shape):
+        if _refusal(model, _placed(torch.zeros(1, *shape), model)) is None:
             return tuple(shape)
     raise InputError("the shape of the model's input is not known and cannot be guessed: give example_inputs=(1, ...)")
 
 
-def _accepts(model: torch.nn.Module, shape: tuple[int, ...]) -> bool:
+def _refusal(model: torch.nn.Module, case: torch.Tensor) -> str | None:
+    """What the model says to this case; None where it takes it."""
     import torch
 
     training = {m: m.training for m in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            model(_placed(torch.zeros(1, *shape), model))
-        return True
-    except _FAILURES:
-        return False
+            model(case)
+        return None
+    except _FAILURES as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
     finally:
         for module, was in training.items():
             module.training = was

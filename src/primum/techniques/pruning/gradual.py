@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from primum.errors import InputError
 from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.objective import taught_by
-from primum.techniques.pruning.unstructured import Sparse, masks, noted, prunable, sparse, zero
+from primum.techniques.pruning.unstructured import Sparse, masks, noted, prunable, sparse, unreached, zero
 from primum.techniques.registry import Context, Stage, TechniqueConfig, technique
 from primum.techniques.training import check_labels, train, usual_augmentation
 
@@ -117,7 +117,7 @@ def prune_gradually(
     path = ", ".join(f"{100 * amount:.4g}%" for amount in steps)
     after = "fine-tuned after each" if recover else "fine-tuned between"
     how = after if fine_tune else "no fine-tuning between: the result is that of the last step alone"
-    return sparse(pruned, found, (f"zeros after each step: {path}; {how}",))
+    return sparse(pruned, found, (f"zeros after each step: {path}; {how}", *unreached(pruned, config.parameters)))
 
 
 def _train_held(

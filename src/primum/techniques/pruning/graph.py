@@ -38,13 +38,15 @@ class _Input(nn.Module):  # type: ignore[misc]
 
 
 class _Entered(nn.Module):  # type: ignore[misc]
-    def __init__(self, model: nn.Module, channels: int) -> None:
+    def __init__(self, model: nn.Module, channels: int, whole: bool) -> None:
         super().__init__()
         self.input = _Input(channels)
-        self.model = model
+        self.model, self.whole = model, whole
 
     def forward(self, x: torch.Tensor) -> Any:
-        return self.model(self.input(x))
+        entered = self.input(x)
+        # Whole numbers (token ids) have no gradient: the trace begins at the table that they are looked up in.
+        return self.model(entered.detach().long() if self.whole else entered)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Graph:
             warnings.simplefilter("ignore")
             try:
                 self._graph.build_dependency(
-                    _Entered(model, example.shape[1]),
-                    (example.detach().clone().requires_grad_(True),),
+                    _Entered(model, example.shape[1], not example.is_floating_point()),
+                    (example.detach().to(_float_of(example)).clone().requires_grad_(True),),
                     forward_fn=partial(_watched, joins),
                     output_transform=_marked,
                     customized_pruners={**pruners, _Input: FixedPruner()},
@@ -199,6 +201,8 @@ class Graph:
             return 1, f"joined to {what}"
         if not isinstance(module, nn.Module) or isinstance(module, self._ops._OutputOp):
             return 1, None
+        if parametrized(module):
+            return 1, f"the weight of {member.name} is made anew from other parameters (weight_norm, spectral_norm)"
         if isinstance(module, (CONV, nn.Linear)) and max(member.idxs, default=-1) >= self._has(member):
             return 1, f"they are rearranged before {member.name}, as by a pixel shuffle"
         groups = 1
@@ -221,6 +225,15 @@ class Graph:
 
 def _width(module: Any, outward: bool) -> int:
     return int(module.out_channels if outward else module.in_channels)
+
+
+def _float_of(example: torch.Tensor) -> torch.dtype:
+    return example.dtype if example.is_floating_point() else torch.float32
+
+
+def parametrized(module: nn.Module) -> bool:
+    """Whether a convolution's or linear layer's weight is no parameter of its own."""
+    return isinstance(module, (CONV, nn.Linear)) and "weight" not in module._parameters
 
 
 def _within(layer: str, ignored: Sequence[str]) -> bool:

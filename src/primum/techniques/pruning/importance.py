@@ -48,7 +48,8 @@ def activation(model: nn.Module, inputs: NDArray[np.float32], batch: int = 32) -
     try:
         with torch.no_grad():
             for start in range(0, len(inputs), batch):
-                model(torch.as_tensor(np.asarray(inputs[start : start + batch])).to(where.device, where.dtype))
+                cases = torch.as_tensor(np.asarray(inputs[start : start + batch])).to(where.device)
+                model(cases.to(where.dtype) if cases.is_floating_point() else cases)
     finally:
         for hook in hooks:
             hook.remove()

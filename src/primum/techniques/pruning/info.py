@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from primum.techniques.operations import Operations, count_operations
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,7 +31,8 @@ class PruningInfo:
     """The whole network before and after."""
 
     final_sparsity: float
-    """Share of the weights of convolutions and linear layers that are gone or zero."""
+    """Share of the weights of all products that are gone or zero: convolutions, linear and recurrent layers, packed
+    projections of attention, weights under a parametrization as they are used. Tables and norms are none."""
     parameters_before: int
     parameters_after: int
     nonzero_before: int
@@ -40,6 +43,8 @@ class PruningInfo:
     flops_before: int | None
     flops_after: int | None
     layers: dict[str, LayerInfo]
+    notes: tuple[str, ...] = ()
+    """Why operations are not counted, where they are not."""
 
     @property
     def compression_ratio(self) -> float:
@@ -48,13 +53,14 @@ class PruningInfo:
 
     def as_dict(self) -> dict[str, Any]:
         """Every field, and the compression ratio, as plain data."""
-        return {**asdict(self), "compression_ratio": self.compression_ratio}
+        plain = {name: value for name, value in asdict(self).items() if name != "notes"}
+        return {**plain, "compression_ratio": self.compression_ratio}
 
 
 def compare(before: torch.nn.Module, after: torch.nn.Module, example: torch.Tensor | None = None) -> PruningInfo:
     """Compare a network with its pruned copy; operations are counted where an example (1, *input_shape) is given."""
     old, new = _weights(before), _weights(after)
-    flops = [_flops(m, example) if example is not None else {} for m in (before, after)]
+    flops = [count_operations(m, example) if example is not None else Operations(None, {}) for m in (before, after)]
     layers = {
         name: LayerInfo(
             tuple(weight.shape),
@@ -62,12 +68,13 @@ def compare(before: torch.nn.Module, after: torch.nn.Module, example: torch.Tens
             weight.numel(),
             new[name].numel(),
             1 - int((new[name] != 0).sum()) / max(weight.numel(), 1),
-            flops[0].get(name),
-            flops[1].get(name),
+            flops[0].by_module.get(name),
+            flops[1].by_module.get(name),
         )
         for name, weight in old.items()
     }
-    left, weights = sum(int((w != 0).sum()) for w in new.values()), sum(w.numel() for w in old.values())
+    left = sum(int((w != 0).sum()) for w in product_weights(after).values())
+    weights = sum(w.numel() for w in product_weights(before).values())
     return PruningInfo(
         final_sparsity=1 - left / weights if weights else 0.0,
         parameters_before=_count(before),
@@ -76,9 +83,10 @@ def compare(before: torch.nn.Module, after: torch.nn.Module, example: torch.Tens
         nonzero_after=_nonzero(after),
         size_bytes_before=_bytes(before),
         size_bytes_after=_bytes(after),
-        flops_before=flops[0].get(""),
-        flops_after=flops[1].get(""),
+        flops_before=flops[0].total,
+        flops_after=flops[1].total,
         layers=layers,
+        notes=tuple(dict.fromkeys(f.note for f in flops if f.note)),
     )
 
 
@@ -101,19 +109,14 @@ def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: m.weight.detach() for name, m in model.named_modules() if isinstance(m, kinds)}
 
 
-def _flops(model: torch.nn.Module, example: torch.Tensor) -> dict[str, int]:
-    """Operations by module name; "" is the whole network."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+def product_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that something is multiplied by, each once, by name; those of a parametrization as it makes them."""
+    from torch import nn
 
-    training = {m: m.training for m in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(example)
-    finally:
-        for module, was in training.items():
-            module.training = was
-    root = type(model).__name__
-    counts = {name.removeprefix(f"{root}."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    return counts | {"": counter.get_total_flops()}
+    found: dict[str, torch.Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            found[f"{name}.weight"] = module.weight
+        elif isinstance(module, (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)):
+            found |= {f"{name}.{n}": p for n, p in module.named_parameters(recurse=False) if "weight" in n}
+    return {name: t.detach() for name, t in {id(t): (n, t) for n, t in found.items()}.values()}

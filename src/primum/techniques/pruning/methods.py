@@ -46,17 +46,26 @@ def prune_by(
     (or, without it, `example_inputs` as calibration). Raises InputError for an unknown method or amount, missing data,
     and what the method itself raises.
     """
+    from torch import nn
+
     kind = _method(method)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a torch module is needed to prune, not {type(model).__name__}")
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        raise InputError(f"amount must be a number, a share at least 0 and below 1, not {amount!r}")
     if not 0 <= amount < 1:
         raise InputError(f"amount must be at least 0 and below 1, not {amount}: it is a share")
+    # Before anything is pruned: what is given must fit.
+    example = _example(model, example_inputs, context)
     if kind in (PruningMethod.STRUCTURED, PruningMethod.ACTIVATION):
         if fine_tune is not None:
             raise InputError(f"{kind.value} pruning does not train: distill what it gives, or take method='gradual'")
-        pruned, notes = _channels(model, kind, amount, scope, context, example_inputs)
+        pruned, notes = _channels(model, kind, amount, scope, context, example_inputs, example)
         notes += _unused(n_iterations, names)
     else:
         pruned, notes = _weights(model, kind, amount, n_iterations, names, scope, context, fine_tune)
-    return Pruned(pruned, compare(model, pruned, _example(model, example_inputs, context)), notes)
+    info = compare(model, pruned, example)
+    return Pruned(pruned, info, (*notes, *info.notes))
 
 
 def _unused(steps: int, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -74,18 +83,27 @@ def _method(method: PruningMethod | str) -> PruningMethod:
 
 
 def _channels(
-    model: torch.nn.Module, kind: PruningMethod, amount: float, scope: Any, context: Context, example_inputs: Any
+    model: torch.nn.Module,
+    kind: PruningMethod,
+    amount: float,
+    scope: Any,
+    context: Context,
+    example_inputs: Any,
+    example: torch.Tensor | None,
 ) -> tuple[torch.nn.Module, tuple[str, ...]]:
     import copy
 
     if amount == 0:
         return copy.deepcopy(model), ("amount 0: nothing removed",)
     by_activation = kind is PruningMethod.ACTIVATION
-    if by_activation and context.calibration is None and example_inputs is not None:
+    if by_activation and context.calibration is None and example_inputs is not None and example is not None:
         import numpy as np
         import torch
 
-        context = dataclasses.replace(context, calibration=np.asarray(torch.as_tensor(example_inputs).cpu()))
+        cases = torch.as_tensor(example_inputs).cpu()
+        # Whole numbers as such only to a model that takes them: see example_input.
+        cases = cases.float() if example.is_floating_point() else cases
+        context = dataclasses.replace(context, calibration=np.asarray(cases))
     importance = Importance.ACTIVATION if by_activation else Importance.MAGNITUDE
     config = PruneChannels(ratio=amount, importance=importance, scope=scope)
     removal = prune_channels(model, config, context, example_inputs)

@@ -58,7 +58,7 @@ def prune_weights(model: torch.nn.Module, config: PruneWeights) -> Sparse:
     found = prunable(pruned, config.parameters)
     for tensor, mask in zip(found, masks(found, config.amount, config.scope), strict=True):
         zero(tensor, mask)
-    return sparse(pruned, found)
+    return sparse(pruned, found, unreached(pruned, config.parameters))
 
 
 def prunable(model: torch.nn.Module, names: Sequence[str] = ("weight",)) -> list[torch.nn.Parameter]:
@@ -69,8 +69,35 @@ def prunable(model: torch.nn.Module, names: Sequence[str] = ("weight",)) -> list
     found = [p for m in layers for name, p in m.named_parameters(recurse=False) if name in names]
     unique = list({id(p): p for p in found}.values())
     if not unique:
-        raise InputError(f"nothing to prune: no convolution or linear layer has a parameter {' or '.join(names)}")
+        raise InputError(
+            f"nothing to prune: no convolution or linear layer has a parameter {' or '.join(names)}"
+            + "".join(f"; {note}" for note in unreached(model, names))
+        )
     return unique
+
+
+def unreached(model: torch.nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+    """A note on the layers whose weights stay as they are, each with why; none where all are reached."""
+    from torch import nn
+
+    if "weight" not in names:
+        return ()
+    why: dict[str, list[str]] = {}
+    for name, module in model.named_modules():
+        product = isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
+        if product and "weight" not in dict(module.named_parameters(recurse=False)):
+            why.setdefault("its weight is made anew from other parameters (weight_norm, spectral_norm)", []).append(
+                name
+            )
+        elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            why.setdefault("recurrent weights are not pruned", []).append(name)
+        elif isinstance(module, nn.MultiheadAttention):
+            why.setdefault("the projections of its inputs are packed in one tensor", []).append(name)
+        elif isinstance(module, (nn.Embedding, nn.EmbeddingBag, nn.Bilinear)):
+            why.setdefault("only convolutions and linear layers are pruned", []).append(name)
+    return tuple(
+        f"not pruned: {', '.join(n or 'the model itself' for n in of)} ({reason})" for reason, of in why.items()
+    )
 
 
 def masks(tensors: Sequence[torch.Tensor], amount: float, scope: str) -> list[torch.Tensor]:

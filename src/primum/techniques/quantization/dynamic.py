@@ -37,7 +37,7 @@ def quantize_dynamic_int8(model: torch.nn.Module) -> tuple[torch.nn.Module, tupl
     from torch.ao import quantization
     from torch.ao.quantization import default_dynamic_qconfig
 
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
 
     changed, _ = split_attention(copied(model))
     names = {name for name, module in changed.named_modules() if _takes(module)}

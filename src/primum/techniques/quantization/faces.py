@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from primum.config import QuantizationConfig, QuantizationScheme
 from primum.errors import InputError
 from primum.techniques.context import Context, TrainingData
 from primum.techniques.quantization.dynamic import quantize_dynamic_int8
-from primum.techniques.quantization.graph import as_module
+from primum.techniques.quantization.graph import as_module, copied
 from primum.techniques.quantization.layers import Skipped
 from primum.techniques.quantization.observers import Observer
 from primum.techniques.quantization.qat import QuantizationAwareTraining, finish_qat, prepare_qat
 from primum.techniques.quantization.sizes import stored_bytes
-from primum.techniques.quantization.static import batches_of, quantize_static_int8
+from primum.techniques.quantization.static import batches_of, quantize_static_int8, taken
 
 if TYPE_CHECKING:
     import torch
@@ -161,12 +163,33 @@ def quantize_aware_training(
 
     context = context or Context()
     data, size = _training_data(train_loader)
-    prepared, skipped, notes = prepare_qat(as_module(model), batches_of(data.inputs[:512]))
+    first = batches_of(data.inputs[:512], "quantization-aware training")
+    if taken(copied(as_module(model)), first, "quantization-aware training")[0].is_floating_point():
+        data = replace(data, inputs=data.inputs.astype(np.float32, copy=False))
+    prepared, skipped, notes = prepare_qat(model, first)
     for line in (*notes, *map(str, skipped)):
         context.note(line)
     config = QuantizationAwareTraining(epochs=epochs, batch=size, learning_rate=learning_rate, validation=0.0)
-    train(prepared, loss or _usual_loss, data, config, context, name="qat")
+    # Training hands every input on as float32: whole numbers are made whole again.
+    taught = prepared if data.inputs.dtype == np.float32 else _of_whole_numbers(prepared)
+    train(taught, loss or _usual_loss, data, config, context, name="qat")
     return finish_qat(prepared)
+
+
+def _of_whole_numbers(model: torch.nn.Module) -> torch.nn.Module:
+    from torch import nn
+
+    class WholeNumbers(nn.Module):  # type: ignore[misc]
+        """`model` on inputs rounded to whole numbers."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.model(x.round().long())
+
+    return WholeNumbers()
 
 
 def _training_data(loader: Any) -> tuple[TrainingData, int]:
@@ -177,13 +200,27 @@ def _training_data(loader: Any) -> tuple[TrainingData, int]:
     for item in loader:
         if not isinstance(item, (tuple, list)) or len(item) < 2:
             raise InputError("quantization-aware training needs a loader of (inputs, labels); it gave no pairs")
-        inputs.append(np.asarray(item[0], dtype=np.float32))
+        inputs.append(_inputs(item[0]))
         labels.append(np.asarray(item[1]))
     if not inputs:
         raise InputError("quantization-aware training needs labelled data: the loader gave no batch")
+    if len({batch.shape[1:] for batch in inputs}) > 1 or len({batch.dtype for batch in inputs}) > 1:
+        raise InputError("quantization-aware training needs batches of one shape and type; the loader gave several")
     cases = np.concatenate(inputs)
     units = np.arange(len(cases)).astype(str)
     return TrainingData(cases, np.concatenate(labels), units), max(len(batch) for batch in inputs)
+
+
+def _inputs(given: Any) -> NDArray[Any]:
+    """Whole numbers (token ids) as int64, all else as float32."""
+    try:
+        found = np.asarray(given)
+        return found.astype(np.int64 if found.dtype.kind in "iub" else np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"quantization-aware training needs inputs that are one tensor or array; the loader gave "
+            f"{type(given).__name__}"
+        ) from error
 
 
 def _usual_loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from primum.techniques.distillation.objective import taught_by
 from primum.techniques.quantization.folding import fold_batch_norm
 from primum.techniques.quantization.graph import copied
 from primum.techniques.quantization.layers import Skipped, listed
-from primum.techniques.quantization.static import BATCH, batches_of
+from primum.techniques.quantization.static import BATCH, batches_of, taken
 from primum.techniques.registry import Context, technique
 from primum.techniques.training import TrainingConfig, check_labels, train
 
@@ -43,10 +43,11 @@ def prepare_qat(
     """
     import torch
 
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
     from primum.techniques.quantization.placement import insert, insert_by_layer
 
     source, notes = split_attention(copied(model))
+    batches = taken(source, batches, "quantization-aware training")
     folded, stays = fold_batch_norm(source)
     notes += ((f"{len(folded)} batch norms folded",) if folded else ()) + stays
     try:

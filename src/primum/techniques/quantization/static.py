@@ -34,10 +34,11 @@ _WHY = {
 
 
 def batches_of(calibration: Any, technique: str = "static quantization") -> list[torch.Tensor]:
-    """Calibration inputs as float32 batches, from an array (N, *input_shape) or a loader of batches.
+    """Calibration inputs as batches, from an array (N, *input_shape) or a loader of batches: whole numbers (token ids)
+    as int64, all else as float32.
 
     A loader may give tensors, arrays, or tuples whose first element is the input. Raises InputError where there is
-    nothing in it.
+    nothing in it, where it gives anything else, and for values that are no numbers.
     """
     import torch
 
@@ -47,12 +48,56 @@ def batches_of(calibration: Any, technique: str = "static quantization") -> list
         whole = torch.as_tensor(calibration)
         found = list(whole.split(BATCH)) if len(whole) else []
     elif isinstance(calibration, Iterable):
-        found = [torch.as_tensor(b[0] if isinstance(b, (tuple, list)) else b) for b in calibration]
+        found = [_batch(b[0] if isinstance(b, (tuple, list)) and len(b) else b, technique) for b in calibration]
     else:
         raise InputError(f"{technique} takes an array or a loader of batches, not {type(calibration).__name__}")
     if not found:
         raise InputError(f"{technique} needs calibration data: the calibration_loader gave no batch")
-    return [batch.to(torch.float32) for batch in found]
+    found = [batch.to(torch.float32 if batch.is_floating_point() else torch.int64) for batch in found]
+    if not all(bool(torch.isfinite(batch).all()) for batch in found):
+        raise InputError(f"{technique}: the calibration data hold values that are not finite (NaN or infinity)")
+    return found
+
+
+def _batch(item: Any, technique: str) -> torch.Tensor:
+    import torch
+
+    try:
+        return torch.as_tensor(item)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{technique} takes batches that are one tensor or array, alone or first in a tuple: "
+            f"the calibration_loader gave {type(item).__name__}"
+        ) from error
+
+
+def taken(model: torch.nn.Module, batches: list[torch.Tensor], technique: str) -> list[torch.Tensor]:
+    """The batches as the model, in evaluation mode, takes them: whole numbers as such if it can, else as float32.
+
+    Raises InputError where it takes neither.
+    """
+    whole = [batch for batch in batches if not batch.is_floating_point()]
+    if whole and _refusal(model, whole[0]) is not None and _refusal(model, whole[0].float()) is None:
+        batches = [batch.float() for batch in batches]
+    for batch in batches:
+        if why := _refusal(model, batch):
+            raise InputError(
+                f"{technique}: the model does not take a batch of shape {tuple(batch.shape)} and type {batch.dtype}: "
+                f"{why}"
+            )
+    return batches
+
+
+def _refusal(model: torch.nn.Module, batch: torch.Tensor) -> str | None:
+    import torch
+
+    try:
+        with torch.no_grad():
+            model(batch[:1])
+    # A user's own forward function raises whatever it raises.
+    except Exception as error:  # noqa: BLE001
+        return _first(error)
+    return None
 
 
 def quantize_static_int8(
@@ -72,12 +117,13 @@ def quantize_static_int8(
     import torch
     from torch.ao.quantization import quantize_fx
 
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
 
     if reduce_range is None:
         reduce_range = "vnni" not in this_machine().features
     notes = ["activations kept to 7 bits: this CPU has no VNNI and would saturate"] if reduce_range else []
     source, _ = split_attention(copied(model))
+    batches = taken(source, batches, "static quantization")
     with known_warnings_silenced(), engine_in_use() as engine, torch.no_grad():
         mapping = _mapping(engine, per_channel, activation_observer(observer, reduce_range))
         last = _keep_output_fine(source, mapping)

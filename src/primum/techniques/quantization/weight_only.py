@@ -33,7 +33,7 @@ def quantize_weights(
 
     Raises TrialError where the model has no Linear layer that fits, MissingExtra where the library is absent.
     """
-    from primum.techniques.quantization.attention import split_attention
+    from primum.models.attention import split_attention
 
     if why := _cannot(dtype, backend):
         raise TrialError(f"weight_only: {why}")
