@@ -28,7 +28,7 @@ def asked(rows):
 
 
 def test_each_request_counts_once_and_every_status_is_told(tmp_path):
-    guarded = build_artifact(tmp_path / "guarded", coarse_model(), reference=risk_model(), band=0.3)
+    guarded = build_artifact(tmp_path / "guarded", coarse_model(), reference=risk_model())
     risk = build_artifact(tmp_path / "risk")
     with server(f"g={guarded}", f"risk={risk}", "--audit", tmp_path / "audit.jsonl") as port:
         for _ in range(4):

@@ -167,7 +167,9 @@ def test_a_certificate_names_its_holder_over_both_protocols(artifact, certificat
                 assert denied.value.code() == grpc.StatusCode.PERMISSION_DENIED
     records = [json.loads(line) for line in audit.read_text().splitlines()]
     assert [(r["who"], r["what"]) for r in records] == [
-        (who, what) for who in ("ris@hospital.example", "pacs.example") for what in ("infer", "unload", "unload")
+        (who, what)
+        for name in ("ris@hospital.example", "pacs.example")
+        for who, what in ((name, "infer"), ("", "unload"), ("", "unload"))
     ]
 
 
