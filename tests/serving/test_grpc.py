@@ -7,7 +7,7 @@ import pytest
 from served import FEATURES, free_port, server
 
 import primum
-from primum.serving.access import ANYBODY, new_key
+from primum.serving.access import ANYBODY, Access, new_key
 from primum.serving.grpc.messages import message
 from primum.serving.grpc.service import Service
 
@@ -190,12 +190,12 @@ class Endless:
     """A data plane whose model never answers."""
 
     def __init__(self):
-        self.ended, self.name = [], "risk"
+        self.ended, self.name, self.access = [], "risk", Access()
 
     def check_log(self):
         pass
 
-    def admit(self, authorization, api_key, wanted):
+    def admit(self, authorization, api_key, wanted, certificate):
         return ANYBODY
 
     def model(self, name, version):
@@ -207,7 +207,7 @@ class Endless:
     def take_down(self, who, model, rung, request, status):
         self.ended.append((who, rung, request.id, status))
 
-    def note(self, who, what, note, status):
+    def note(self, who, what, note, status, by_caller=True):
         self.ended.append((who, what, status))
 
 

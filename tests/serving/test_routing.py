@@ -11,7 +11,7 @@ from primum.serving.access import Scope
 from primum.serving.audit import AuditLog
 from primum.serving.dataplane import DataPlane
 from primum.serving.http.app import CLIENT_LEFT, App
-from primum.serving.http.connection import TASK
+from primum.serving.http.connection import LEFT, TASK
 from primum.serving.http.responses import HttpError
 from primum.serving.http.routing import QUERY, Route, Routes, decoded, parsed_query, schedule_of
 from primum.serving.repository import Repository
@@ -86,6 +86,7 @@ def test_a_client_that_leaves_in_the_middle_is_taken_down(tmp_path):
         task = asyncio.create_task(app(scope, None, None))
         await begun.wait()
         assert scope[TASK] is task
+        scope[LEFT] = True  # as the connection says it
         task.cancel()
         await task
 

@@ -258,7 +258,7 @@ class Waiting:
     def check_log(self):
         pass
 
-    def admit(self, authorization, api_key, wanted):
+    def admit(self, authorization, api_key, wanted, certificate):
         return ANYBODY
 
     def model(self, name, version=""):

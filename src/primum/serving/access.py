@@ -100,7 +100,10 @@ def new_key(name: str, scopes: tuple[Scope, ...] = (Scope.INFER,)) -> tuple[str,
 
 
 def read_keys(path: Path) -> dict[str, Caller]:
-    """Callers by the SHA-256 of their keys, or as `certificate NAME`. Raises InputError."""
+    """Callers by the SHA-256 of their keys, or as `certificate NAME`; none where the last was taken out.
+
+    Raises InputError.
+    """
     try:
         raw = yaml.safe_load(path.read_text())
         found = _Keys.model_validate(raw)
@@ -110,8 +113,6 @@ def read_keys(path: Path) -> dict[str, Caller]:
         raise InputError(f"{path} is not valid YAML") from error
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error)}") from error
-    if not found.keys:
-        raise InputError(f"{path} holds no key: add an entry of `primum serve --new-key NAME`, or leave --keys out")
     callers = {key.place: key.caller for key in found.keys}
     if len(callers) < len(found.keys) or len({caller.name for caller in callers.values()}) < len(found.keys):
         raise InputError(f"{path}: a name or a key is there twice")

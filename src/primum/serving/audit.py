@@ -65,14 +65,21 @@ class AuditLog:
         self._writing = threading.Lock()
         self.failure = ""
         """Why the last write failed; empty where it did not."""
-        with storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        if not self.head.exists() and _last_written(path):
-            path.with_suffix(_HEAD).rename(self.head)
-        self.dropped_bytes = self._cut_torn_line()
-        """Of a last line that a crash cut short."""
-        self._end, self._records = self._read_end()
+        self._file = -1
+        try:
+            with storage(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            if not self.head.exists() and _last_written(path):
+                path.with_suffix(_HEAD).rename(self.head)
+            self.dropped_bytes = self._cut_torn_line()
+            """Of a last line that a crash cut short."""
+            self._end, self._records = self._read_end()
+        except BaseException:
+            if self._file >= 0:
+                os.close(self._file)
+            self._lock.release()
+            raise
 
     @property
     def head(self) -> Path:

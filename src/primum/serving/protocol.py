@@ -61,7 +61,7 @@ def decode(body: bytes, header_length: int | None) -> Request:
     except UnicodeDecodeError as error:
         raise InputError("the request is not valid UTF-8") from error
     except RecursionError as error:
-        raise InputError("the request is nested too deep") from error
+        raise InputError("the request is not one of the Open Inference Protocol: it is nested too deep") from error
     inputs: dict[str, NDArray[Any]] = {}
     for one, values in zip(asked.inputs, large):
         if one.name in inputs:

@@ -12,6 +12,7 @@ import uvicorn
 
 from primum.artifact.manifest import UNPROVEN
 from primum.config import BatchConfig
+from primum.errors import InputError
 from primum.serving.access import Access
 from primum.serving.audit import AuditLog
 from primum.serving.credentials import Credentials
@@ -77,6 +78,10 @@ def _plane(options: ServeOptions, credentials: Credentials) -> DataPlane:
     """The models, who may ask them, and the log of who did."""
     # What costs nothing to find wrong comes before the models.
     keys, tokens = credentials.read()
+    if keys is not None and not keys:  # later it means that nobody is let in any more
+        raise InputError(
+            f"{credentials.keys} holds no key: add an entry of `primum serve --new-key NAME`, or leave --keys out"
+        )
     if tokens is not None and options.jwt_audience is None:
         note("tokens that name no audience are taken, whoever they were made for: give --jwt-audience", logging.WARNING)
     access = Access(keys, tokens, certificates=credentials.certificates)
