@@ -4,7 +4,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from served import FEATURES, call, server
 
@@ -84,6 +84,7 @@ def test_many_rows_are_a_call_each_chunk(artifact, collector):
 
 
 @given(st.text())
+@example("models")
 def test_what_a_caller_types_is_in_no_route(typed):
     route = route_of(f"/v2/models/{typed}/infer")
     assert route in ("/v2/models/{model}/infer", "{unknown}")

@@ -99,9 +99,10 @@ def stage(original: Original, recipe: Recipe, workshop: Workshop, needs_onnx: bo
     if not needs_onnx:
         return Staged(None, module, expected, notes, time.monotonic() - began)
     if packed := torch_alone(module):
+        more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
         raise TrialError(
             f"{name_of(recipe.techniques[-1])} leaves modules that {recipe.target.runtime} cannot run "
-            f"({packed[0]}{', …' if len(packed) > 1 else ''}): it works in torch alone; give it the runtime torchscript"
+            f"({packed[0]}{more}): it works in torch alone; give it the runtime torchscript"
         )
     with folder(place) as whole:
         if products:

@@ -44,7 +44,12 @@ def torch_alone(model: torch.nn.Module) -> tuple[str, ...]:
     def told(module: torch.nn.Module) -> str:
         return f"{type(module).__module__.split('.modules')[0]}.{type(module).__name__}"
 
-    return tuple(f"{name or 'the model itself'}, {told(m)}" for name, m in model.named_modules() if packed(m))
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        # Parts of a layer that is named already are no layers.
+        if packed(module) and not any(name.startswith(f"{outer}.") or not outer for outer in found):
+            found[name] = f"{name or 'the model itself'}, {told(module)}"
+    return tuple(found.values())
 
 
 def network_facts(model: torch.nn.Module) -> NetworkFacts:

@@ -19,10 +19,11 @@ _KNOWN |= {"live", "page.css", "page.js"}
 
 def route_of(path: str) -> str:
     """The path with names in place of what callers put there; what is unknown is never quoted."""
-    parts, found = path.strip("/").split("/"), []
-    for before, part in zip(["", *parts], parts):
-        if before in _TEMPLATES and part != "index":
-            found.append(_TEMPLATES[before])
+    found: list[str] = []
+    for part in path.strip("/").split("/"):
+        # Of what stands in `found`, so that a model called "models" is a name and no collection.
+        if found and found[-1] in _TEMPLATES and part != "index":
+            found.append(_TEMPLATES[found[-1]])
         elif part in _KNOWN:
             found.append(part)
         else:
