@@ -202,6 +202,13 @@ def test_a_file_of_keys_that_lets_nobody_in_is_refused(tmp_path, written):
         read_keys(tmp_path / "keys.yaml")
 
 
+def test_where_the_last_key_was_taken_out_a_certificate_opens_nothing_either():
+    access = Access({"0" * 64: ANYBODY}, certificates=True)
+    access.replace({}, None)
+    with pytest.raises(AccessDenied):
+        access.admit(None, None, Scope.INFER, certificate="ris.example")
+
+
 def test_no_key_left_lets_nobody_in(tmp_path):
     (tmp_path / "keys.yaml").write_text("keys: []\n")
     access = Access(read_keys(tmp_path / "keys.yaml"))

@@ -20,8 +20,6 @@ from primum.config import explain
 from primum.errors import InputError, PrimumError
 from primum.serving.tls import public_key as read_public_key
 
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
-"""Signatures that are taken; all of them leave the server without a secret."""
 _PREFIX = "primum_"
 
 
@@ -231,8 +229,7 @@ class Access:
         listed = self._keys.get(_CERTIFICATE + certificate)
         if listed is not None:
             return listed
-        alone = not self._keys and self._tokens is None
-        known = alone or lists_certificates(self._keys)
+        known = not self._asks or lists_certificates(self._keys)
         return Caller(certificate[:100], frozenset({Scope.INFER})) if known else None
 
     def _hold_to_rate(self, caller: Caller) -> None:
