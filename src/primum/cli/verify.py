@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from primum.cli import options as o
+
+if TYPE_CHECKING:
+    from primum.artifact.golden import Replay
+    from primum.artifact.predictor import Proven
 
 NAME = "verify"
 DIFFERS = 1
@@ -70,20 +75,24 @@ def run(
         }
         print_json({**facts, **asdict(outcome), "proven": asdict(proven)})
     else:
-        if unproven:
-            typer.echo(UNPROVEN)
-        typer.echo(f"{files} files match their SHA-256")
-        typer.echo(f"signature: {signed}" + (": give --public-key" if signed == "not checked" else ""))
-        if not covered:
-            typer.echo(f"note: {NOT_COVERED}")
-        typer.echo(f"runs as {proven.precision} on {proven.provider}, {proven.threads} thread(s)")
-        verdict = "match" if outcome.passed else "DIFFER from"
-        typer.echo(
-            f"answers on {outcome.cases} golden vectors {verdict} the recorded ones "
-            f"(largest |Δp| {outcome.max_difference:.2g}, allowed {outcome.tolerance:g}; "
-            f"raw outputs {outcome.raw_difference:.2g} of {outcome.raw_tolerance:g})"
-        )
+        told = [UNPROVEN] if unproven else []
+        told.append(f"{files} files match their SHA-256")
+        told.append(f"signature: {signed}" + (": give --public-key" if signed == "not checked" else ""))
+        _say([*told, *([] if covered else [f"note: {NOT_COVERED}"])], proven, outcome)
     raise typer.Exit(0 if outcome.passed else DIFFERS)
+
+
+def _say(told: Sequence[str], proven: Proven, outcome: Replay) -> None:
+    """What is known of an artifact's files, then how it answers here."""
+    for line in told:
+        typer.echo(line)
+    typer.echo(f"runs as {proven.precision} on {proven.provider}, {proven.threads} thread(s)")
+    verdict = "match" if outcome.passed else "DIFFER from"
+    typer.echo(
+        f"answers on {outcome.cases} golden vectors {verdict} the recorded ones "
+        f"(largest |Δp| {outcome.max_difference:.2g}, allowed {outcome.tolerance:g}; "
+        f"raw outputs {outcome.raw_difference:.2g} of {outcome.raw_tolerance:g})"
+    )
 
 
 def _audit_log(path: Path, given: list[str], json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from nets import Tokens
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
@@ -35,15 +36,6 @@ class Recurrent(nn.Module):
             packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
             return self.head(nn.utils.rnn.pad_packed_sequence(self.inner(packed)[0], batch_first=True)[0][:, -1])
         return self.head(self.inner(x)[0][:, -1])
-
-
-class Tokens(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.hidden, self.head = nn.Embedding(50, 16), nn.Linear(16, 32), nn.Linear(32, 2)
-
-    def forward(self, ids):
-        return self.head(torch.relu(self.hidden(self.embed(ids))).mean(1))
 
 
 def image_net():

@@ -5,20 +5,12 @@ import logging
 import numpy as np
 import pytest
 import torch
+from nets import Tokens
 from torch import nn
 
 import primum
 from primum.errors import InputError
 from primum.techniques.quantization.quiet import known_warnings_silenced
-
-
-class Tokens(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.hidden, self.head = nn.Embedding(50, 16), nn.Linear(16, 32), nn.Linear(32, 2)
-
-    def forward(self, ids):
-        return self.head(torch.relu(self.hidden(self.embed(ids))).mean(1))
 
 
 def tokens():
