@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+"""What networks raise at inputs that they do not take."""
 _PACKED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torchao.", "bitsandbytes.")
 
 
@@ -63,3 +65,20 @@ def network_facts(model: torch.nn.Module) -> NetworkFacts:
     # It projects to queries, keys and values by one weight of three times its width.
     linear += [(width, m.embed_dim) for m in attention for width in (m.embed_dim, m.kdim, m.vdim)]
     return NetworkFacts(frozenset(kinds | ({"Linear"} if attention else set())), tuple(sorted(weighted)), tuple(linear))
+
+
+def refusal(model: torch.nn.Module, cases: torch.Tensor) -> str | None:
+    """What `model`, in evaluation mode, says to these cases; None where it takes them. It is left as it was."""
+    import torch
+
+    training = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(cases)
+        return None
+    except _FAILURES as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    finally:
+        for module, was in training.items():
+            module.training = was

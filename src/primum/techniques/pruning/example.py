@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from primum.errors import InputError
 from primum.techniques.context import Context
+from primum.techniques.network import refusal
 
 if TYPE_CHECKING:
     import torch
 
 _SIDES = {1: (256, 1024, 128, 5000, 64), 2: (64, 224, 32, 28, 128, 256, 512), 3: (32, 64, 16, 96, 128)}
-_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
 
 def example_input(
@@ -51,9 +51,9 @@ def example_input(
     if tensor.ndim < 2 or not len(tensor):
         raise InputError(f"example_inputs must be a batch (N, ...), not of shape {tuple(tensor.shape)}")
     placed = _placed(tensor[:1], model)
-    if given is not None and not placed.is_floating_point() and _refusal(model, placed) is not None:
+    if given is not None and not placed.is_floating_point() and refusal(model, placed) is not None:
         placed = _placed(tensor[:1].float(), model)  # images of whole numbers
-    if given is not None and (why := _refusal(model, placed)) is not None:
+    if given is not None and (why := refusal(model, placed)) is not None:
         raise InputError(
             f"the model does not take example_inputs of shape (N, {', '.join(map(str, tensor.shape[1:]))}) "
             f"and type {tensor.dtype}: {why}"
@@ -82,23 +82,6 @@ def _guess(model: torch.nn.Module) -> tuple[int, ...]:
     else:
         candidates = []
     for shape in itertools.chain(candidates):
-        if _refusal(model, _placed(torch.zeros(1, *shape), model)) is None:
+        if refusal(model, _placed(torch.zeros(1, *shape), model)) is None:
             return tuple(shape)
     raise InputError("the shape of the model's input is not known and cannot be guessed: give example_inputs=(1, ...)")
-
-
-def _refusal(model: torch.nn.Module, case: torch.Tensor) -> str | None:
-    """What the model says to this case; None where it takes it."""
-    import torch
-
-    training = {m: m.training for m in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            model(case)
-        return None
-    except _FAILURES as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
-    finally:
-        for module, was in training.items():
-            module.training = was

@@ -13,6 +13,7 @@ import numpy as np
 
 from primum.errors import InputError, TrialError
 from primum.hardware.machine import Machine, this_machine
+from primum.techniques.network import refusal
 from primum.techniques.quantization.bias import correct_biases
 from primum.techniques.quantization.engine import engine_in_use, missing_engine
 from primum.techniques.quantization.graph import copied, module_at, trace
@@ -77,27 +78,15 @@ def taken(model: torch.nn.Module, batches: list[torch.Tensor], technique: str) -
     Raises InputError where it takes neither.
     """
     whole = [batch for batch in batches if not batch.is_floating_point()]
-    if whole and _refusal(model, whole[0]) is not None and _refusal(model, whole[0].float()) is None:
+    if whole and refusal(model, whole[0][:1]) is not None and refusal(model, whole[0][:1].float()) is None:
         batches = [batch.float() for batch in batches]
     for batch in batches:
-        if why := _refusal(model, batch):
+        if why := refusal(model, batch[:1]):
             raise InputError(
                 f"{technique}: the model does not take a batch of shape {tuple(batch.shape)} and type {batch.dtype}: "
                 f"{why}"
             )
     return batches
-
-
-def _refusal(model: torch.nn.Module, batch: torch.Tensor) -> str | None:
-    import torch
-
-    try:
-        with torch.no_grad():
-            model(batch[:1])
-    # A user's own forward function raises whatever it raises.
-    except Exception as error:  # noqa: BLE001
-        return _first(error)
-    return None
 
 
 def quantize_static_int8(
