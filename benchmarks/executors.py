@@ -24,7 +24,7 @@ from primum.artifact.manifest import read_manifest
 from primum.batching import BatchConfig, DynamicBatcher
 from primum.serving.executor.in_process import InProcess
 from primum.serving.executor.processes import Processes
-from primum.serving.program import Asked, Executor, Network, Program, ProgramCall
+from primum.serving.executor.program import Asked, Executor, Network, Program, ProgramCall
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "tests" / "support")]
 

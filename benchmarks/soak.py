@@ -285,7 +285,7 @@ def _serve(base: Path, models: dict[str, Expected], swap: dict[str, list[Path]],
         finally:
             process.terminate()
             process.wait(60)
-    from primum.serving.audit import verify_audit
+    from primum.serving.security.audit import verify_audit
 
     state = verify_audit(base / "audit.jsonl")
     print(f"audit log: {state.records} records, its chain is whole")

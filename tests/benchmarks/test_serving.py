@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from primum.errors import InputError
-from primum.serving.protocol import decode
+from primum.serving.wire.protocol import decode
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "serving"
 MODULES = ("generator", "page", "scenarios", "summary", "wires", "workloads")

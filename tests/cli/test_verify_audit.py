@@ -5,7 +5,7 @@ import json
 import pytest
 from shell import primum
 
-from primum.serving.audit import AuditLog, Event, verify_audit
+from primum.serving.security.audit import AuditLog, Event, verify_audit
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from served import FEATURES, build_artifact, call, coarse_model, free_port, server
 
-from primum.serving.access import new_key
 from primum.serving.repository import Repository
+from primum.serving.security.access import new_key
 
 INFER = "/v2/models/risk/infer"
 ASKED = {"inputs": [{"name": "input", "shape": [1, FEATURES], "datatype": "FP32", "data": [0.5] * FEATURES}]}

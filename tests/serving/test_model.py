@@ -12,10 +12,10 @@ from torch import nn
 import primum
 from primum.config import BatchConfig
 from primum.errors import InputError, PrimumError, RequestExpired, RequestRejected
+from primum.serving.executor.isolation import Isolation
 from primum.serving.executor.placement import Hosting
-from primum.serving.isolation import Isolation
+from primum.serving.ladder.shadow import ShadowOptions
 from primum.serving.model import INPUT, ServedModel
-from primum.serving.shadow import ShadowOptions
 
 ROUTINE = 0
 

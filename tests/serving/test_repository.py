@@ -15,12 +15,12 @@ from torch import nn
 
 import primum
 from primum.config import BatchConfig
-from primum.serving.access import Scope, new_key
-from primum.serving.audit import verify_audit
+from primum.serving.executor.isolation import Isolation
 from primum.serving.executor.placement import Hosting
-from primum.serving.isolation import Isolation
 from primum.serving.model import ServedModel
 from primum.serving.repository import Repository
+from primum.serving.security.access import Scope, new_key
+from primum.serving.security.audit import verify_audit
 
 ROWS = np.random.default_rng(1).normal(0, 1, (5, FEATURES)).astype(np.float32)
 ONE = {"name": "input", "shape": [5, FEATURES], "datatype": "FP32", "data": ROWS.ravel().tolist()}

@@ -14,10 +14,10 @@ import pytest
 from served import FEATURES, call, free_port, server
 from shell import primum
 
-from primum.serving.access import ANYBODY, Access, new_key
-from primum.serving.audit import verify_audit
 from primum.serving.http.app import App
 from primum.serving.http.connection import LEFT
+from primum.serving.security.access import ANYBODY, Access, new_key
+from primum.serving.security.audit import verify_audit
 
 INFER = "/v2/models/risk/infer"
 ASKED = {

@@ -4,7 +4,7 @@ import numpy as np
 from served import FEATURES
 
 from primum.batching import BatchConfig, DynamicBatcher
-from primum.serving.program import Asked, ProgramCall
+from primum.serving.executor.program import Asked, ProgramCall
 
 RNG = np.random.default_rng(0)
 

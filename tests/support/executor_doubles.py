@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from primum.artifact.predictor import Proven
-from primum.serving.answers import Answers
+from primum.serving.executor.answers import Answers
 
 EXIT, HANG, MEMORY, BALLAST, FAULT, SLEEP = -101.0, -102.0, -103.0, -104.0, -105.0, -106.0
 """End the process, never answer, lack memory where others are in the batch, hold 800 MB, raise, take half a second."""

@@ -11,7 +11,7 @@ from served import FEATURES, build_artifact, risk_model
 
 from primum.config import BatchConfig
 from primum.serving.executor.in_process import InProcess
-from primum.serving.ladder import LadderSettings
+from primum.serving.ladder.ladder import LadderSettings
 from primum.serving.model import INPUT, ServedModel
 
 PROVEN = {"verdict": "NON_INFERIOR", "parent_hash": "p"}

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from primum.serving.isolation import Isolation
+from primum.serving.executor.isolation import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from primum.serving.access import Scope
-    from primum.serving.studies import Studies
+    from primum.serving.security.access import Scope
+    from primum.serving.studies.offered import Studies
 
 NAME = "serve"
 
@@ -87,9 +87,9 @@ def run(
     hold()
     from primum.config import BatchConfig
     from primum.errors import InputError
-    from primum.serving.access import new_key as made_key
+    from primum.serving.ladder.shadow import ShadowOptions
     from primum.serving.options import ServeOptions, check
-    from primum.serving.shadow import ShadowOptions
+    from primum.serving.security.access import new_key as made_key
 
     if new_key is not None:
         key, entry = made_key(new_key, _scopes(scope or ()))
@@ -137,7 +137,7 @@ def run(
 def _scopes(given: Sequence[str]) -> tuple[Scope, ...]:
     """Each once, in the order of the list; infer where none is given. Raises InputError."""
     from primum.errors import InputError
-    from primum.serving.access import Scope
+    from primum.serving.security.access import Scope
 
     known = [one.value for one in Scope]
     for name in given:
@@ -150,7 +150,7 @@ def _read(path: Path) -> Studies:
     """The file's studies, each checked as `primum optimize` would take it. Raises InputError."""
     from primum.cli.main import app
     from primum.errors import InputError
-    from primum.serving.studies import read_studies
+    from primum.serving.studies.offered import read_studies
 
     optimize = typer.main.get_group(app).commands["optimize"]
     # The base of all that is wrong on a command line; where it is defined depends on the version of typer.

@@ -100,7 +100,7 @@ def _audit_log(path: Path, given: list[str], json: bool) -> None:
 
     from primum.cli.console import print_json
     from primum.errors import InputError
-    from primum.serving.audit import verify_audit
+    from primum.serving.security.audit import verify_audit
 
     if given:
         raise InputError(f"{path} is no artifact folder, and of an audit log {', '.join(given)} is not checked")

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from primum.errors import PrimumError
-from primum.serving.access import ANYBODY, Access, Caller, Scope
-from primum.serving.audit import AuditLog, Event
-from primum.serving.flip_test import FlipTest
-from primum.serving.metrics import AuditCollector, RequestCollector, ServerCollector
+from primum.serving.ladder.flip_test import FlipTest
+from primum.serving.ladder.rung import Rung
 from primum.serving.model import ServedModel
-from primum.serving.protocol import Request
+from primum.serving.observability.metrics import AuditCollector, RequestCollector, ServerCollector
 from primum.serving.repository import Repository
-from primum.serving.rung import Rung
+from primum.serving.security.access import ANYBODY, Access, Caller, Scope
+from primum.serving.security.audit import AuditLog, Event
 from primum.serving.shedding import Shedding
+from primum.serving.wire.protocol import Request
 
 _WRITE_S = 0.1
 """Between writes of the audit log: what a power cut may take."""

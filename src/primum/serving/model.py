@@ -15,17 +15,17 @@ from primum.batching import DynamicBatcher
 from primum.batching.stats import BatcherStats
 from primum.config import BatchConfig
 from primum.errors import InputError, PrimumError
-from primum.serving.asking import Asking
 from primum.serving.executor.placement import Hosting, Placement, place
-from primum.serving.line import Line, open_rungs
-from primum.serving.program import Asked, Executor, ExecutorStats, ProgramCall
-from primum.serving.rung import Rung
-from primum.serving.shadow import Shadow, ShadowOptions
-from primum.serving.standing import state, told
-from primum.serving.tally import Tally
-from primum.serving.tensors import datatype_of
-from primum.serving.trust import TrustStore
-from primum.serving.watch import Watch
+from primum.serving.executor.program import Asked, Executor, ExecutorStats, ProgramCall
+from primum.serving.ladder.asking import Asking
+from primum.serving.ladder.line import Line, open_rungs
+from primum.serving.ladder.rung import Rung
+from primum.serving.ladder.shadow import Shadow, ShadowOptions
+from primum.serving.ladder.standing import state, told
+from primum.serving.ladder.trust import TrustStore
+from primum.serving.ladder.watch import Watch
+from primum.serving.observability.tally import Tally
+from primum.serving.wire.tensors import datatype_of
 
 if TYPE_CHECKING:
     import torch

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from primum.config import BatchConfig
 from primum.errors import InputError
-from primum.serving.isolation import Isolation
+from primum.serving.executor.isolation import Isolation
 
 if TYPE_CHECKING:
-    from primum.serving.shadow import ShadowOptions
-    from primum.serving.studies import Studies
+    from primum.serving.ladder.shadow import ShadowOptions
+    from primum.serving.studies.offered import Studies
 
 MOST_BYTES = 32 * 2**20
 """Of a request's body: a batch of 32 colour images of 224 x 224 takes 19 MB."""

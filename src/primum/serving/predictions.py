@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from primum.serving.rung import Rung
+from primum.serving.ladder.rung import Rung
 from primum.task import Task
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from primum.artifact.manifest import UNPROVEN
 from primum.errors import InputError, PrimumError
-from primum.serving.metrics import ExecutorCollector, Families, TallyCollector, exposition
 from primum.serving.model import ServedModel
-from primum.serving.standing_metrics import StandingCollector
+from primum.serving.observability.metrics import ExecutorCollector, Families, TallyCollector, exposition
+from primum.serving.observability.standing_metrics import StandingCollector
 
 _LOG = logging.getLogger("primum.serving")
 _T = TypeVar("_T")

@@ -13,9 +13,6 @@ import uvicorn
 from primum.artifact.manifest import UNPROVEN
 from primum.config import BatchConfig
 from primum.errors import InputError
-from primum.serving.access import Access
-from primum.serving.audit import AuditLog
-from primum.serving.credentials import Credentials
 from primum.serving.dataplane import DataPlane
 from primum.serving.executor.placement import Hosting
 from primum.serving.grpc.server import GrpcServer
@@ -24,14 +21,17 @@ from primum.serving.http.app import App, Companion
 from primum.serving.http.connection import Limits, connection_class
 from primum.serving.http.table import routes_of
 from primum.serving.http.witness import Witness
-from primum.serving.jobs import Jobs
-from primum.serving.logs import configure, note
+from primum.serving.ladder.trust import TrustStore
 from primum.serving.model import ServedModel
+from primum.serving.observability.logs import configure, note
+from primum.serving.observability.tracing import Tracing, tracing_to
 from primum.serving.options import ServeOptions
 from primum.serving.repository import Repository
-from primum.serving.tls import Tls
-from primum.serving.tracing import Tracing, tracing_to
-from primum.serving.trust import TrustStore
+from primum.serving.security.access import Access
+from primum.serving.security.audit import AuditLog
+from primum.serving.security.credentials import Credentials
+from primum.serving.security.tls import Tls
+from primum.serving.studies.jobs import Jobs
 
 _KEEP_ALIVE_S = 75
 _GRACE_S = 30

@@ -5,7 +5,7 @@ import pytest
 
 from primum.artifact.manifest import read_manifest
 from primum.serving.executor.processes import Processes
-from primum.serving.program import Network
+from primum.serving.executor.program import Network
 
 
 @pytest.fixture

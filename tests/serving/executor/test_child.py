@@ -19,7 +19,7 @@ import numpy as np
 from executor_doubles import HANG
 from primum.artifact.manifest import read_manifest
 from primum.serving.executor.processes import Processes
-from primum.serving.program import Asked, Network
+from primum.serving.executor.program import Asked, Network
 
 executor = Processes(2, opener="executor_doubles:opened")
 folder = Path(sys.argv[1])

@@ -10,9 +10,9 @@ from served import FEATURES
 from primum.config import BatchConfig
 from primum.errors import InputError, PrimumError
 from primum.serving.executor.in_process import InProcess
+from primum.serving.executor.isolation import Isolation
 from primum.serving.executor.placement import Hosting
 from primum.serving.executor.processes import Processes
-from primum.serving.isolation import Isolation
 from primum.serving.model import INPUT, ServedModel
 from primum.serving.repository import Repository
 

@@ -14,9 +14,9 @@ from executor_doubles import BALLAST, EXIT, FAULT, HANG, MEMORY, expected
 from primum.batching.outcome import Reason
 from primum.errors import ExecutorDied, ExecutorHung, PrimumError
 from primum.serving.executor.in_process import InProcess
+from primum.serving.executor.program import Asked, Restart
 from primum.serving.grpc.service import status_of
 from primum.serving.http.responses import failure
-from primum.serving.program import Asked, Restart
 
 
 def test_processes_killed_at_random_lose_no_answer(network, processes, pids):

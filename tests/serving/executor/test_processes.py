@@ -16,7 +16,7 @@ from primum.artifact.manifest import read_manifest
 from primum.errors import PrimumError
 from primum.serving.executor.in_process import InProcess
 from primum.serving.executor.processes import Processes
-from primum.serving.program import Asked, Network
+from primum.serving.executor.program import Asked, Network
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])

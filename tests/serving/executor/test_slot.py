@@ -15,7 +15,7 @@ from torch import nn
 
 from primum.artifact.manifest import read_manifest
 from primum.errors import ExecutorHung, InputError, IntegrityError, PrimumError
-from primum.serving.program import Asked, Network, Restart
+from primum.serving.executor.program import Asked, Network, Restart
 
 
 def test_a_replacement_opens_nothing_but_what_was_open(tmp_path, processes, pids, until):

@@ -24,7 +24,7 @@ from primum.artifact.manifest import artifact_digest, read_manifest
 from primum.artifact.predictor import Session, run_rows
 from primum.batching.recovery import ran_out_of_memory
 from primum.errors import IntegrityError, PrimumError
-from primum.serving.answers import Answers
+from primum.serving.executor.answers import Answers
 from primum.serving.executor.channel import (
     REPLY,
     REQUEST,
@@ -34,7 +34,7 @@ from primum.serving.executor.channel import (
     receive_message,
     send_message,
 )
-from primum.serving.program import Network
+from primum.serving.executor.program import Network
 
 Opener = Callable[[Network], tuple[Session, Answers]]
 _PR_SET_PDEATHSIG = 1

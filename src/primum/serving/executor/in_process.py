@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from primum.artifact.predictor import Session, run_rows
 from primum.runtimes.load import open_network
-from primum.serving.answers import Answers
-from primum.serving.program import Asked, ExecutorStats, Network, Program
+from primum.serving.executor.answers import Answers
+from primum.serving.executor.program import Asked, ExecutorStats, Network, Program
 
 
 class InProcess:

@@ -9,9 +9,9 @@ from typing import TypeVar
 from primum.config import BatchConfig
 from primum.errors import InputError
 from primum.serving.executor.in_process import InProcess
+from primum.serving.executor.isolation import Isolation
 from primum.serving.executor.processes import OPENER, Processes
-from primum.serving.isolation import Isolation
-from primum.serving.program import Executor
+from primum.serving.executor.program import Executor
 
 Opened = TypeVar("Opened")
 

@@ -29,7 +29,7 @@ from primum.serving.executor.channel import (
     receive_message,
     send_message,
 )
-from primum.serving.program import Restart
+from primum.serving.executor.program import Restart
 
 _OPEN_TIMEOUT_S = 600.0
 _COPY_ASIDE = 1 << 20

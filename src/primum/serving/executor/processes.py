@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from primum.artifact.manifest import artifact_digest
 from primum.errors import InputError, PrimumError
-from primum.serving.answers import Answers
+from primum.serving.executor.answers import Answers
 from primum.serving.executor.child import named
 from primum.serving.executor.process import NotTaken, Process
+from primum.serving.executor.program import Asked, ExecutorStats, Network, Program, Restart
 from primum.serving.executor.slot import Orders, Slot
-from primum.serving.program import Asked, ExecutorStats, Network, Program, Restart
 
 OPENER = "primum.serving.executor.in_process:opened"
 

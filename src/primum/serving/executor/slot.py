@@ -12,7 +12,7 @@ from typing import Any
 
 from primum.errors import ExecutorDied, PrimumError
 from primum.serving.executor.process import Opened, Process
-from primum.serving.program import Restart
+from primum.serving.executor.program import Restart
 
 _FIRST_PAUSE_S = 0.1
 _MOST_PAUSE_S = 30.0

@@ -7,8 +7,8 @@ import grpc
 from primum.errors import InputError
 from primum.serving.dataplane import DataPlane
 from primum.serving.grpc.service import Service, handlers
-from primum.serving.tls import Tls
-from primum.serving.tracing import Tracing
+from primum.serving.observability.tracing import Tracing
+from primum.serving.security.tls import Tls
 
 _GRACE_S = 30.0
 

@@ -14,17 +14,17 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
-from primum.serving.access import AccessDenied, Scope
-from primum.serving.body import Parameters
-from primum.serving.certificates import holder
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.grpc.messages import SERVICE, message
+from primum.serving.ladder.rung import Rung
 from primum.serving.model import ServedModel
-from primum.serving.protocol import EXTENSIONS, Request, check_id, schedule, shortened
-from primum.serving.rung import Rung
-from primum.serving.tensors import check_finite, checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
-from primum.serving.tracing import Tracing
+from primum.serving.observability.tracing import Tracing
+from primum.serving.security.access import AccessDenied, Scope
+from primum.serving.security.certificates import holder
+from primum.serving.wire.body import Parameters
+from primum.serving.wire.protocol import EXTENSIONS, Request, check_id, schedule, shortened
+from primum.serving.wire.tensors import check_finite, checked_shape, datatype_of, dtype_of, from_bytes, to_bytes
 from primum.version import VERSION
 
 _CONTENTS = {

@@ -11,19 +11,19 @@ from typing import Any, Protocol
 
 import msgspec
 
-from primum.serving.access import Caller, Scope
-from primum.serving.body import LARGE
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.http.connection import CERTIFICATE, LEFT, TASK
-from primum.serving.http.live import page
 from primum.serving.http.openapi import document
 from primum.serving.http.origin import demand_own
+from primum.serving.http.pages import page
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
 from primum.serving.model import ServedModel
 from primum.serving.options import MOST_BYTES
-from primum.serving.protocol import EXTENSIONS, HEADER, Request, decode, encode
+from primum.serving.security.access import Caller, Scope
+from primum.serving.wire.body import LARGE
+from primum.serving.wire.protocol import EXTENSIONS, HEADER, Request, decode, encode
 from primum.version import VERSION
 
 Connection = dict[str, Any]
@@ -112,7 +112,7 @@ class App:
         if parts == ["openapi.json"]:
             _only(method, "GET")
             return _json(document(self.plane.repository.names, not self.plane.access.open), True)
-        if parts[0] == "live" and (file := page("/".join(parts))) is not None:
+        if (file := page("/".join(parts))) is not None:
             _only(method, "GET")
             return file
         if (found := self._routes.find(method, parts)) is not None:

@@ -17,13 +17,13 @@ from primum.data.preprocessing_any import AnyPreprocessing
 from primum.data.preprocessing_array import ArrayPreprocessing
 from primum.data.preprocessing_table import TablePreprocessing
 from primum.errors import InputError, RequestExpired
-from primum.serving.access import Scope
 from primum.serving.dataplane import DataPlane, Unavailable
 from primum.serving.http.responses import Response, failure, told
 from primum.serving.http.routing import Call, Route, checked_timeout
 from primum.serving.model import INPUT, ServedModel
 from primum.serving.predictions import predictions
-from primum.serving.protocol import error_body
+from primum.serving.security.access import Scope
+from primum.serving.wire.protocol import error_body
 
 MOST_CASES = 10_000
 """In one request."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from primum.serving.certificates import shown
 from primum.serving.http.unread import may_be_shed, turn_away
-from primum.serving.protocol import error_body
+from primum.serving.security.certificates import shown
 from primum.serving.shedding import Shedding
+from primum.serving.wire.protocol import error_body
 
 TASK = "primum.task"
 """Under this name the application leaves the task that handles a request in its scope."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from primum.serving.http.openapi_more import IMAGE_BODIES, MORE_SCHEMAS, SCHEDULE, UNPROVEN
-from primum.serving.protocol import HEADER, MOST_ID
-from primum.serving.tensors import DTYPES
+from primum.serving.wire.protocol import HEADER, MOST_ID
+from primum.serving.wire.tensors import DTYPES
 from primum.version import VERSION
 
 _PARAMETERS = {
@@ -31,6 +31,7 @@ _SCHEMAS: dict[str, Any] = {
     "InferRequest": {
         "type": "object",
         "required": ["inputs"],
+        "examples": [{"inputs": [{"name": "input", "shape": [1, 2], "datatype": "FP32", "data": [0.5, -1.5]}]}],
         "properties": {
             "id": {"type": "string", "maxLength": MOST_ID},
             "parameters": _PARAMETERS,

@@ -7,8 +7,8 @@ from typing import Any
 from primum.level import OptimizationLevel
 from primum.serving.http.batches import MOST_CASES
 from primum.serving.http.uploads import MOST_IMAGES
-from primum.serving.job import State
-from primum.serving.jobs import PLATFORMS
+from primum.serving.studies.job import State
+from primum.serving.studies.jobs import PLATFORMS
 
 Schema = dict[str, Any]
 NUMBER: Schema = {"type": ["number", "null"]}

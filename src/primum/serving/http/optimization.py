@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from primum.serving.access import Scope
 from primum.serving.dataplane import DataPlane, NotFound
 from primum.serving.http.responses import HttpError
 from primum.serving.http.routing import Call, Route, response
-from primum.serving.jobs import Conflict, Jobs
-from primum.serving.status import Status
+from primum.serving.security.access import Scope
+from primum.serving.studies.jobs import Conflict, Jobs
+from primum.serving.studies.status import Status
 
 _JOBS = "/optimization/jobs"
 

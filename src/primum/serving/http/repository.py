@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from primum.errors import InputError
-from primum.serving.access import Scope
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane
 from primum.serving.http.routing import Call, Route
+from primum.serving.security.access import Scope
 
 _MODEL = "/v2/repository/models/*"
 

@@ -7,9 +7,9 @@ from math import ceil
 from typing import NamedTuple
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
-from primum.serving.access import AccessDenied
 from primum.serving.dataplane import NotFound, Unavailable
-from primum.serving.protocol import error_body, shortened
+from primum.serving.security.access import AccessDenied
+from primum.serving.wire.protocol import error_body, shortened
 
 JSON = (b"content-type", b"application/json")
 _INVALID = ("invalid", "too_large")

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from primum.errors import InputError
-from primum.serving.access import Scope
 from primum.serving.dataplane import Note
 from primum.serving.http.responses import JSON, HttpError, Response
+from primum.serving.security.access import Scope
 
 QUERY = ("priority", "timeout_ms")
 """Parameters that a query may have."""

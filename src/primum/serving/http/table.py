@@ -8,7 +8,7 @@ from primum.serving.http.optimization import OptimizationPaths
 from primum.serving.http.repository import RepositoryPaths
 from primum.serving.http.routing import Route
 from primum.serving.http.uploads import Uploads
-from primum.serving.jobs import Jobs
+from primum.serving.studies.jobs import Jobs
 
 
 def routes_of(plane: DataPlane, jobs: Jobs | None = None) -> tuple[Route, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from asyncio import WriteTransport
 
-from primum.serving.protocol import error_body
+from primum.serving.wire.protocol import error_body
 
 _BODY = error_body("the server has more requests than it can read; this one was not read")
 _HEAD = (

@@ -16,13 +16,13 @@ from primum.artifact.manifest import Manifest
 from primum.data.decoding import DICOM, decode_image
 from primum.data.preprocessing import Preprocessing
 from primum.errors import InputError, MissingExtra, PrimumError, RequestExpired, UnsupportedFormat
-from primum.serving.access import Scope
 from primum.serving.dataplane import DataPlane, Unavailable
 from primum.serving.http.forms import files_of
 from primum.serving.http.responses import HttpError
 from primum.serving.http.routing import Call, Route, schedule_of
 from primum.serving.model import INPUT
 from primum.serving.predictions import predictions
+from primum.serving.security.access import Scope
 
 MOST_IMAGES = 64
 """In one request."""

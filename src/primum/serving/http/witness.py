@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Any
 
 from primum.serving.http.responses import Response
-from primum.serving.logs import note
-from primum.serving.tracing import Tracing
+from primum.serving.observability.logs import note
+from primum.serving.observability.tracing import Tracing
 
 _TEMPLATES: Mapping[str, str] = {"models": "{model}", "versions": "{version}", "jobs": "{job}"}
 _KNOWN = {"v2", "health", "live", "ready", "models", "versions", "infer", "predict", "repository", "index", "load"}
 _KNOWN |= {"unload", "metrics", "openapi.json", "optimization", "status", "optimize-model", "batch-predict", "jobs"}
-_KNOWN |= {"live", "page.css", "page.js"}
+_KNOWN |= {"live", "docs", "pages", "page.css", "live.js", "docs.js"}
 
 
 def route_of(path: str) -> str:

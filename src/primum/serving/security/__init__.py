@@ -1,0 +1,1 @@
+"""Who may ask for what, how it is shown, and the record of what was asked."""
