@@ -179,14 +179,14 @@ def test_stopping(drain):
 
 
 def test_threads_end_with_the_processor():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with BatchProcessor(BatchConfig(executors=3), double) as processor:
         processor.process_many(range(10))
-        assert threading.active_count() > before
-    until = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+        own = set(threading.enumerate()) - before
+        assert own
+    for thread in own:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in own)
 
 
 def test_results_that_nobody_fetches_are_bounded_and_counted(monkeypatch):

@@ -9,8 +9,9 @@ import zlib
 from pathlib import Path
 
 import blobs
+import inline
 import pytest
-from shell import primum
+import shell
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +23,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(good: Path, tmp_path: Path) -> Path:
+def place(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy that a test may spoil."""
+    inline.patch(monkeypatch)
     return Path(shutil.copytree(good, tmp_path / "place"))
 
 
 def optimize(place: Path, *more: object, model: str = "nets:build", checkpoint: object = None, data: object = None):
-    return primum(
+    return inline.primum(
         "optimize", "--threads", 1, "--model", model, "--checkpoint", checkpoint or place / "weights.safetensors",
         "--data", data or place / "data" / "manifest.csv", "--out", place / "out",
         "--preprocessing", place / "data" / "preprocessing.yaml", *more,
@@ -120,7 +122,7 @@ def test_a_pickle_that_would_run_code_does_not_run(place, suffix):
     file, marker = place / f"evil{suffix}", place / "it-ran"
     if suffix == ".pkl":
         file.write_bytes(pickle.dumps(Marker(marker)))
-        refused(primum("optimize", "--model", file, "--data", place / "data", "--out", place / "out"), "refused")
+        refused(shell.primum("optimize", "--model", file, "--data", place / "data", "--out", place / "out"), "refused")
     else:
         torch.save({"state_dict": {}, "callbacks": Marker(marker)}, file)
         refused(optimize(place, checkpoint=file), "refused", "would run code")
@@ -154,7 +156,7 @@ def test_a_full_disk_leaves_nothing_half_written(place):
     if mounted.returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
-        done = primum(
+        done = shell.primum(
             "optimize", "--threads", 1, "--model", "nets:build", "--checkpoint", place / "weights.safetensors",
             "--data", place / "data" / "manifest.csv", "--out", disk / "out", "--target", "onnxruntime",
             "--preprocessing", place / "data" / "preprocessing.yaml",

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import blobs
 import pytest
-from shell import primum
+from inline import patch, primum
 
 from primum.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That `primum validate` is a process which starts others is shown beside the other commands."""
+    patch(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +24,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blobs.fit(folder / "weights.safetensors")
     blobs.make_manifest(folder / "data", 150, seed=4)
     blobs.make_manifest(folder / "new", 120, seed=5)
-    done = primum(
-        "optimize", "--threads", 1, "--model", "nets:build", "--checkpoint", folder / "weights.safetensors",
-        "--data", folder / "data" / "manifest.csv", "--out", folder / "out", "--level", "minimal",
-        "--preprocessing", folder / "data" / "preprocessing.yaml", "--patient-column", "patient_id",
-        "--target", "onnxruntime", PRIMUM_STATE=str(folder / "state"),
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        patch(monkeypatch)
+        done = primum(
+            "optimize", "--threads", 1, "--model", "nets:build", "--checkpoint", folder / "weights.safetensors",
+            "--data", folder / "data" / "manifest.csv", "--out", folder / "out", "--level", "minimal",
+            "--preprocessing", folder / "data" / "preprocessing.yaml", "--patient-column", "patient_id",
+            "--target", "onnxruntime", PRIMUM_STATE=str(folder / "state"),
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
 

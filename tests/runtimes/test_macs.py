@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from primum.runtimes.export import export_onnx
-from primum.runtimes.macs import Macs, count_macs
+from primum.runtimes.macs import Macs, count_macs, read_macs
 from primum.techniques.distillation.cost import cost
 
 
@@ -35,6 +35,15 @@ def test_they_are_those_of_the_module(model, shape, tmp_path):
     network = model()
     counted = cost(network, shape).macs
     assert counted > 0 and count_macs(exported(network, shape, tmp_path)) == Macs(counted, exact=True)
+
+
+def test_weights_that_lie_beside_the_file_are_not_read(tmp_path):
+    network = build()
+    model = exported(network, (1, 32, 32), tmp_path)
+    onnx.save(model, tmp_path / "apart.onnx", save_as_external_data=True, location="weights", size_threshold=256)
+    assert (tmp_path / "weights").stat().st_size > 0
+    (tmp_path / "weights").unlink()
+    assert read_macs(tmp_path / "apart.onnx") == Macs(cost(network, (1, 32, 32)).macs, exact=True)
 
 
 @pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3)])

@@ -5,10 +5,12 @@ For studies on many tasks; that a process of its own takes a crash, a hang or a 
 
 import contextlib
 import io
+import os
 import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -52,11 +54,17 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"primum.{user}.Isolated", Inline)
 
 
-def primum(*arguments: object) -> subprocess.CompletedProcess[str]:
+def primum(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """The `primum` command, from its entry point to its exit status, without a process of its own."""
     argv = ["primum", *map(str, arguments)]
     out, errors, code = io.StringIO(), io.StringIO(), 0
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
         try:
             run()
         except SystemExit as end:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from shell import command, environ
 from shell import primum as primum_cli
-from studies import RUNTIMES, config, run
+from studies import INT8, RUNTIMES, config, run, run_int8
 
 import primum
 from primum.config import ClinicalPolicy, OptimizationLevel
@@ -28,7 +28,8 @@ from primum.techniques.registry import make
 @pytest.mark.processes
 def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tmp_path):
     harmful = Recipe(Target(runtime="onnxruntime", threads=1), (make("round_weights", {"bits": 2}),))
-    delivery = run(workshop, tmp_path / "out", recipes=(harmful,), config=config(runtimes=RUNTIMES))
+    settings = config(runtimes=RUNTIMES, level=OptimizationLevel.MINIMAL)
+    delivery = run(workshop, tmp_path / "out", recipes=(harmful, INT8["openvino"]), config=settings)
     result, summary = delivery.result, delivery.summary()
     assert result.accepted and not result.unproven
     assert result.outcome == "NON_INFERIOR" and summary["verdict"] == "NON_INFERIOR"
@@ -125,9 +126,9 @@ def test_a_live_module_is_optimized_without_a_factory(workshop, tmp_path):
 
 
 def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop, tmp_path):
-    first = run(workshop, tmp_path / "one")
+    first = run_int8(workshop, tmp_path / "one")
     assert first.result.confirmations and not first.result.prior_openings
-    second = run(workshop, tmp_path / "two", config=config(runtimes=("openvino",)))
+    second = run_int8(workshop, tmp_path / "two", "openvino")
     assert second.result.confirmations and second.result.prior_openings
     assert "100%" in second.result.prior_openings[0]
     assert "NOT A FIRST LOOK" in second.report.with_suffix(".txt").read_text().upper()[:2000], "where everybody reads"
@@ -135,8 +136,8 @@ def test_a_second_candidate_on_the_same_confirmation_cases_is_reported(workshop,
 
 
 def test_the_same_candidate_judged_otherwise_on_the_same_cases_is_another_opening(workshop, tmp_path):
-    first = run(workshop, tmp_path / "one")
-    other = run(workshop, tmp_path / "two", group_columns=())
+    first = run_int8(workshop, tmp_path / "one")
+    other = run_int8(workshop, tmp_path / "two", group_columns=())
     before, now = ({c.key: c.frozen for c in done.result.confirmations} for done in (first, other))
     both = before.keys() & now.keys()
     assert both and not {before[key] for key in both} & {now[key] for key in both}, "the same recipe, another opening"
@@ -152,13 +153,13 @@ def test_the_same_candidate_judged_otherwise_on_the_same_cases_is_another_openin
 
 def test_patients_who_are_called_otherwise_do_not_unlock_cases_unseen(workshop, tmp_path):
     """Other names put other patients into the locked part: among them those that the first study searched on."""
-    assert not run(workshop, tmp_path / "one").result.earlier_openings
+    assert not run_int8(workshop, tmp_path / "one").result.earlier_openings
     header, *rows = workshop.many.read_text().splitlines()
     place = header.split(",").index("patient_id")
     renamed = [",".join("x" + c if i == place else c for i, c in enumerate(row.split(","))) for row in rows]
     other = SimpleNamespace(many=workshop.many.with_name("renamed.csv"), weights=workshop.weights)
     other.many.write_text("\n".join([header, *renamed]) + "\n")
-    told = run(other, tmp_path / "two").result.earlier_openings
+    told = run_int8(other, tmp_path / "two").result.earlier_openings
     assert any("searched on, for calibration or selection" in text for text in told), told
 
 
@@ -175,9 +176,9 @@ def test_a_studys_own_search_is_no_earlier_look_at_patients_with_equal_inputs(wo
         twins.append(",".join(cells))
     doubled = SimpleNamespace(many=folder / "doubled.csv", weights=workshop.weights)
     doubled.many.write_text("\n".join([header, *rows, *twins]) + "\n")
-    result = run(doubled, tmp_path / "out").result
+    result = run_int8(doubled, tmp_path / "out").result
     assert result.confirmations and not result.earlier_openings, result.earlier_openings
-    other = run(workshop, tmp_path / "other").result.earlier_openings
+    other = run_int8(workshop, tmp_path / "other").result.earlier_openings
     assert any("searched on, for calibration or selection" in text for text in other), "another study's search is one"
 
 
