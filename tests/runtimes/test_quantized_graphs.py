@@ -106,6 +106,12 @@ def test_bias_correction_changes_the_graph(prepared, tmp_path):
     assert prepared.error(plain) != prepared.error(corrected) < 0.4
 
 
+def test_ranges_around_zero_follow_the_network_too(prepared, tmp_path):
+    _, plain = prepared.build(target("openvino"), tmp_path / "a")
+    _, around = prepared.build(target("openvino", symmetric=True), tmp_path / "b")
+    assert prepared.error(plain) != prepared.error(around) < 0.4
+
+
 def test_a_histogram_that_numpy_refuses_is_a_failed_trial_with_a_way_out(prepared, tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("Too many bins for data range. Cannot create 128 finite-sized bins.")

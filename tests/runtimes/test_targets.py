@@ -56,6 +56,7 @@ def test_plain_data_gives_the_target_back(runtime, data, exclude):
         ({"runtime": "openvino", "fused_attention": True}, "fused_attention belongs to"),
         ({"runtime": "openvino", "floats": "bf16"}, "floats belongs to"),
         ({"runtime": "onnxruntime", "fixed_batch": True}, "fixed_batch belongs to"),
+        ({"runtime": "openvino", "symmetric": True}, "symmetric belongs to"),
         ({"runtime": "torch", "mode": "max-autotune"}, "other runtimes have no mode"),
         ({"runtime": "inductor", "mode": "fastest"}, ", ".join(MODES)),
     ],

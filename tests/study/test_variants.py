@@ -33,9 +33,11 @@ def test_the_fastest_openvino_candidate_is_tried_with_a_fixed_batch_and_int8_wit
         "openvino[int8, fixed_batch]",
         "openvino[int8, floats=bf16]",
         "openvino[int8, floats=bf16, fixed_batch]",
+        "openvino[int8, floats=bf16, fixed_batch, symmetric]",
     ]
     assert tried(trials) == wanted
-    assert tried(trials, PLAIN) == wanted[:1], "without BF16 in hardware there is nothing beside INT8"
+    without = [*wanted[:1], "openvino[int8, fixed_batch, symmetric]"]
+    assert tried(trials, PLAIN) == without, "without BF16 in hardware there is nothing beside INT8"
     assert tried(trials, transformer=False) == wanted[:1], "INT8 leaves next to nothing in floats"
     assert tried(trials[:2]) == ["openvino[fp32, fixed_batch]"]
     assert tried(trials[:1]) == []

@@ -39,6 +39,7 @@ _LATER = {
     "mode": "default",
     "floats": "fp32",
     "fixed_batch": False,
+    "symmetric": False,
 }
 """Settings of a Target that came after its first records were written."""
 
@@ -71,6 +72,9 @@ class Target(BaseModel):
     """OpenVINO INT8: the precision of what INT8 leaves in floats, such as the products of attention."""
     fixed_batch: bool = False
     """OpenVINO: a graph for one case a call, without a free batch axis; more cases run one after another."""
+    symmetric: bool = False
+    """OpenVINO INT8: ranges of activations lie around zero. Normalizations then give 8 bits by themselves; values of
+    one sign lose a bit."""
 
     @model_validator(mode="after")
     def _fits(self) -> Target:
@@ -87,6 +91,8 @@ class Target(BaseModel):
             raise ValueError("fused_attention belongs to onnxruntime; the other runtimes fuse attention by themselves")
         if self.floats != "fp32" and not (static and self.runtime == "openvino"):
             raise ValueError("floats belongs to openvino[int8]; elsewhere the precision says it")
+        if self.symmetric and not (static and self.runtime == "openvino"):
+            raise ValueError("symmetric belongs to openvino[int8]")
         if self.fixed_batch and self.runtime != "openvino":
             raise ValueError("fixed_batch belongs to openvino")
         if self.mode not in MODES or (self.mode != "default" and self.runtime != "inductor"):
@@ -106,6 +112,7 @@ class Target(BaseModel):
         extras += [f"ranges={self.ranges}"] * (self.ranges != "minmax")
         extras += ["bias_correction"] * self.bias_correction + ["fused_attention"] * self.fused_attention
         extras += [f"floats={self.floats}"] * (self.floats != "fp32") + ["fixed_batch"] * self.fixed_batch
+        extras += ["symmetric"] * self.symmetric
         extras += [f"mode={self.mode}"] * (self.mode != "default")
         extras += [f"without {'+'.join(self.exclude)}"] * bool(self.exclude)
         extras += [f"threads={self.threads}"] * (self.threads is not None)

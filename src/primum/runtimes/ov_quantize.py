@@ -100,11 +100,13 @@ def _calibrated(
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
     cases = [np.ascontiguousarray(source.calibration[i : i + 1]) for i in range(len(source.calibration))]
+    # NNCF's names: PERFORMANCE has ranges of activations around zero, MIXED has not.
+    preset = nncf.QuantizationPreset.PERFORMANCE if target.symmetric else nncf.QuantizationPreset.MIXED
     preparing = _operations(model, [name for name in before_layers(export) if name], layers=False)
     return nncf.quantize(
         model,
         nncf.Dataset(cases),
-        preset=nncf.QuantizationPreset.MIXED,
+        preset=preset,
         subset_size=max(len(cases), 1),
         ignored_scope=nncf.IgnoredScope(names=sorted({*kept, *preparing}), validate=False),
         advanced_parameters=AdvancedQuantizationParameters(

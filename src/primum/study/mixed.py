@@ -112,8 +112,8 @@ def mixed_targets(
         raise TrialError("no layer of the export can be traced to a layer of the network")
     if not any(s.score > 0 for s in scores):
         raise TrialError("the network is so sure of these cases that no gradient tells its layers apart")
-    plain: dict[str, Any] = {"precision": "fp32", "ranges": "minmax", "bias_correction": False, "exclude": ()}
-    whole = measure(target.model_copy(update=plain))
+    kept = {name: getattr(target, name) for name in ("runtime", "threads", "spinning", "fixed_batch")}
+    whole = measure(Target(**kept))
     rounded = measure(target)
     savings = layer_savings([s.name for s in scores], whole, rounded)
     proposals = pareto(scores, savings, rounded.total, shares)

@@ -102,7 +102,7 @@ def scheme_of(target: Target) -> Scheme | None:
         ort = target.runtime == "onnxruntime"
         # Without VNNI the adapter keeps weights to 7 bits.
         levels = 64 if ort and "vnni" not in this_machine().features else 127
-        omits = "sums and pooling in 8 bits" if ort else "NNCF's ranges by channel"
+        omits = "sums and pooling in 8 bits" if ort else "NNCF's ranges by channel" + ", around zero" * target.symmetric
         return Scheme("INT8", "int8", "static", ort, target.ranges == "mean", levels, omits, exclude=target.exclude)
     if target.precision in WEIGHTS_ONLY:
         bits, block = target.precision.removesuffix("-weights"), _BLOCKS.get((target.runtime, target.precision), 32)

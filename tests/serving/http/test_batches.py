@@ -160,3 +160,12 @@ def test_answers_of_an_unproven_artifact_say_so(unproven):
 
 def test_answers_of_a_proven_artifact_say_so_too(port):
     assert asked(port, "risk", ROWS[:2].tolist())[2]["unproven"] is False
+
+
+def test_a_case_that_is_no_readable_json_fails_alone(port):
+    body = b'{"model_name": "risk", "data": [%b, [1e400], ["\xff"], %b]}' % (2 * (str(ROWS[0].tolist()).encode(),))
+    status, _, answer = call(port, "POST", PATH, body)
+    assert status == 200
+    good, large, garbled, again = answer["predictions"]
+    assert good["probabilities"] == again["probabilities"]
+    assert "Number out of range" in large["error"] and "not valid UTF-8" in garbled["error"]

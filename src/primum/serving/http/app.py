@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import msgspec
 
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
+from primum.serving.http.bodies import Bodies, Connection, Receive
 from primum.serving.http.connection import CERTIFICATE, LEFT, TASK
 from primum.serving.http.openapi import document
 from primum.serving.http.origin import demand_own
@@ -22,13 +22,9 @@ from primum.serving.http.witness import Witness
 from primum.serving.model import ServedModel
 from primum.serving.options import MOST_BYTES
 from primum.serving.security.access import Caller, Scope
-from primum.serving.wire.body import LARGE
-from primum.serving.wire.protocol import EXTENSIONS, HEADER, Request, decode, encode
+from primum.serving.wire.protocol import EXTENSIONS, HEADER, encode
 from primum.version import VERSION
 
-Connection = dict[str, Any]
-"""An ASGI scope."""
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 CLIENT_LEFT = 499
@@ -60,10 +56,8 @@ class App:
         witness: Witness | None = None,
     ) -> None:
         """`routes`: beside inference, which is not looked up among them."""
-        self.plane, self._most_bytes, self._companions, self._witness = plane, most_bytes, companions, witness
-        self._routes = Routes(routes)
-        # One: two that read large bodies would keep the event loop waiting for both.
-        self._large = ThreadPoolExecutor(1, "large body")
+        self.plane, self._companions, self._witness = plane, companions, witness
+        self._routes, self._bodies = Routes(routes), Bodies(most_bytes)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""
@@ -82,6 +76,8 @@ class App:
             if scope.get(LEFT):
                 return  # nobody reads an answer
             response = failure(_ended())
+        finally:
+            self._bodies.release(scope)
         length = (b"content-length", str(len(response.body)).encode())
         await send(
             {"type": "http.response.start", "status": int(response.status), "headers": [*response.headers, length]}
@@ -160,7 +156,7 @@ class App:
         try:
             who = self._admit(scope, Scope.INFER).name
             model = self._model(name)
-            request = await self._request(scope, receive)
+            request = await self._bodies.request(scope, receive)
             outputs, rung = await model.infer(request.inputs, request.priority, request.timeout_s)
             body, head = encode(model.name, rung.version, request.id, outputs, request, rung.said)
             extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]
@@ -189,7 +185,7 @@ class App:
                 found.names,
                 parsed_query(scope["query_string"], QUERY),
                 headers.get(b"content-type", b"").decode("latin-1"),
-                lambda: self._read(headers.get(b"content-length"), receive),
+                lambda: self._bodies.read(scope, receive),
                 note,
             )
             answer = await found.route.handler(call)
@@ -204,42 +200,6 @@ class App:
             response = failure(_ended())
         self.plane.note(who, found.route.what, note, int(response.status))
         return response
-
-    async def _read(self, length: bytes | None, receive: Receive) -> bytes:
-        if length is not None and _number("content-length", length) > self._most_bytes:
-            raise self._too_large()
-        return await self._body(receive)
-
-    async def _request(self, scope: Connection, receive: Receive) -> Request:
-        length, header = None, None
-        for key, value in scope["headers"]:
-            if key == _HEADER:
-                header = _number(HEADER, value)
-            elif key == b"content-length":
-                length = _number("content-length", value)
-        if length is not None and length > self._most_bytes:
-            raise self._too_large()
-        body = await self._body(receive)
-        if (len(body) if header is None else header) <= LARGE:
-            return decode(body, header)
-        return await asyncio.get_running_loop().run_in_executor(self._large, decode, body, header)
-
-    async def _body(self, receive: Receive) -> bytes:
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._most_bytes:
-                raise self._too_large()
-        return b"".join(parts)
-
-    def _too_large(self) -> HttpError:
-        return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {self._most_bytes} bytes")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -274,9 +234,3 @@ def _only(method: str, allowed: str) -> None:
 def _json(value: Any, good: bool) -> Response:
     status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
     return Response(status, [JSON], msgspec.json.encode(value))
-
-
-def _number(name: str, value: bytes) -> int:
-    if not value.isdigit() or len(value) > 18:
-        raise HttpError(HTTPStatus.BAD_REQUEST, f"{name} is a whole number")
-    return int(value)

@@ -34,7 +34,8 @@ _LEVELS = 255
 
 class _Body(msgspec.Struct):
     model_name: str
-    data: list[Any]
+    data: list[msgspec.Raw]
+    """Cases stay bytes, to be read one by one: all in one call would keep the interpreter's lock for long."""
     enable_batching: bool = True
     priority: int = 0
     timeout_ms: float | None = None
@@ -124,14 +125,14 @@ class _Asking:
 
 
 def _prepared(
-    data: Sequence[Any], preprocessing: AnyPreprocessing, shape: tuple[int, ...]
+    data: Sequence[msgspec.Raw], preprocessing: AnyPreprocessing, shape: tuple[int, ...]
 ) -> list[NDArray[np.float32] | InputError]:
     """The network's input of each case, or why it has none."""
     rows: list[NDArray[np.float32] | InputError] = []
     for raw in data:
         try:
             with np.errstate(over="ignore"):
-                row = _case(raw, preprocessing)
+                row = _case(_value(raw), preprocessing)
             if not np.isfinite(row).all():
                 raise InputError("a value is too large for FP32 once it is preprocessed")
             if row.shape != shape:
@@ -140,6 +141,15 @@ def _prepared(
         except InputError as error:
             rows.append(error)
     return rows
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"its JSON is not read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError("it is not valid UTF-8") from error
 
 
 def _case(raw: Any, preprocessing: AnyPreprocessing) -> NDArray[np.float32]:
