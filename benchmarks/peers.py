@@ -50,7 +50,7 @@ _FILES = {
     "timed": "timed.npy",
     "export": "export.onnx",
 }
-_ROUNDS, _QUICK_ROUNDS = 30, 6
+_ROUNDS, _QUICK_ROUNDS = 90, 6
 
 
 @dataclass(frozen=True)
