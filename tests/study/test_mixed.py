@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from primum.errors import InputError
+from primum.errors import InputError, TrialError
 from primum.models.signature import Activation, Signature
 from primum.runtimes.base import BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
@@ -224,3 +224,31 @@ def test_mixed_precision_starts_from_int8(fragile):
     net, export, cases, labels = fragile
     with pytest.raises(InputError, match="starts from int8"):
         mixed_targets(net, export, SIGNATURE, cases, labels, Target(runtime="openvino"))
+
+
+@pytest.mark.parametrize(
+    ("target", "plain"),
+    [
+        (
+            Target(runtime="openvino", precision="int8", floats="bf16", symmetric=True, fixed_batch=True, threads=1),
+            Target(runtime="openvino", fixed_batch=True, threads=1),
+        ),
+        (
+            Target(runtime="onnxruntime", precision="int8", ranges="mean", fused_attention=True, spinning=True),
+            Target(runtime="onnxruntime", fused_attention=True, spinning=True),
+        ),
+    ],
+)
+def test_int8_is_held_against_fp32_that_is_otherwise_the_same(target, plain, fragile):
+    net, export, cases, labels = fragile
+    asked = []
+
+    def measure(one: Target) -> LayerTimes:
+        asked.append(one)
+        if len(asked) == 2:
+            raise TrialError("enough")
+        return LayerTimes({}, 1.0)
+
+    with pytest.raises(TrialError, match="enough"):
+        mixed_targets(net, export, SIGNATURE, cases[:60], labels[:60], target, measure)
+    assert asked == [plain, target]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from shell import command, environ
 from shell import primum as primum_cli
-from studies import INT8, RUNTIMES, config, run, run_int8
+from studies import RUNTIMES, config, run, run_int8
 
 import primum
 from primum.config import ClinicalPolicy, OptimizationLevel
@@ -28,8 +28,7 @@ from primum.techniques.registry import make
 @pytest.mark.processes
 def test_a_proven_candidate_is_delivered_and_the_harmful_one_is_not(workshop, tmp_path):
     harmful = Recipe(Target(runtime="onnxruntime", threads=1), (make("round_weights", {"bits": 2}),))
-    settings = config(runtimes=RUNTIMES, level=OptimizationLevel.MINIMAL)
-    delivery = run(workshop, tmp_path / "out", recipes=(harmful, INT8["openvino"]), config=settings)
+    delivery = run(workshop, tmp_path / "out", recipes=(harmful,), config=config(runtimes=RUNTIMES))
     result, summary = delivery.result, delivery.summary()
     assert result.accepted and not result.unproven
     assert result.outcome == "NON_INFERIOR" and summary["verdict"] == "NON_INFERIOR"

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 SHARES = (0.98, 0.95, 0.9, 0.8, 0.65, 0.5)
 """Parts of what INT8 saves that proposals keep."""
+_FLOATS: Mapping[str, Any] = {
+    "precision": "fp32",
+    "ranges": "minmax",
+    "bias_correction": False,
+    "exclude": (),
+    "floats": "fp32",
+    "symmetric": False,
+}
+"""What makes FP32 of an INT8 target; all else stays, for times are compared."""
 WORST_CASES = 300
 _LEAST = 0.002
 """An excluded layer costs at least this share of the FP32 time: values are converted on its way in and out."""
@@ -112,8 +121,7 @@ def mixed_targets(
         raise TrialError("no layer of the export can be traced to a layer of the network")
     if not any(s.score > 0 for s in scores):
         raise TrialError("the network is so sure of these cases that no gradient tells its layers apart")
-    kept = {name: getattr(target, name) for name in ("runtime", "threads", "spinning", "fixed_batch")}
-    whole = measure(Target(**kept))
+    whole = measure(target.model_copy(update=_FLOATS))
     rounded = measure(target)
     savings = layer_savings([s.name for s in scores], whole, rounded)
     proposals = pareto(scores, savings, rounded.total, shares)

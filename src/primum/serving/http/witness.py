@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from primum.serving.http.pages import PATHS
 from primum.serving.http.responses import Response
 from primum.serving.observability.logs import note
 from primum.serving.observability.tracing import Tracing
@@ -14,7 +15,7 @@ from primum.serving.observability.tracing import Tracing
 _TEMPLATES: Mapping[str, str] = {"models": "{model}", "versions": "{version}", "jobs": "{job}"}
 _KNOWN = {"v2", "health", "live", "ready", "models", "versions", "infer", "predict", "repository", "index", "load"}
 _KNOWN |= {"unload", "metrics", "openapi.json", "optimization", "status", "optimize-model", "batch-predict", "jobs"}
-_KNOWN |= {"live", "docs", "pages", "page.css", "live.js", "docs.js"}
+_KNOWN |= {part for path in PATHS for part in path.split("/")}
 
 
 def route_of(path: str) -> str:
