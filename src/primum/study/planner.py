@@ -10,11 +10,8 @@ from primum.runtimes.base import Target, get_runtime
 from primum.runtimes.facts import FOUR_BITS, GraphFacts, infeasible
 from primum.runtimes.macs import UNKNOWN, Macs
 from primum.study.recipe import Recipe
+from primum.techniques.quantization.strategy import SMALL_MACS
 
-SMALL_MACS = 200_000
-"""Measured in ONNX Runtime against FP32, one case a call: the better of static and dynamic INT8 ran 0.5 to 0.7 times as
-fast in networks of 4,000 to 82,000 multiply-accumulates (tabular and convolutional), 1.5 to 4.3 times as fast in those
-of 314,000 to 13 million (tabular, convolutional, recurrent)."""
 SMALL_MS = 0.2
 """Where multiply-accumulates cannot be counted: a call so short is mostly the call itself."""
 _AGGRESSIVE = OptimizationLevel.AGGRESSIVE

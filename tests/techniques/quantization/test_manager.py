@@ -48,8 +48,20 @@ def test_the_choice_and_its_reason():
     assert chosen(linear_net(), calibrated=True)[0] == "dynamic_int8"
     assert "INT8 in hardware" in chosen(linear_net())[1]
     assert "no VNNI" in chosen(linear_net(), machine=replace(MACHINE, features=("avx2",)))[1]
-    assert chosen(quantizable.mlp()) == ("none", "2 kB of weights: too small for a saving to matter")
+    name, why = chosen(quantizable.mlp())
+    assert name == "none" and why.startswith("2 kB of weights: too small for a saving to matter; a calibration_loader")
     assert chosen(nn.Sequential(nn.Embedding(1000, 64)))[0] == "none"
+
+
+def test_few_weights_that_are_used_many_times_are_not_too_small():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)).eval()
+    loader = (batch for batch in torch.rand(3, 4, 1, 48, 48))
+    large = QuantizationManager(calibration_loader=loader, machine=MACHINE).quantize_model(net)
+    assert large.original_bytes < 200_000 and large.strategy == "static_int8"
+    small = QuantizationManager(calibration_loader=torch.rand(4, 1, 4, 4), machine=MACHINE).quantize_model(net)
+    macs = 4 * 4 * 9 * 32 * (1 + 32)
+    assert small.strategy == "none" and f"38 kB of weights and {macs:,} multiply-accumulates a case" in small.why
 
 
 def test_four_bits_go_to_linear_weights_and_where_the_level_allows():

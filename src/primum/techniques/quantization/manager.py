@@ -9,6 +9,7 @@ from primum.config import OptimizationConfig, QuantizationConfig
 from primum.errors import InputError, MissingExtra, TrialError
 from primum.hardware.machine import Machine, this_machine
 from primum.level import OptimizationLevel
+from primum.techniques.operations import count_operations
 from primum.techniques.quantization.dynamic import quantize_dynamic_int8
 from primum.techniques.quantization.graph import as_module, copied
 from primum.techniques.quantization.layers import Skipped
@@ -93,8 +94,10 @@ class QuantizationManager:
         if custom is not None:
             why = f"{type(self).__name__}._custom_quantization_logic returned a model"
             return QuantizationResult(custom, "custom", why, size, stored_bytes(custom), (), _UNPROVEN)
-        wanted = choose(original, self.config, self.level, self.machine, self.calibration_loader is not None)
-        made, skipped, notes, strategy = self._with_fallback(original, wanted)
+        batches = None if self.calibration_loader is None else batches_of(self.calibration_loader)
+        macs = None if batches is None else _macs(original, batches[0])
+        wanted = choose(original, self.config, self.level, self.machine, batches is not None, macs)
+        made, skipped, notes, strategy = self._with_fallback(original, wanted, batches)
         return QuantizationResult(
             made, strategy.name, strategy.why, size, stored_bytes(made), skipped, (*notes, *self._unproven(strategy))
         )
@@ -120,29 +123,31 @@ class QuantizationManager:
         return made
 
     def _with_fallback(
-        self, model: torch.nn.Module, wanted: Strategy
+        self, model: torch.nn.Module, wanted: Strategy, batches: list[torch.Tensor] | None
     ) -> tuple[torch.nn.Module, tuple[Skipped, ...], tuple[str, ...], Strategy]:
         try:
-            return (*self._apply(model, wanted.name), wanted)
+            return (*self._apply(model, wanted.name, batches), wanted)
         except (TrialError, MissingExtra) as error:
             if wanted.named:
                 raise
             failed = error
         for name in ("dynamic_int8",) if wanted.name != "dynamic_int8" else ():
             try:
-                done = self._apply(model, name)
+                done = self._apply(model, name, batches)
             except TrialError:
                 break
             return (*done, Strategy(name, f"{wanted.name} was chosen ({wanted.why}) but failed: {failed}"))
         return model, (), (), Strategy("none", f"{wanted.name} was chosen ({wanted.why}) but failed: {failed}")
 
-    def _apply(self, model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, tuple[Skipped, ...], tuple[str, ...]]:
+    def _apply(
+        self, model: torch.nn.Module, name: str, batches: list[torch.Tensor] | None
+    ) -> tuple[torch.nn.Module, tuple[Skipped, ...], tuple[str, ...]]:
         if name == "none":
             return model, (), ()
         if name == "dynamic_int8":
             return (*quantize_dynamic_int8(model), ())
         if name == "static_int8":
-            return quantize_static_int8(model, batches_of(self.calibration_loader))
+            return quantize_static_int8(model, batches_of(batches))
         if name.startswith("weight_only_"):
             dtype = name.removeprefix("weight_only_")
             return (*quantize_weights(model, dtype, "bitsandbytes" if dtype == "nf4" else "torchao"), ())  # type: ignore[arg-type]
@@ -152,3 +157,13 @@ class QuantizationManager:
         if strategy.name == "none":
             return ()
         return _UNPROVEN
+
+
+def _macs(model: torch.nn.Module, batch: torch.Tensor) -> int | None:
+    """Multiply-accumulates of one case; None where they cannot be counted."""
+    try:
+        total = count_operations(model, batch[:1]).total
+    # A model raises whatever it raises; the strategy that is chosen then says what is wrong with it.
+    except Exception:  # noqa: BLE001
+        return None
+    return None if total is None else total // 2
