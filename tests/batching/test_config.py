@@ -38,3 +38,29 @@ def test_the_core_is_told_in_seconds_and_bytes():
 
 def test_without_dynamic_batching_every_request_runs_alone():
     assert Settings.of(BatchConfig(enable_dynamic_batching=False)).max_batch_size == 1
+
+
+def test_a_file_and_what_stands_over_it(tmp_path):
+    file = tmp_path / "batching.yaml"
+    file.write_text("strategy: timeout\nmax_wait_ms: 5\nexecutor_timeout_s: 2\n")
+    config = BatchConfig.from_file(file, max_wait_ms=1, executors=2)
+    assert config == BatchConfig(strategy="timeout", max_wait_ms=1, executor_timeout_s=2, executors=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_batch: 4", "max_batch: .*did you mean max_batch_size"),
+        ("max_wait_ms: -1", "max_wait_ms: .*greater than or equal to 0"),
+        ("strategy: memory_aware", "needs memory_limit_mb"),
+        ("[4]", "valid dictionary"),
+        ("a: [", "is not valid"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(tmp_path, text, said):
+    file = tmp_path / "batching.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=said):
+        BatchConfig.from_file(file)

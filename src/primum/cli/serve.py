@@ -12,6 +12,7 @@ from primum.serving.executor.isolation import Isolation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from primum.config import BatchConfig
     from primum.serving.security.access import Scope
     from primum.serving.studies.offered import Studies
 
@@ -29,8 +30,16 @@ def run(
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind to.", min=0, max=65535)] = 8000,
     grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC; default: none.", min=0, max=65535)] = None,
-    max_batch_size: Annotated[int, typer.Option(help="Largest batch, in cases.", min=1)] = 32,
-    executors: Annotated[int, typer.Option(help="Batches of a model that run at the same time.", min=1)] = 1,
+    batching: Annotated[
+        Path | None, typer.Option(help="YAML or TOML file of how to batch: the fields of primum.config.BatchConfig.")
+    ] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(help="Largest batch, in cases; default: 32.", min=1, show_default=False)
+    ] = None,
+    executors: Annotated[
+        int | None,
+        typer.Option(help="Batches of a model that run at the same time; default: 1.", min=1, show_default=False),
+    ] = None,
     isolation: Annotated[
         Isolation,
         typer.Option(help="Run models in processes of their own; auto: all but those faster than the way to one."),
@@ -85,7 +94,6 @@ def run(
     from primum.serving.hangup import hold
 
     hold()
-    from primum.config import BatchConfig
     from primum.errors import InputError
     from primum.serving.ladder.shadow import ShadowOptions
     from primum.serving.options import ServeOptions, check
@@ -106,7 +114,7 @@ def run(
         host=host,
         port=port,
         grpc_port=grpc_port,
-        batching=BatchConfig(max_batch_size=max_batch_size, request_timeout_ms=timeout_ms, executors=executors),
+        batching=_batching(batching, max_batch_size=max_batch_size, request_timeout_ms=timeout_ms, executors=executors),
         isolation=isolation,
         executor_memory_mb=executor_memory_mb,
         most_bytes=int(max_body_mb * 2**20),
@@ -132,6 +140,14 @@ def run(
     from primum.serving.server import serve
 
     serve(options)
+
+
+def _batching(file: Path | None, **named: float | None) -> BatchConfig:
+    """The file's settings, and over them what options name. Raises InputError."""
+    from primum.config import BatchConfig
+
+    over = {name: value for name, value in named.items() if value is not None}
+    return BatchConfig(**over) if file is None else BatchConfig.from_file(file, **over)  # type: ignore[arg-type]
 
 
 def _scopes(given: Sequence[str]) -> tuple[Scope, ...]:

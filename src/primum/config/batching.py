@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from primum.config.reading import explain, read_mapping
 from primum.errors import InputError
 
 
@@ -65,6 +67,17 @@ class BatchConfig(BaseModel):
         if self.strategy is BatchStrategy.MEMORY_AWARE and self.memory_limit_mb is None:
             raise ValueError("the memory-aware strategy needs memory_limit_mb")
         return self
+
+    @classmethod
+    def from_file(cls, path: Path, **over: Any) -> BatchConfig:
+        """Read a YAML or TOML file; `over` stands in place of its values. InputError names the offending key."""
+        try:
+            raw = read_mapping(path)
+            return cls.model_validate({**raw, **over} if isinstance(raw, dict) else raw)
+        except OSError as error:
+            raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {explain(error, cls.model_fields)}") from error
 
     def in_use(self) -> BatchConfig:
         """Freeze this configuration and return it."""

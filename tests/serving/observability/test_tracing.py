@@ -69,9 +69,11 @@ def test_a_request_continues_its_callers_trace_and_tells_its_wait_and_its_call(a
     assert "Quillfeather" not in written, "what a caller keeps in its trace is its own"
 
 
-def test_many_rows_are_a_call_each_chunk(artifact, collector):
+@pytest.mark.parametrize("over", [(), ("--max-batch-size", 4)])
+def test_many_rows_are_a_call_each_chunk(artifact, collector, tmp_path, over):
     address, spans = collector
-    with server(f"risk={artifact}", "--otlp", address, "--max-batch-size", 4) as port:
+    (tmp_path / "batching.yaml").write_text(f"max_batch_size: {8 if over else 4}\n")
+    with server(f"risk={artifact}", "--otlp", address, "--batching", tmp_path / "batching.yaml", *over) as port:
         assert call(port, "POST", INFER, asked(10))[0] == 200
     cases = [
         one.value.int_value
