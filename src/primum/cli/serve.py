@@ -147,7 +147,7 @@ def _batching(file: Path | None, **named: float | None) -> BatchConfig:
     from primum.config import BatchConfig
 
     over = {name: value for name, value in named.items() if value is not None}
-    return BatchConfig(**over) if file is None else BatchConfig.from_file(file, **over)  # type: ignore[arg-type]
+    return BatchConfig(**over) if file is None else BatchConfig.from_file(file, **over)
 
 
 def _scopes(given: Sequence[str]) -> tuple[Scope, ...]:
