@@ -8,6 +8,7 @@ from math import inf
 from primum.batching.admission import Admission, Backlog
 from primum.batching.latency import LatencyTables
 from primum.batching.outcome import Outcome, Reason
+from primum.batching.plans import Plans
 from primum.batching.policy import BucketPlan
 from primum.batching.queue import Queue
 from primum.batching.recovery import Retries
@@ -30,8 +31,7 @@ class Batcher:
         self, settings: Settings | None = None, *, model: str = "model", tables: LatencyTables | None = None
     ) -> None:
         self.settings = settings or Settings()
-        self._model, self._tables = model, tables or LatencyTables(self.settings.latency_quantile)
-        self._plans: dict[Hashable, BucketPlan] = {}
+        self._plans = Plans(self.settings, model, tables or LatencyTables(self.settings.latency_quantile))
         self._queue, self._retries = Queue(), Retries()
         self._schedule = Schedule(self.settings, self._queue, self._retries, self.plan, self._end)
         self._admission = Admission(self._queue, self._retries, self.plan, self.settings.executors)
@@ -58,10 +58,7 @@ class Batcher:
 
     def plan(self, bucket: Hashable) -> BucketPlan:
         """What is known of a bucket."""
-        plan = self._plans.get(bucket)
-        if plan is None:
-            plan = self._plans[bucket] = BucketPlan(self.settings, self._tables.of(self._model, bucket))
-        return plan
+        return self._plans[bucket]
 
     def submit(self, item: Item, now: float) -> None:
         """A new request: it joins the queue, or is finished at once as rejected."""
@@ -189,8 +186,7 @@ class Batcher:
 
     def forget(self, bucket: Hashable) -> None:
         """Let go of what was learned of a bucket that will not be asked again."""
-        self._plans.pop(bucket, None)
-        self._tables.forget(self._model, bucket)
+        self._plans.forget(bucket)
 
     def take_finished(self) -> list[Item]:
         """Items that got their outcome since the last call."""
@@ -223,6 +219,7 @@ class Batcher:
             buckets=tuple(_facts(bucket, plan) for bucket, plan in self._plans.items()),
             waited_s=recorder.waited_s,
             served_s=recorder.served_s,
+            forgotten_buckets=self._plans.forgotten,
         )
 
     def _refusal(self, item: Item, now: float) -> Outcome | None:

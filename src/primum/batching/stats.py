@@ -87,6 +87,8 @@ class BatcherStats:
     """In the model, of all batches that succeeded so far together."""
     leaked_executors: int = 0
     """Executors given up for hung calls that have not come back."""
+    forgotten_buckets: int = 0
+    """Buckets that made room for others: their latency is learned anew where they come again."""
 
     @property
     def pending(self) -> int:
