@@ -151,7 +151,8 @@ SECTIONS = {
         "Several cases a patient",
         "Sensitivity at its margin, judged by patient: `patients` and their positives; `correlation` of the outcomes "
         "of any two cases of a patient. `ignored`: what would pass if cases were taken as independent. `power`: what "
-        "passes of a candidate that loses and gains 0.5 % of the cases, correlated alike (a tenth of the runs).",
+        "passes of a candidate that loses and gains 0.5 % of the cases, correlated alike (a tenth of the runs). Losses "
+        "do not go with the number of cases: where only those lose who have most, more can pass (decision 0013).",
     ),
     "power": (
         "Power beside theory",

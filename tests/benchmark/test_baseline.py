@@ -57,7 +57,7 @@ def test_an_unreadable_image_is_left_out_and_counted(xrays, network, tmp_path):
 
 def test_only_unreadable_images_are_an_error_that_names_one(network, tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(InputError, match=r"a\.png"):
+    with pytest.raises(InputError, match="image 1 of "):
         run_baseline_benchmark(tmp_path, network, output_dir=tmp_path / "out")
 
 

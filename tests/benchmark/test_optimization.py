@@ -33,6 +33,13 @@ class Slow(nn.Module):
         return out
 
 
+class Shifting(nn.Module):
+    """Changes its input in place."""
+
+    def forward(self, x, *more):
+        return x.sub_(5.0).clone()
+
+
 class Broken(nn.Module):
     def forward(self, x):
         raise RuntimeError("no kernel for this")
@@ -140,3 +147,11 @@ def test_a_report_needs_timings():
         OptimizationBenchmark(network(), inputs).generate_report()
     with pytest.raises(InputError):
         OptimizationBenchmark(network(), inputs, rounds=0)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, [x]), lambda x: {"x": x}])
+def test_a_model_that_changes_its_inputs_is_compared_on_the_same_inputs(wrap):
+    example = torch.ones(1, 32)
+    benchmark = OptimizationBenchmark(Shifting(), lambda: wrap(example), rounds=2, calls=2)
+    row = benchmark.benchmark_optimized_model(Shifting(), "copy")
+    assert row["max_abs_difference"] == 0 and (example == 1).all()

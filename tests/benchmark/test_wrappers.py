@@ -177,3 +177,19 @@ def test_loading_is_timed_and_threads_are_read_back(network):
 def test_features_before_an_image_say_what_to_do(network):
     with pytest.raises(InputError, match="preprocess an image first"):
         PyTorchInferenceWrapper(network).extract_features(np.zeros((1, 1, 32, 32), np.float32))
+
+
+def test_a_model_that_changes_its_inputs_is_held_against_itself_on_the_same_image():
+    import torch
+
+    class Shifting(torch.nn.Module):
+        def forward(self, x):
+            return x.sub_(0.5).mean(dim=(1, 2, 3))[:, None] * torch.tensor([[-9.0, 9.0]])
+
+    options = {"preprocessing": Preprocessing(size=(32, 32)), "input_shape": (1, 32, 32)}
+    with PyTorchInferenceWrapper(Shifting(), **options) as wrapper:
+        tensor = wrapper.preprocess(grey(200))
+        before = tensor.copy()
+        first = wrapper.extract_features(tensor)
+        assert (tensor == before).all() and (wrapper.extract_features(tensor) == first).all()
+        assert any("differs from the original's by 0" in note for note in wrapper.notes)

@@ -46,6 +46,12 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in message[0], message[0]
 
 
+def line_of(place: Path, image: Path) -> int:
+    """Where the manifest lists it."""
+    lines = (place / "data" / "manifest.csv").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if f"{image.name}," in line)
+
+
 def test_wrong_paths(place):
     refused(optimize(place, data=place / "nowhere"), "nowhere", "no such file or folder")
     refused(optimize(place, checkpoint=place / "nothing.pt"), "nothing.pt", "no such file")
@@ -65,13 +71,15 @@ def test_a_class_without_images(place):
     (place / "folders" / "clear").mkdir(parents=True)
     (place / "folders" / "shadow").mkdir()
     shutil.copy(next((place / "data" / "images").iterdir()), place / "folders" / "clear" / "a.png")
-    refused(optimize(place, data=place / "folders"), "clear")
+    refused(optimize(place, data=place / "folders"), "only one class folder")
 
 
-def test_a_corrupt_image_stops_with_its_name_or_is_excluded_by_wish(place):
+def test_a_corrupt_image_stops_with_its_line_or_is_excluded_by_wish(place):
     victim = next((place / "data" / "images").iterdir())
     victim.write_bytes(victim.read_bytes()[:300])
-    refused(optimize(place), victim.name, "truncated or corrupt")
+    done = optimize(place)
+    refused(done, f"manifest.csv line {line_of(place, victim)}: ", "truncated or corrupt")
+    assert victim.name not in done.stderr, "a file may be called after its patient"
     skipped = optimize(place, "--skip-bad-files", "--plan")
     assert skipped.returncode == 0, skipped.stderr
 
@@ -84,7 +92,7 @@ def test_an_image_header_that_promises_billions_of_pixels(place):
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
     victim = next((place / "data" / "images").iterdir())
     victim.write_bytes(bomb)
-    refused(optimize(place), victim.name, "pixels")
+    refused(optimize(place), f"manifest.csv line {line_of(place, victim)}: ", "pixels")
 
 
 def test_labels_that_do_not_match(place):
@@ -139,6 +147,13 @@ def test_a_patient_in_training_and_judging(place):
     (place / "data" / "train.csv").write_text("\n".join([lines[0], lines[1], lines[-1]]) + "\n")
     done = optimize(place, "--patient-column", "patient_id", "--train-data", place / "data" / "train.csv")
     refused(done, "2 patient(s)", "both")
+
+
+@pytest.mark.parametrize("option", ["--dice-margin", "--error-margin", "--tolerance", "--kappa-margin"])
+def test_an_option_of_another_task(place, option):
+    refused(optimize(place, option, 0.1), f"{option} is for a", "give --task")
+    refused(optimize(place, option, 0.1, "--plan", "--task", "binary"), f"{option} is for a", "not binary")
+    assert not (place / "out").exists()
 
 
 def test_options_out_of_range(place):

@@ -99,6 +99,13 @@ def test_one_class_only(place):
     refused(optimize(place), "label", "1 class(es); two are needed")
 
 
+def test_a_label_column_that_names_patients(place):
+    for more in ((), ("--classes", "no,yes")):
+        done = optimize(place, "--plan", "--label-column", "patient", *more)
+        refused(done, "different label" if more else "cases or patients rather than classes")
+        assert "1-0" not in done.stderr
+
+
 def test_a_case_that_is_there_twice(place, tmp_path):
     change(place / "cases.csv", {(9, "patient"): "1-0"})
     refused(optimize(place, "--id-column", "patient"), "line 11 and line 2 have one patient")
@@ -109,7 +116,8 @@ def test_a_case_that_is_there_twice(place, tmp_path):
         "optimize", "--model", "nets:bright_spots", "--data", data, "--out", place / "out", "--task", "segmentation",
         "--label-column", "mask",
     )  # fmt: skip
-    refused(done, "images/2.png", "listed more than once")
+    refused(done, "line 32 and line 4 name one file")
+    assert "2.png" not in done.stderr
 
 
 def test_outputs_in_another_order_than_the_labels(place):

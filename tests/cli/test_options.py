@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primum.cli.options import Actions, guard_policy, listed, policy, read_actions
+from primum.cli.options import Actions, amounts, guard_policy, listed, policy, read_actions
 from primum.config import GuardPolicy, OptimizationConfig
 from primum.errors import InputError
 
@@ -108,3 +108,24 @@ def test_the_example_of_the_help_and_of_the_errors_is_one_that_works(tmp_path):
     assert [action.name for action in policy(0.5, None, None, None, actions=tmp_path / "a.yaml").actions] == [
         "home", "clinic",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, (None, {})),
+        ("2", (2.0, {})),
+        ("age=2,weight=0.5", (None, {"age": 2.0, "weight": 0.5})),
+        ('0.5, "FEV1, % = predicted=3"', (0.5, {"FEV1, % = predicted": 3.0})),
+    ],
+)
+def test_a_number_for_all_outputs_or_for_single_ones(text, found):
+    assert amounts("--tolerance", text) == found
+    made = policy(0.5, None, None, None, error_margin=text, tolerance=text)
+    assert (made.margins.error, made.error_margins) == found == (made.tolerance, made.tolerances)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "a=", "a=b", "2,3", "a=1,a=2", "1e999"])
+def test_what_is_no_such_number_is_named(text):
+    with pytest.raises(InputError, match="--tolerance"):
+        amounts("--tolerance", text)

@@ -82,6 +82,16 @@ def test_policy_flags_reach_the_verdict(made, tmp_path):
     assert {p["margin"] for p in data["verdict"]["components"] if p["name"] == "sensitivity"} == {0.03}
 
 
+def test_a_threshold_that_is_not_the_artifacts_is_told(made):
+    done = validate(made, "--threshold", 0.3, "--json")
+    data = json.loads(done.stdout)
+    assert data["verdict"]["threshold"] == 0.3
+    assert "judged at 0.3, which the policy names; the artifact itself decides at 0.5" in data["notes"]
+    assert "note: judged at 0.3" in validate(made, "--threshold", 0.3).stdout
+    for same in ((), ("--threshold", 0.5)):
+        assert not any("judged at" in note for note in json.loads(validate(made, *same, "--json").stdout)["notes"])
+
+
 def test_a_previous_report_is_held_against_it(made, tmp_path):
     first = validate(made, "--json")
     was = json.loads(first.stdout)
@@ -224,6 +234,13 @@ def test_no_word_of_a_plan_is_cut_at_the_width_of_a_terminal(tmp_path):
         (("--plan", "--brier-margin", "inf"), "--brier-margin inf: a margin must be a finite number"),
         (("--plan", "--error-margin", "inf"), "--error-margin inf: a margin must be a finite number greater than 0"),
         (("--plan", "--kappa-margin", "2"), "--kappa-margin 2.0: a margin must be a finite number greater than 0 and"),
+        (("--plan", "--task", "segmentation", "--dice-margin", 0.03), "planning without data is for classification"),
+        (("--plan", "--task", "regression"), "what the margin of a regression task takes: give --data"),
+        (("--plan", "--dice-margin", 0.03), "--dice-margin is for a segmentation task: give --task segmentation, or"),
+        (("--plan", "--error-margin", 3), "--error-margin is for a regression task"),
+        (("--plan", "--tolerance", 3), "--tolerance is for a regression task"),
+        (("--plan", "--task", "binary", "--kappa-margin", 0.1), "--kappa-margin is for an ordinal task, not binary"),
+        (("--plan", "--task", "regression", "--margin", 0.1), "--margin is for a classification task, not regression"),
     ],
 )
 def test_bad_input(arguments, why, tmp_path):
@@ -280,3 +297,39 @@ def test_a_plan_of_a_study_refuses_a_waiver_of_nothing(made, tmp_path):
 def test_of_an_artifact_without_a_guard_nothing_is_said_of_one(made):
     assert json.loads(validate(made, "--json").stdout)["guard"] is None
     assert "guard" not in validate(made).stdout
+
+
+@pytest.mark.parametrize("option", ["--dice-margin", "--error-margin", "--tolerance", "--kappa-margin"])
+def test_an_option_of_another_task_than_the_artifacts_is_refused_before_the_look(made, tmp_path, option):
+    done = validate(made, option, 0.1, state=tmp_path / "state")
+    assert done.returncode == 2 and f"error: {option} is for a" in done.stderr and "not binary" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+NAMES = "label,who\n" + "".join(f"SMITH^{i},{i}\n" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--task", "binary", "--classes", "no,yes"), "60 different labels that --classes does not list, the first"),
+        ((), "'label' has 60 different values on 60 patients"),
+        (("--task", "multiclass"), "cases or patients rather than classes"),
+    ],
+)
+def test_a_label_column_that_names_patients_is_refused_without_naming_one(tmp_path, more, why):
+    done = planned(tmp_path, NAMES, *more)
+    assert done.returncode == 2 and why in done.stderr, done.stderr
+    assert "SMITH" not in done.stderr + done.stdout
+
+
+def test_labels_that_are_not_the_artifacts_are_counted_and_not_named(made, tmp_path):
+    folder = shutil.copytree(made / "new", tmp_path / "new")
+    text = (folder / "manifest.csv").read_text()
+    (folder / "manifest.csv").write_text(text.replace(",clear,", ",SMITH,").replace(",shadow,", ",JONES,"))
+    done = primum(
+        "validate", "--artifact", made / "out" / "artifact", "--model", "nets:build", "--checkpoint",
+        made / "weights.safetensors", "--data", folder / "manifest.csv", PRIMUM_STATE=str(tmp_path / "state"),
+    )  # fmt: skip
+    assert done.returncode == 2 and "2 of 2 labels are not the artifact's (binary)" in done.stderr
+    assert "SMITH" not in done.stderr and "JONES" not in done.stderr

@@ -154,3 +154,10 @@ def test_masks_of_arrays(npz, tmp_path):
     other = read_data(npz(x=X, masks=masks[:, :5]), options)
     with pytest.raises(InputError, match=r"mask 0: the mask is \(5,\), its image \(6,\)"):
         materialize(other, ArrayPreprocessing(), tmp_path / "x.npy")
+
+
+def test_a_key_of_labels_that_names_cases_is_refused(npz):
+    held = {"x": np.zeros((50, 3)), "y": np.array([f"MRN{i}" for i in range(50)])}
+    with pytest.raises(InputError, match="'y' has 50 different values on 50 cases.*rather than classes") as refusal:
+        read_data(npz(**held))
+    assert "MRN" not in str(refusal.value)

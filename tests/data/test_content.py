@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from primum.data.content import content_digest
@@ -53,6 +55,30 @@ def test_a_number_written_otherwise_is_the_same():
     assert content_digest({"b": "1", "a": "2"}) == content_digest({"a": "2", "b": "1"})
 
 
+@given(st.floats(allow_nan=False, width=64), st.integers(0, 2**24))
+def test_an_export_as_float32_is_the_same(value, whole):
+    with np.errstate(over="ignore"):
+        narrow = np.float32(value)
+    if np.isfinite(narrow):
+        assert content_digest({"Age": repr(value)}) == content_digest({"age": repr(float(narrow))})
+        assert content_digest(np.array([value, whole])) == content_digest(np.array([value, whole], dtype=np.float32))
+        above = np.nextafter(narrow, np.float32(np.inf))
+        if np.isfinite(above):
+            assert content_digest({"age": repr(float(above))}) != content_digest({"age": repr(value)})
+
+
+def test_numbers_beyond_float32_stay_apart():
+    assert content_digest({"x": "1e39"}) != content_digest({"x": "1e40"})
+    assert content_digest(np.array([1e39])) != content_digest(np.array([1e40]))
+    assert content_digest(np.array([1e39])) != content_digest(np.array([np.inf]))
+
+
+def test_a_column_is_known_by_letters_and_digits():
+    assert content_digest({"Age (years)": "1"}) == content_digest({"age_years": "1.0"})
+    assert content_digest({"a": "1", "A": "2"}) == content_digest({"A": "2", "a": "1"})
+    assert content_digest({"%": "1"}) != content_digest({"#": "1"})
+
+
 def test_arrays_are_known_by_shape_and_values_however_they_are_stored():
     values = np.arange(6, dtype=np.float32)
     values[1] = np.nan
@@ -60,12 +86,11 @@ def test_arrays_are_known_by_shape_and_values_however_they_are_stored():
     whole = np.arange(6)
     assert content_digest(whole) == content_digest(whole.astype(np.uint8)) == content_digest(whole.astype(np.float16))
     assert content_digest(whole) == content_digest(whole[None, :, None]) == content_digest(-1.0 * -whole)
-    others = [whole.reshape(2, 3), whole.reshape(3, 2), whole + 1, whole + 2**53, whole + 2**53 + 1, whole * 0.1]
-    others.append((whole * 0.1).astype(np.float32))
-    assert len({content_digest(one) for one in (whole, *others)}) == 8
+    others = [whole.reshape(2, 3), whole.reshape(3, 2), whole + 1, whole + 2**23, whole + 2**23 + 1, whole * 0.1]
+    assert len({content_digest(one) for one in (whole, *others)}) == 7
 
 
 def test_an_unreadable_file_has_no_digest(tree):
-    with pytest.raises(InputError, match=r"a\.png"):
+    with pytest.raises(InputError, match="image 1 of 1"):
         content_digest(FolderSource(tree({"a.png": b"hello"}), ("a.png",)).item(0))
     assert content_digest(TableSource({"x": ["1"]}, ["row 1"]).item(0)) == content_digest({"x": "1.0"})

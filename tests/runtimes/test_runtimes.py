@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from primum.artifact.manifest import Manifest, write_manifest
+from primum.artifact.predictor import Proven
 from primum.data.preprocessing import Preprocessing
 from primum.errors import InputError, TrialError
 from primum.models.signature import Signature
 from primum.runtimes.base import BuildSource, Target, get_runtime
+from primum.runtimes.eager import TorchSession
 from primum.runtimes.export import export_onnx
 from primum.runtimes.load import load, open_session
 
@@ -199,3 +201,14 @@ def test_an_artifact_predicts_from_many_threads(export, inputs, tmp_path):
 def test_unknown_runtime():
     with pytest.raises(InputError, match="onnxruntime"):
         get_runtime("tensorflow")
+
+
+def test_a_network_that_changes_its_input_changes_nobody_elses():
+    """The original of a guarded prediction is asked the same rows after the fast network."""
+    batch = np.ones((2, 3), dtype=np.float32)
+    for precision in ("fp32", "bf16"):
+        session = TorchSession(
+            lambda x: x.sub_(5.0), Target(runtime="torch", precision=precision), Proven(precision, "eager", 1)
+        )
+        assert session.run(batch).tolist() == [[-4.0] * 3] * 2
+        assert (batch == 1).all()

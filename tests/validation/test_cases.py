@@ -25,6 +25,16 @@ def test_other_labels_are_refused(make_cases, labels):
         make_cases(labels)
 
 
+@pytest.mark.parametrize("part", ["labels", "patients", "case_ids", "groups"])
+def test_what_a_mask_hides_is_not_taken(part):
+    given = {"labels": [0, 1, 1], "patients": ["a", "b", "c"], "groups": {}, "case_ids": ["x", "y", "z"]}
+    hidden = np.ma.masked_array([0, 1, 1] if part == "labels" else ["x", "y", "z"], [False, True, False])
+    with pytest.raises(InputError, match="masked"):
+        Cases(**given | {part: {"site": hidden} if part == "groups" else hidden})
+    hidden.mask = False
+    assert len(Cases(**given | {part: {"site": hidden} if part == "groups" else hidden})) == 3
+
+
 def test_repeated_ids_and_wrong_lengths_are_refused():
     with pytest.raises(InputError, match="unique"):
         Cases([0, 1], ["a", "b"], {}, ["x", "x"])

@@ -364,3 +364,23 @@ def test_the_order_of_cases_changes_nothing(seed):
     assert one.outcome is other.outcome
     for first, second in zip(one.components, other.components, strict=True):
         assert (first.lower, first.upper) == pytest.approx((second.lower, second.upper), abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.1, 0.49), (0.49, 0.1)])
+@pytest.mark.parametrize("jitter", [0.0, 0.01])
+@pytest.mark.parametrize("owners", [1, 20])
+def test_what_cannot_be_assessed_counts_a_loss_as_a_loss(before, after, jitter, owners):
+    """A label that twenty cases of one patient have: its Brier score has no interval, and blocks where it got worse."""
+    rng = np.random.default_rng(3)
+    labels = (rng.random((3000, 2)) < 0.4).astype(int)
+    reference = (labels * 0.7 + 0.15 + rng.normal(0, 0.05, labels.shape)).clip(0, 1)
+    labels[:, 1], labels[:20, 1] = -1, 0
+    candidate, patients = reference.copy(), np.arange(3000)
+    reference[:20, 1], candidate[:20, 1] = before, after - rng.random(20) * jitter
+    patients[:20] %= owners
+    verdict = judge(classes(Task.MULTILABEL, labels, patients, ("x", "y")), reference, candidate, POLICY)
+    brier = verdict.component("brier[y]")
+    assert brier.outcome is Outcome.INSUFFICIENT or (after < before and owners > 1)
+    assert brier.difference == pytest.approx(brier.reference - brier.candidate)
+    blocked = any(reason.startswith("brier[y]") and "more was lost" in reason for reason in verdict.reasons)
+    assert blocked == (after > before)

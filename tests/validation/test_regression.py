@@ -205,3 +205,51 @@ def test_subgroups_are_judged_on_their_error():
 def test_missing_labels_are_refused(labels):
     with pytest.raises(InputError):
         Cases(labels, np.arange(2), {}, np.arange(2), task=Task.REGRESSION, classes=("hb",))
+
+
+def two_units(dead=False):
+    rng = np.random.default_rng(4)
+    labels = np.stack([rng.normal(120, 15, 2000), rng.uniform(0.2, 0.7, 2000)], axis=1)
+    reference = labels + rng.normal(0, 1, labels.shape) * (2, 0.02)
+    candidate = reference + rng.normal(0, 1, labels.shape) * (0.1, 0.001)
+    if dead:
+        candidate[:, 1] = 0.45
+    return cases(labels, names=("pressure", "ejection fraction")), reference, candidate
+
+
+def test_outputs_in_other_units_have_margins_and_tolerances_of_their_own():
+    own = {"error_margins": {"ejection fraction": 0.02}, "tolerances": {"ejection fraction": 0.05}}
+    policy = ClinicalPolicy(margins=Margins(error=2.0), tolerance=8.0, **own)
+    verdict = judge(*two_units(), policy)
+    assert verdict.outcome is Outcome.NON_INFERIOR and not any("one unit" in reason for reason in verdict.reasons)
+    margins = {part.name: (part.margin, part.margin_given) for part in verdict.components}
+    assert margins["error[pressure]"] == (2.0, True) and margins["error[ejection fraction]"] == (0.02, True)
+    assert margins["agreement[pressure]"] == (8.0, True) and margins["agreement[ejection fraction]"] == (0.05, True)
+
+    held, reference, candidate = two_units(dead=True)
+    broken = judge(held, reference, candidate, policy)
+    assert broken.outcome is Outcome.INFERIOR and {flip.view for flip in broken.flips} == {"ejection fraction"}
+    assert broken.agreement.flips == int((np.abs(candidate - reference)[:, 1] > 0.05).sum())
+
+
+def test_one_margin_for_several_outputs_is_told():
+    shared = ClinicalPolicy(margins=Margins(error=2.0), tolerance=8.0)
+    told = [r for r in judge(*two_units(dead=True), shared).reasons if "one unit" in r]
+    assert told == [
+        "one margin for the error (2) for pressure, ejection fraction and one tolerance (8) for pressure, ejection "
+        "fraction: right only where these have one unit"
+    ]
+    partly = ClinicalPolicy(error_margins={"pressure": 2.0}, tolerances={"pressure": 8.0})
+    verdict = judge(*two_units(), partly)
+    assert verdict.component("error[pressure]").outcome is Outcome.NON_INFERIOR
+    assert verdict.component("error[ejection fraction]").outcome is Outcome.NOT_ASSESSED
+    assert verdict.component("agreement[ejection fraction]").outcome is Outcome.NOT_ASSESSED
+    assert verdict.outcome is Outcome.NOT_ASSESSED and verdict.agreement.flips == 0
+
+
+@pytest.mark.parametrize("names", [("hb",), ("hb", "iron")])
+def test_a_margin_of_no_output_is_refused(names):
+    labels = np.zeros((5, len(names)))
+    for own in ({"error_margins": {"blood": 1.0}}, {"tolerances": {"hb" if len(names) == 1 else "blood": 1.0}}):
+        with pytest.raises(InputError, match="there is no output"):
+            judge(cases(labels, names=names), labels, labels, ClinicalPolicy(**own))

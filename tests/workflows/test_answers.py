@@ -88,3 +88,40 @@ def test_a_model_that_takes_no_inputs_far_from_the_usual_needs_its_activation():
 def test_one_output_decides_between_two_classes(task):
     with pytest.raises(InputError, match="one output, which decides between two classes: .* labels are then 0 and 1"):
         answers(line, line, INPUTS, task)
+
+
+class Shifting(nn.Module):
+    """Changes its input in place."""
+
+    def forward(self, x):
+        return 3 * x.sub_(5.0)[:, :1]
+
+
+def shifting(batch):
+    batch -= 5
+    return line(batch)
+
+
+@pytest.mark.parametrize("model", [Shifting(), shifting])
+def test_what_a_model_does_to_its_inputs_reaches_neither_the_other_nor_the_caller(model):
+    inputs = INPUTS.copy()
+    found = answers(model, line, inputs, Task.BINARY)
+    assert (inputs == INPUTS).all() and (found.candidate == answers(line, line, INPUTS, Task.BINARY).candidate).all()
+    assert not np.allclose(found.reference, found.candidate)
+    assert (run(model, inputs) == run(model, inputs)).all()
+
+
+def test_a_model_that_answers_into_one_buffer_is_taken_at_its_word():
+    kept = np.empty((64, 1), np.float32)
+
+    def reusing(batch):
+        kept[: len(batch)] = line(batch)
+        return kept[: len(batch)]
+
+    assert (run(reusing, INPUTS) == line(INPUTS)).all()
+
+
+def test_masked_outputs_are_refused():
+    with pytest.raises(InputError, match="a model gives masked values"):
+        run(lambda b: np.ma.masked_less(line(b), 0), INPUTS)
+    assert run(lambda b: np.ma.masked_array(line(b)), INPUTS).shape == (70, 1)

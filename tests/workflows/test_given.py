@@ -62,8 +62,8 @@ def with_gap(values, gap):
         ((INPUTS, with_gap(WORDS, " ")), "1 of 40 cases have no label"),
         ((INPUTS, with_gap(INPUTS[:, 0], np.inf)), "1 of 40 cases have no label"),
         ((INPUTS, np.where(np.arange(2 * N).reshape(N, 2) == 5, np.nan, 1.0)), "first at position 2.*is -1"),
-        ((INPUTS, WORDS), "labels are text .'sick', 'well'.: name the classes"),
-        ((INPUTS, SICK.astype(str)), "labels are text .'0', '1'.: name the classes"),
+        ((INPUTS, WORDS), "labels are text .2 different names.: name the classes"),
+        ((INPUTS, SICK.astype(str)), "labels are text .2 different names.: name the classes"),
         ((INPUTS, np.stack([WORDS, WORDS], 1)), "must be one a case"),
         ((INPUTS, {"a": 1}), "40 inputs and a single value"),
         ((INPUTS[:2], [[1, 2], [3]]), "labels are no array"),
@@ -89,7 +89,10 @@ def test_wrong_data_are_refused_by_name_before_a_model_is_run(data, why):
         ({"task": "triage"}, "task 'triage' is none of binary"),
         ({"activation": "tanh"}, "activation 'tanh' is none of"),
         ({"classes": "ab"}, "must be a list of names"),
-        ({"classes": ("well", "ill")}, "labels hold 'sick'; classes has well, ill"),
+        (
+            {"classes": ("well", "ill")},
+            r"hold 1 different name that no class has, the first at position \d+; classes",
+        ),
         ({"classes": ("well", "sick"), "task": "regression"}, "regression needs numbers"),
         ({"classes": ("well", "sick"), "task": "segmentation"}, "segmentation needs numbers"),
     ],
@@ -148,3 +151,38 @@ def test_an_artifact_knows_its_classes():
     assert class_names((), ("well", "sick")) == class_names(("well", "sick"), ("well", "sick")) == ("well", "sick")
     with pytest.raises(InputError, match="the artifact decides well, sick, in this order"):
         class_names(["sick", "well"], ("well", "sick"))
+
+
+HIDDEN = np.arange(N) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ((np.ma.masked_array(INPUTS, INPUTS > 1), SICK), "inputs"),
+        ((list(np.ma.masked_array(INPUTS, INPUTS > 1)), SICK), "inputs"),
+        ((INPUTS, np.ma.masked_array(SICK, HIDDEN)), "labels"),
+        ((INPUTS, [np.ma.masked, *SICK[1:].tolist()]), "labels"),
+        ((INPUTS, np.ma.masked_array(WORDS, HIDDEN)), "labels"),
+        ((INPUTS, SICK, np.ma.masked_array(np.arange(N), HIDDEN)), "patients"),
+        ((INPUTS, SICK, None, {"sex": np.ma.masked_array(["f"] * N, HIDDEN)}), "group column 'sex'"),
+        ({"inputs": INPUTS, "labels": SICK, "case_ids": np.ma.masked_array(np.arange(N), HIDDEN)}, "case ids"),
+    ],
+)
+def test_masked_values_are_not_judged(data, what):
+    with pytest.raises(InputError, match=f"^{what}: some values are masked.*leave .* out, or fill them"):
+        validate(data, never)
+
+
+def test_a_mask_that_hides_nothing_is_no_hindrance():
+    plain = validate((INPUTS, SICK), classes=("well", "sick"))
+    open_ = (np.ma.masked_array(INPUTS), np.ma.masked_array(SICK, np.zeros(N, bool)))
+    assert validate(open_, classes=("well", "sick")).verdict == plain.verdict
+
+
+def test_labels_that_no_class_has_are_not_named():
+    names = np.array([f"SMITH{i}" for i in range(N)])
+    for classes in ((), ("well", "sick")):
+        with pytest.raises(InputError, match="40 different name") as caught:
+            validate((INPUTS, names), never, classes=classes)
+        assert "SMITH" not in str(caught.value)

@@ -3,7 +3,9 @@
 import json
 
 import clinics
+import numpy as np
 import pytest
+import torch
 
 from primum.config import ClinicalPolicy, OptimizationConfig, OptimizationLevel
 from primum.data.options import DataOptions
@@ -12,6 +14,7 @@ from primum.data.split import split
 from primum.models.reference import parse_model
 from primum.study.store import Store
 from primum.task import Task
+from primum.workflows.examine import forward
 from primum.workflows.optimize import describe_plan, notes, planned
 from primum.workflows.prepare import fingerprint
 from primum.workflows.request import OptimizeRequest
@@ -72,3 +75,16 @@ def test_a_study_of_today_goes_on_with_its_own(request_of):
     again = planned(request_of)
     assert again.data.parts == fresh.data.parts and json.dumps(notes(again)) == json.dumps(notes(fresh))
     assert store.claim(fingerprint(again, resolved))
+
+
+class Shifting(torch.nn.Module):
+    """Changes its input in place."""
+
+    def forward(self, x):
+        return x.sub_(5.0)[:, :1]
+
+
+def test_a_model_that_changes_its_inputs_leaves_the_cases_alone(tmp_path):
+    few = np.ones((4, 3), np.float32)
+    request = OptimizeRequest(model=parse_model(Shifting()), data=tmp_path, out=tmp_path)
+    assert (forward(request, few) == -4).all() and (few == 1).all()

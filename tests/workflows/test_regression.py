@@ -154,3 +154,79 @@ def test_what_is_no_report_is_refused(tmp_path):
         compare_reports(report(), report(verdict__outcome="SUPERB"))
     with pytest.raises(InputError, match="tolerances"):
         compare_reports(report(), report(), tolerance=1.0)
+
+
+def level(value, *parts, n=60, positives=20):
+    return {"column": "site", "value": value, "n": n, "n_patients": n, "n_positive": positives,
+            "outcome": "INSUFFICIENT", "components": list(parts),
+            "reported": [part("brier", difference=-1.0)]}  # fmt: skip
+
+
+def with_levels(*levels):
+    whole = report()
+    whole["verdict"]["subgroups"] = list(levels)
+    return whole
+
+
+def test_a_subgroup_that_lost_beyond_its_margin_is_a_regression_by_name():
+    before = with_levels(level("small", part("sensitivity", "INSUFFICIENT", 0.0), part("specificity", difference=0.0)))
+    after = with_levels(
+        level("small", part("sensitivity", "INSUFFICIENT", -0.2), part("specificity", difference=-0.01))
+    )
+    found = compare_reports(before, after)
+    assert found.regressed and changes(found)["site=small sensitivity"] is Change.REGRESSED
+    assert changes(found)["site=small specificity"] is changes(found)["sensitivity"] is Change.SAME
+    assert "site=small brier" not in changes(found), "what a subgroup only reports decides nothing"
+    (item,) = [i for i in found.items if i.change is Change.REGRESSED]
+    assert "moved by -0.2000 (margin 0.02)" in item.detail and (item.previous, item.current) == (0.9, 0.7)
+    assert changes(compare_reports(after, before))["site=small sensitivity"] is Change.BETTER
+    lower = with_levels(level("small", part("sensitivity", "INFERIOR", 0.0)))
+    assert changes(compare_reports(before, lower))["site=small sensitivity"] is Change.REGRESSED
+
+
+def test_what_cannot_be_compared_of_a_subgroup_is_told():
+    small, large = (level(value, part("sensitivity")) for value in ("small", "large"))
+    found = compare_reports(with_levels(small), with_levels(large))
+    told = {i.name: (i.change, i.detail) for i in found.items}
+    assert told["site=small sensitivity"] == (Change.NOT_COMPARABLE, "only in the previous report")
+    assert told["site=large sensitivity"] == (Change.NOT_COMPARABLE, "only in the new report")
+    regrouped = compare_reports(with_levels(small), with_levels(level("small", part("sensitivity"), n=61)))
+    (item,) = [i for i in regrouped.items if i.name.startswith("site=small")]
+    assert item.change is Change.NOT_COMPARABLE and "another subgroup: n 60 before, 61 now" in item.detail
+    bare = with_levels(level("small"))
+    assert changes(compare_reports(bare, bare))["site=small"] is Change.NOT_COMPARABLE
+    assert changes(compare_reports(bare, with_levels(small)))["site=small sensitivity"] is Change.NOT_COMPARABLE
+
+
+def test_an_endpoint_without_a_difference_is_not_called_the_same():
+    """NaN is null in JSON."""
+    blank = {**part("sensitivity", "NOT_ASSESSED"), "difference": None}
+    whole, sub = report(verdict__components__0=blank), with_levels(level("small", blank))
+    for both, name in ((whole, "sensitivity"), (sub, "site=small sensitivity")):
+        (item,) = [i for i in compare_reports(both, both).items if i.name == name]
+        assert item.change is Change.NOT_COMPARABLE
+        assert item.detail == "NOT_ASSESSED before, NOT_ASSESSED now; no difference from the original to compare"
+    assert changes(compare_reports(report(), whole))["sensitivity"] is Change.REGRESSED
+    assert changes(compare_reports(whole, report()))["sensitivity"] is Change.BETTER
+    unbounded = report(verdict__components__0=part("sensitivity", "NOT_ASSESSED", margin=None))
+    assert changes(compare_reports(unbounded, unbounded))["sensitivity"] is Change.NOT_COMPARABLE
+
+
+def test_reports_as_the_validator_makes_them_name_the_subgroup():
+    import numpy as np
+
+    from primum.reporting.data import plain
+    from primum.workflows.validator import QuantizationValidator
+
+    inputs = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
+    sick = (inputs[:, 0] > 0).astype(int)
+    few = np.concatenate([np.flatnonzero(sick)[:20], np.flatnonzero(1 - sick)[:40]])
+    site = np.where(np.isin(np.arange(600), few), "small", "large")
+    inputs[:, 1] = np.isin(np.arange(600), few[:4])
+    made = [
+        {"verdict": plain(QuantizationValidator().validate_quantization(
+            lambda b: 4 * b[:, :1], own, data=(inputs, sick, None, {"site": site})).verdict)}
+        for own in (lambda b: 4 * b[:, :1], lambda b: np.where(b[:, 1:] == 1, -1, 4 * b[:, :1]))
+    ]  # fmt: skip
+    found = changes(compare_reports(*made))
+    assert found["site=small sensitivity"] is Change.REGRESSED and found["site=large sensitivity"] is Change.SAME

@@ -323,3 +323,51 @@ def test_without_positives_there_is_no_safety_score():
     known = [s.value for s in report.scores if not np.isnan(s.value)]
     assert report.overall_score == min(known) > 0
     assert "safety_score: NOT_ASSESSED" in str(report.medical_compliance)
+
+
+class Shifting(nn.Module):
+    """A broken export: it changes its input in place, and answers at random."""
+
+    def forward(self, x):
+        return x.sub_(5.0)[:, :1] * 0.1 + x[:, 1:2]
+
+
+def test_a_model_that_changes_its_inputs_is_judged_on_the_same_cases():
+    net, inputs, labels = trained(400)
+    kept, counted = inputs.copy(), labels.copy()
+    validate = QuantizationValidator().validate_quantization
+    report = validate(net, Shifting(), data=(inputs, labels))
+    assert report.verdict.outcome is Outcome.INFERIOR and (inputs == kept).all()
+
+    class First(nn.Module):
+        def forward(self, x):
+            return net(x.clone()) + 0 * x.sub_(5.0)[:, :1]
+
+    assert validate(First(), net, data=(torch.from_numpy(inputs), labels)).verdict.agreement.flips == 0
+    assert (inputs == kept).all()
+
+    def greedy(truth, scores):
+        truth[:], scores[:] = 0, 0
+        return 1.0
+
+    found = validate(net, net, {"greedy": greedy, "mean": lambda y, p: y.mean() + p.mean()}, (inputs, labels))
+    assert (labels == counted).all() and found.custom[1].reference > 0.1
+
+
+def metric_of(power):
+    def score(labels, scores):
+        return float((scores**power).mean())
+
+    return score
+
+
+def test_two_metrics_of_one_name_are_refused():
+    net, inputs, labels = trained(60)
+    validate = QuantizationValidator().validate_quantization
+    for pair in ([metric_of(1), metric_of(2)], [lambda y, p: 0.0, lambda y, p: 1.0]):
+        with pytest.raises(InputError, match="two custom metrics are called .*custom_metrics={name: function"):
+            validate(net, net, pair, (inputs, labels))
+    mean = metric_of(1)
+    assert len(validate(net, net, [mean, mean], (inputs, labels)).custom) == 1
+    named = validate(net, net, {"mean": mean, "square": metric_of(2)}, (inputs, labels))
+    assert [own.name for own in named.custom] == ["mean", "square"]

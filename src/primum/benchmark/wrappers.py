@@ -197,6 +197,10 @@ class PyTorchInferenceWrapper(_GraphWrapper):
     def _graph(self, folder: Path, shape: tuple[int, ...]) -> tuple[Path | None, tuple[str, ...]]:
         return None, ()
 
+    def extract_features(self, preprocessed: Floats) -> Floats:
+        """As for every wrapper; on a copy, for a module may change its input in place."""
+        return super().extract_features(preprocessed.copy())
+
     def prepare(self, image: RawImage) -> None:
         """As for every wrapper; sets torch's number of threads, which is one for the whole process."""
         super().prepare(image)
@@ -269,7 +273,8 @@ def _assume(expected: tuple[int | None, ...], image: RawImage) -> Preprocessing:
 
 def _raw(module: torch.nn.Module | None, onnx: Path | None, inputs: Floats) -> Floats:
     """The original's raw outputs (N, outputs), one input at a time. InputError where it cannot take them."""
-    rows = [np.ascontiguousarray(inputs[i : i + 1]) for i in range(len(inputs))]
+    # Copies: a module may change its input in place, and the graph built from it is asked on the same inputs.
+    rows = [inputs[i : i + 1].copy() for i in range(len(inputs))]
     try:
         if module is None:
             import onnxruntime as ort

@@ -130,6 +130,18 @@ def run(
 
     if activation is not None and activation not in list(Activation):
         raise InputError(f"--activation {activation!r}: choose sigmoid, softmax or identity")
+    margins: dict[str, object] = {
+        "sensitivity": margin,
+        "specificity": margin,
+        "auroc": auroc_margin,
+        "brier": brier_margin,
+        "kappa": kappa_margin,
+        "dice": dice_margin,
+        "error": error_margin,
+    }
+    o.demand_of_task(task, margins | {"tolerance": tolerance})
+    margins["error"], error_margins = o.amounts("--error-margin", error_margin)
+    tolerated, tolerances = o.amounts("--tolerance", tolerance)
     request = OptimizeRequest(
         model=parse_model(model, checkpoint),
         data=data,
@@ -164,19 +176,13 @@ def run(
                 "accept_inconclusive": accept_inconclusive or None,
                 "guard": o.guard_policy(guard, guard_delta, guard_overall, guard_strict),
             },
-            {
-                "sensitivity": margin,
-                "specificity": margin,
-                "auroc": auroc_margin,
-                "brier": brier_margin,
-                "kappa": kappa_margin,
-                "dice": dice_margin,
-                "error": error_margin,
-            },
+            margins,
             {
                 "threshold": threshold,
                 "waived_subgroups": o.listed(waive_subgroups) or None,
-                "tolerance": tolerance,
+                "tolerance": tolerated,
+                "error_margins": error_margins or None,
+                "tolerances": tolerances or None,
                 "actions": o.read_actions(actions) if actions else None,
                 "operating_point": o.operating_point(hold_specificity, hold_sensitivity),
             },

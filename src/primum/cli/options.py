@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,18 @@ from primum.task import Task
 
 _ACTIONS = "[{name: home, at: 0}, {name: clinic, at: 0.3}]"
 _LIST = 'a,"b, c"'
+_AMOUNTS = "NAME=NUMBER,…"
+_OF_TASK = {
+    "sensitivity": ("--margin", "a classification"),
+    "specificity": ("--margin", "a classification"),
+    "auroc": ("--auroc-margin", "a classification"),
+    "brier": ("--brier-margin", "a classification"),
+    "kappa": ("--kappa-margin", "an ordinal"),
+    "dice": ("--dice-margin", "a segmentation"),
+    "error": ("--error-margin", "a regression"),
+    "tolerance": ("--tolerance", "a regression"),
+}
+"""Kind of a margin -> its flag, and whose it is."""
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="module:factory (with --checkpoint), FILE.onnx, or a TorchScript FILE.")
@@ -62,13 +75,12 @@ Threshold = Annotated[float, typer.Option(help="Decision threshold on P(positive
 PositiveClass = Annotated[str | None, typer.Option(help="Label of the diseased class; default: the second.")]
 
 
-def _margin(flag: str, text: str, below: float | None = 1) -> Any:
+def _margin(flag: str, text: str, below: float = 1) -> Any:
     """An option that takes a margin; InputError on what is none (also NaN and infinity)."""
 
     def checked(value: float | None) -> float | None:
-        if value is not None and not 0 < value < (inf if below is None else below):
-            end = "" if below is None else f" and less than {below:g}"
-            raise InputError(f"{flag} {value}: a margin must be a finite number greater than 0{end}")
+        if value is not None and not 0 < value < below:
+            raise InputError(f"{flag} {value}: a margin must be a finite number greater than 0 and less than {below:g}")
         return value
 
     return typer.Option(flag, help=text, callback=checked)
@@ -80,11 +92,16 @@ BrierMargin = Annotated[float | None, _margin("--brier-margin", "Margin for the 
 KappaMargin = Annotated[float | None, _margin("--kappa-margin", "Margin for the weighted kappa (ordinal).", 2)]
 DiceMargin = Annotated[float | None, _margin("--dice-margin", "Margin for the mean Dice (segmentation).")]
 ErrorMargin = Annotated[
-    float | None,
-    _margin("--error-margin", "Margin for the mean absolute error (regression), in units of the label.", None),
+    str | None,
+    typer.Option(
+        help=f"Margin for the mean absolute error (regression), in units of the label; of several outputs {_AMOUNTS}."
+    ),
 ]
 Tolerance = Annotated[
-    float | None, typer.Option(help="Difference between both models that changes no care (regression).")
+    str | None,
+    typer.Option(
+        help=f"Difference between both models that changes no care (regression); of several outputs {_AMOUNTS}."
+    ),
 ]
 Actions = Annotated[
     Path | None,
@@ -123,8 +140,8 @@ def policy(
     *,
     kappa_margin: float | None = None,
     dice_margin: float | None = None,
-    error_margin: float | None = None,
-    tolerance: float | None = None,
+    error_margin: str | None = None,
+    tolerance: str | None = None,
     actions: Path | None = None,
     hold_specificity: float | None = None,
     hold_sensitivity: float | None = None,
@@ -135,6 +152,8 @@ def policy(
     from primum.config import ClinicalPolicy, Margins, explain
 
     held = operating_point(hold_specificity, hold_sensitivity)
+    error, error_margins = amounts("--error-margin", error_margin)
+    tolerated, tolerances = amounts("--tolerance", tolerance)
     try:
         margins = Margins(
             sensitivity=margin,
@@ -143,20 +162,37 @@ def policy(
             brier=brier_margin,
             kappa=kappa_margin,
             dice=dice_margin,
-            error=error_margin,
+            error=error,
         )
         return ClinicalPolicy.model_validate(
             {
                 "threshold": threshold,
                 "margins": margins,
                 "waived_subgroups": waived,
-                "tolerance": tolerance,
+                "tolerance": tolerated,
+                "error_margins": error_margins,
+                "tolerances": tolerances,
                 "actions": read_actions(actions) if actions else (),
                 "operating_point": held,
             }
         )
     except ValidationError as error:
         raise InputError(explain(error)) from error
+
+
+def demand_of_task(task: Task | None, given: Mapping[str, object]) -> None:
+    """InputError on margins (by their kind) and a tolerance that were given and say nothing of the task.
+
+    None: of classes or findings, which labels tell by themselves and which have the same margins.
+    """
+    from primum.config import MARGINS_OF
+
+    own = {*MARGINS_OF[task or Task.BINARY], *(["tolerance"] if task is Task.REGRESSION else [])}
+    for kind in [kind for kind, value in given.items() if value is not None and kind not in own]:
+        flag, whose = _OF_TASK[kind]
+        if task is None:
+            raise InputError(f"{flag} is for {whose} task: give --task {whose.split()[1]}, or leave it out")
+        raise InputError(f"{flag} is for {whose} task, not {task.value}: leave it out")
 
 
 def operating_point(specificity: float | None, sensitivity: float | None) -> dict[str, float] | None:
@@ -200,6 +236,29 @@ def listed(text: str) -> tuple[str, ...]:
             f"double quotes: {_LIST}"
         ) from error
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def amounts(flag: str, text: str | None) -> tuple[float | None, dict[str, float]]:
+    """A number for every output, and those of single ones: "2", "age=2,weight=0.5", or "2,weight=0.5". InputError on
+    anything else, and on numbers that are not finite and greater than 0."""
+    everyone, own = None, dict[str, float]()
+    for part in listed(text or ""):
+        name, named, number = part.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < inf:
+            raise InputError(f"{flag} {part}: give a finite number greater than 0, of several outputs {_AMOUNTS}")
+        if named and name.strip() not in own:
+            own[name.strip()] = value
+        elif not named and everyone is None:
+            everyone = value
+        else:
+            raise InputError(f"{flag} {text}: one number for each output, and one for the others")
+    if text is not None and everyone is None and not own:
+        raise InputError(f"{flag}: give a finite number greater than 0, of several outputs {_AMOUNTS}")
+    return everyone, own
 
 
 def guard_policy(epsilon: str | None, delta: str | None, overall: bool, strict: bool) -> dict[str, Any] | str | None:

@@ -117,7 +117,17 @@ def run(
         )
         return found
 
+    of_task = {
+        "sensitivity": margin,
+        "auroc": auroc_margin,
+        "brier": brier_margin,
+        "kappa": kappa_margin,
+        "dice": dice_margin,
+        "error": error_margin,
+        "tolerance": tolerance,
+    }
     if plan:
+        o.demand_of_task(task, of_task)
         chosen = policy(0.5 if threshold is None else threshold)
         _plan(chosen, data, options, positive_class, (loss, gain), prevalence, (guard, guard_delta), json)
         return
@@ -128,6 +138,7 @@ def run(
         raise InputError(f"to judge, give {', '.join(missing)}; to plan without a model, add --plan")
     if guard is not None or prevalence or positive_class is not None:
         raise InputError("--guard, --prevalence and --positive-class belong to --plan: an artifact knows its own")
+    _demand_of_artifact(artifact, of_task)
     if previous is not None:
         from primum.workflows.snapshot import read_snapshot
 
@@ -135,6 +146,13 @@ def run(
     found = _judge(artifact, model, checkpoint, data, options, policy, threshold, accuracy_threshold,
                    skip_bad_files, plain_case_ids, independent)  # fmt: skip
     _finish(found, previous, json)
+
+
+def _demand_of_artifact(artifact: Path, given: dict[str, float | str | None]) -> None:
+    """InputError on what was given for another task than the artifact's."""
+    from primum.artifact.manifest import read_manifest
+
+    o.demand_of_task(read_manifest(artifact).signature.task, given)
 
 
 def _judge(

@@ -137,7 +137,9 @@ def _check_deliver(config: OptimizationConfig) -> None:
 
 
 def _demand_explicit(config: OptimizationConfig, task: Task) -> None:
-    missing = [name for name in MARGINS_OF[task] if not config.policy.margins.given(name)]
+    # Of outputs that have margins of their own, the verdict says which lack one.
+    own = {"error"} if config.policy.error_margins else set()
+    missing = [name for name in MARGINS_OF[task] if name not in own and not config.policy.margins.given(name)]
     if missing:
         flags = {"sensitivity": "--margin", "specificity": "--margin"}
         named = sorted({flags.get(name, f"--{name}-margin") for name in missing})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from math import nan
+from collections.abc import Sequence
+from math import isnan, nan
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from primum.task import Task
 
+_Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DEFAULT_MARGINS = {"sensitivity": 0.02, "specificity": 0.02, "auroc": 0.01, "brier": 0.01, "kappa": 0.02, "dice": 0.01}
 
 
@@ -116,6 +119,11 @@ class ClinicalPolicy(BaseModel):
     """Multi-label: thresholds of single labels; `threshold` holds for the others."""
     tolerance: float | None = Field(None, gt=0)
     """Regression: the difference between candidate and original, in units of the label, that changes no care."""
+    error_margins: dict[str, _Amount] = {}
+    """Regression of several outputs: the margin of `error` of single ones, in their own units; that of `margins` holds
+    for the others."""
+    tolerances: dict[str, _Amount] = {}
+    """Likewise the tolerance; `tolerance` is that of the others."""
     operating_point: OperatingPoint | None = None
     """None: `threshold` itself."""
     actions: tuple[Action, ...] = ()
@@ -127,3 +135,17 @@ class ClinicalPolicy(BaseModel):
         if starts and (starts[0] != 0 or starts != sorted(set(starts))):
             raise ValueError("actions must start at 0 and rise")
         return self
+
+    def tolerances_of(self, outputs: Sequence[str]) -> tuple[float, ...]:
+        """The tolerance of each output of a regression; NaN where none was given."""
+        return tuple(self.tolerances.get(name, nan if self.tolerance is None else self.tolerance) for name in outputs)
+
+    def say_tolerances(self, outputs: Sequence[str]) -> str:
+        """ "tolerance of 2", or "tolerances (age 2, weight 5)"; empty where none was given."""
+        held = dict(zip(outputs, self.tolerances_of(outputs)))
+        told = {name: value for name, value in held.items() if not isnan(value)}
+        if not told:
+            return ""
+        if len(told) == len(held) and len(set(told.values())) == 1:
+            return f"tolerance of {next(iter(told.values())):g}"
+        return f"tolerances ({', '.join(f'{name} {value:g}' for name, value in told.items())})"

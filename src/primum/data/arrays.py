@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.data.evaluation import EvaluationSet, Exclusion
-from primum.data.labels import Labels, read_labels
+from primum.data.labels import Labels, demand_classes, read_labels
 from primum.data.npz import cells, opened
 from primum.data.options import DataOptions
 from primum.data.sources import ArraySource
@@ -47,7 +47,9 @@ def read_arrays(path: Path, options: DataOptions) -> EvaluationSet:
     if options.task is Task.SEGMENTATION:
         return _segmentation(path, options, arrays, inputs_key, label_keys, text, ids, keys)
     labels = _labels(path, {key: arrays[key] for key in label_keys}, options)
-    return _assemble(path, options, inputs, labels, text, ids, keys)
+    cases = _assemble(path, options, inputs, labels, text, ids, keys)
+    demand_classes(labels, options.classes, cases.patients, str(path), f"the label key {label_keys[0]!r}")
+    return cases
 
 
 def _key(path: Path, archive: Mapping[str, Any], asked: str, default: str, usual: tuple[str, ...]) -> str:

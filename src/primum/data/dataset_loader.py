@@ -37,7 +37,7 @@ class DatasetLoader:
     def load_images(self, count: int | None = None) -> list[Image.Image]:
         """The images of `get_sample_paths(count)`, decoded and upright, in the same order.
 
-        InputError naming the file where one is corrupt, truncated or too large to decode.
+        InputError telling the place in that order where one is corrupt, truncated or too large to decode.
         """
         return self.load_paths(self.get_sample_paths(count))
 

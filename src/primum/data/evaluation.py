@@ -176,8 +176,7 @@ def _fill(
         except InputError as error:
             if not skip_bad:
                 raise
-            # Of whom it is stays out of the reason, which reports show: a file may be called after its patient.
-            bad[row] = str(error).replace(cases.source.name(int(cases.index[row])), "").strip(": ")
+            bad[row] = _reason(cases, row, error)
             continue
         if out is None:
             out = reserve(path, (len(cases), *array.shape), np.float32)
@@ -195,6 +194,15 @@ def _fill(
     if bad:
         shorten(path, (len(digests), *out.shape[1:]), np.float32)
     return bad, digests
+
+
+def _reason(cases: EvaluationSet, row: int, error: InputError) -> str:
+    """Why a case is left out, without which it is: reports show it."""
+    position, text = int(cases.index[row]), str(error)
+    # A mask's name may begin with its image's.
+    for source in (cases.masks, cases.source):
+        text = text if source is None else text.replace(source.name(position), "")
+    return text.strip(": ")
 
 
 def _preprocessed(cases: EvaluationSet, row: int, preprocessing: AnyPreprocessing) -> tuple[NDArray[np.float32], str]:

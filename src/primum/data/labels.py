@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from primum.errors import InputError
 from primum.task import Task
+from primum.validation.cases import names_somebody
 
 MANY_NUMBERS = 20
 """More distinct numbers than this in one label column are hardly classes: the task must be named."""
@@ -65,9 +66,24 @@ def read_labels(
             raise InputError(f"{where}: column {name!r} names no mask")
         return Labels(task, classes, np.zeros((len(rows), 0), np.int64), rows)
     found = [cells[row] for row in rows]
+    _demand_listed(found, lambda k: at(int(rows[k])), f"{where}: column {name!r}", classes)
     order, notes = _class_order(set(found), f"{where}: column {name!r}", task, classes)
     place = {label: i for i, label in enumerate(order)}
     return Labels(task, order, np.array([place[label] for label in found], np.int64), rows, notes)
+
+
+def demand_classes(
+    labels: Labels, listed: tuple[str, ...], patients: NDArray[Any] | None, where: str, what: str
+) -> None:
+    """InputError where labels that nobody `listed` name cases or patients (N,), as a column named by mistake does:
+    plans and reports print what the classes are."""
+    if listed or labels.task not in (Task.BINARY, Task.MULTICLASS, Task.ORDINAL):
+        return
+    if found := names_somebody(labels.values, patients):
+        raise InputError(
+            f"{where}: {what} has {found}: it names cases or patients rather than classes, and plans and reports would "
+            "print them. Name the label column, list the classes with --classes, or give --task regression for numbers"
+        )
 
 
 def _infer(columns: Mapping[str, Sequence[str]], where: str, classes: tuple[str, ...]) -> Task:
@@ -83,15 +99,24 @@ def _infer(columns: Mapping[str, Sequence[str]], where: str, classes: tuple[str,
     return Task.BINARY if len(classes or distinct) == 2 else Task.MULTICLASS
 
 
+def _demand_listed(found: Sequence[str], at: Callable[[int], str], where: str, classes: tuple[str, ...]) -> None:
+    """InputError on labels that `classes` do not list. It says where they stand, not what they are: a column that was
+    named by mistake may hold patients' names."""
+    unlisted = set(found) - set(classes)
+    if classes and unlisted:
+        place = at(next(k for k, label in enumerate(found) if label in unlisted))
+        raise InputError(
+            f"{where} holds {len(unlisted)} different label{'s' * (len(unlisted) > 1)} that --classes does not list, "
+            f"the first at {place}; it lists {', '.join(classes)}"
+        )
+
+
 def _class_order(
     found: set[str], where: str, task: Task, classes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The classes in the order of the model's outputs, and notes."""
     if len(found) < 2:
         raise InputError(f"{where} holds {len(found)} class(es); two are needed")
-    unlisted = sorted(found - set(classes))
-    if classes and unlisted:
-        raise InputError(f"{where} holds labels that --classes does not list: {', '.join(unlisted[:6])}")
     order = classes or _sorted(found)
     if task is Task.ORDINAL and not classes and not _numbers(found):
         raise InputError(f"{where} holds grades that are no numbers: list them from the lowest with --classes")

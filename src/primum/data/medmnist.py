@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.data.evaluation import EvaluationSet
-from primum.data.labels import read_labels
+from primum.data.labels import demand_classes, read_labels
 from primum.data.npz import cells, opened
 from primum.data.options import DataOptions
 from primum.data.sources import ArraySource
@@ -37,6 +37,7 @@ def read_medmnist(path: Path, options: DataOptions) -> EvaluationSet:
         raise InputError(f"{path}: expected whole numbers as the labels of each image")
     columns = {str(i): cells(column, f"{path}: labels") for i, column in enumerate(labels.T)}
     read = read_labels(columns, str(path), options.task, options.classes)
+    demand_classes(read, options.classes, None, str(path), "the key of labels")
     return EvaluationSet(
         source=ArraySource(images),
         index=np.arange(len(images)),

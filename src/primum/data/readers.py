@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from primum.data.arrays import read_arrays
 from primum.data.evaluation import EvaluationSet, Exclusion
-from primum.data.labels import Labels, read_labels
+from primum.data.labels import Labels, demand_classes, read_labels
 from primum.data.medmnist import is_medmnist, read_medmnist
 from primum.data.options import DataOptions
 from primum.data.preprocessing_any import AnyPreprocessing
 from primum.data.preprocessing_table import TablePreprocessing
-from primum.data.sources import FolderSource, Source, TableSource, ZipSource, zip_members
+from primum.data.sources import FolderSource, Source, TableSource, ZipSource, by_order, zip_members
 from primum.data.tables import Table, columns_of, is_table, read_table
 from primum.errors import InputError
 from primum.task import Task
@@ -94,16 +93,18 @@ def _class_folders(
     if options.task in (Task.MULTILABEL, Task.REGRESSION, Task.SEGMENTATION):
         raise InputError(f"{where}: class folders give classes; {options.task.value} needs a .csv manifest")
     images = [n for n in names if PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES and not _is_junk(n)]
-    for name in images:
-        if name != name.encode(errors="replace").decode():
-            raise InputError(f"{where}: the file name {name!a} is not UTF-8; rename it")
+    strange = sum(name != name.encode(errors="replace").decode() for name in images)
+    if strange:
+        raise InputError(f"{where}: {strange} of {len(images)} images have a name that is not UTF-8; rename them")
     in_classes = [n for n in images if len(PurePosixPath(n).parts) >= 2]
     folders = [PurePosixPath(n).parts[-2] for n in in_classes]
     found = set(folders)
     if len(found) < 2:
-        what = f"only the class {folders[0]!r}" if found else f"no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        what = "only one class folder" if found else f"no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
         raise InputError(f"{where}: {what}; expected one folder of images for each of at least two classes")
-    labels = read_labels({"folder": folders}, where, options.task, options.classes)
+    n = len(in_classes)
+    labels = read_labels({"folder": folders}, where, options.task, options.classes, lambda row: by_order(row, n))
+    demand_classes(labels, options.classes, None, where, "the name of class folders")
     notes = [f"{len(images) - len(in_classes)} image(s) outside class folders left out"] * (
         len(images) > len(in_classes)
     )
@@ -134,16 +135,24 @@ def _manifest(path: Path, options: DataOptions) -> EvaluationSet:
     names = table.columns[options.path_column]
     labels = _labels(table, options)
     kept = [names[row] for row in labels.rows]
-    name, times = Counter(str(PurePosixPath(n)) for n in kept).most_common(1)[0] if kept else ("", 0)
-    if times > 1:
-        raise InputError(f"{path}: {name} is listed more than once")
+    places = [table.at(int(row)) for row in labels.rows]
+    _demand_once(path, kept, places)
     ids = _ids(table, options.id_column) if options.id_column else names
     root = options.image_root or path.parent
-    cases = _assemble(table, ids, labels, _files(path, kept, root, "--image-root"), options)
+    cases = _assemble(table, ids, labels, _files(path, kept, root, "--image-root", places), options)
     if labels.task is not Task.SEGMENTATION:
         return cases
     masks = [table.columns[options.labels[0]][row] for row in labels.rows]
-    return cases.with_masks(_files(path, masks, options.mask_root or root, "--mask-root"))
+    return cases.with_masks(_files(path, masks, options.mask_root or root, "--mask-root", places, ", mask"))
+
+
+def _demand_once(path: Path, names: Sequence[str], places: Sequence[str]) -> None:
+    """InputError where two rows name one file; it says which rows, for a file may be called after its patient."""
+    first: dict[str, str] = {}
+    for name, place in zip(names, places):
+        before = first.setdefault(str(PurePosixPath(name)), place)
+        if before != place:
+            raise InputError(f"{path}: {place} and {before} name one file")
 
 
 def _table(path: Path, features: tuple[str, ...], options: DataOptions) -> EvaluationSet:
@@ -204,6 +213,7 @@ def _assemble(table: Table, ids: list[str], labels: Labels, source: Source, opti
         for name in options.group_columns
     }
     demand_groups(groups, patients, str(table.path))
+    demand_classes(labels, options.classes, patients, str(table.path), f"the label column {options.labels[0]!r}")
     return EvaluationSet(
         source=source,
         index=np.arange(len(labels.rows)),
@@ -218,16 +228,17 @@ def _assemble(table: Table, ids: list[str], labels: Labels, source: Source, opti
     )
 
 
-def _files(path: Path, names: list[str], root: Path, flag: str) -> Source:
-    """The named files below a folder or in a zip."""
+def _files(path: Path, names: list[str], root: Path, flag: str, places: Sequence[str], what: str = "") -> Source:
+    """The named files below a folder or in a zip; messages call each by the place that lists it."""
+    called = tuple(f"{path.name} {place}{what}" for place in places)
     if root.is_file() and zipfile.is_zipfile(root):
-        return ZipSource(root, tuple(names))
+        return ZipSource(root, tuple(names), called)
     if not root.is_dir():
         raise InputError(f"{root}: the image root is neither a folder nor a zip file")
-    missing = [n for n in names if not (root / n).is_file()]
+    missing = [place for name, place in zip(names, places) if not (root / name).is_file()]
     if missing:
         raise InputError(
-            f"{path}: {len(missing)} of {len(names)} files are not below {root}, the first is {missing[0]} "
+            f"{path}: {len(missing)} of {len(names)} files are not below {root}, the first is that of {missing[0]} "
             f"(name their folder or zip file with {flag})"
         )
-    return FolderSource(root, tuple(names))
+    return FolderSource(root, tuple(names), called)

@@ -47,29 +47,31 @@ class FolderSource:
 
     root: Path
     names: tuple[str, ...]
+    called: tuple[str, ...] = ()
+    """What messages call each, for a file may be called after its patient; default: its place in the order."""
 
     def __post_init__(self) -> None:
         """Refuse names that leave the folder."""
-        for name in self.names:
-            _check_inside(name)
+        for index, name in enumerate(self.names):
+            _check_inside(name, self.name(index))
 
     def content(self, index: int) -> bytes:
         """The file's bytes."""
         path = self.root / self.names[index]
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise UnsafeInput(f"{self.names[index]}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
+                raise UnsafeInput(f"{self.name(index)}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
             return path.read_bytes()
         except OSError as error:
-            raise InputError(f"{self.names[index]}: cannot be read ({error.strerror})") from error
+            raise InputError(f"{self.name(index)}: cannot be read ({error.strerror})") from error
 
     def item(self, index: int) -> Image.Image:
         """The decoded image."""
-        return decode_image(self.content(index), self.names[index])
+        return decode_image(self.content(index), self.name(index))
 
     def name(self, index: int) -> str:
-        """The path below the folder."""
-        return self.names[index]
+        """What it is called, never the file's name."""
+        return self.called[index] if self.called else by_order(index, len(self.names))
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,17 @@ class ZipSource:
 
     path: Path
     names: tuple[str, ...]
+    called: tuple[str, ...] = ()
+    """As of a `FolderSource`."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check that every member is there."""
         members = set(zip_members(self.path))
-        for name in self.names:
-            _check_inside(name)
+        for index, name in enumerate(self.names):
+            _check_inside(name, self.name(index))
             if name not in members:
-                raise InputError(f"{name}: not in {self.path}")
+                raise InputError(f"{self.name(index)}: not in {self.path}")
         object.__setattr__(self, "_zip", zipfile.ZipFile(self.path))
 
     def content(self, index: int) -> bytes:
@@ -96,18 +100,20 @@ class ZipSource:
         try:
             with self._lock:
                 if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-                    raise UnsafeInput(f"{name}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
+                    raise UnsafeInput(f"{self.name(index)}: larger than {MAX_FILE_BYTES >> 20} MiB; it was not read")
                 return archive.read(name)
         except ZIP_ERRORS as error:
-            raise InputError(f"{name}: cannot be read from {self.path} ({error})") from error
+            # What zipfile says may quote the member's name.
+            why = "it is damaged, encrypted or packed in a way that is not read"
+            raise InputError(f"{self.name(index)}: cannot be read from {self.path} ({why})") from error
 
     def item(self, index: int) -> Image.Image:
         """The decoded image."""
-        return decode_image(self.content(index), self.names[index])
+        return decode_image(self.content(index), self.name(index))
 
     def name(self, index: int) -> str:
-        """The member's path in the zip file."""
-        return self.names[index]
+        """What it is called, never the member's name."""
+        return self.called[index] if self.called else by_order(index, len(self.names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +148,11 @@ class TableSource:
         return self.names[index]
 
 
+def by_order(index: int, n: int) -> str:
+    """What messages call an image that no table lists."""
+    return f"image {index + 1} of {n} in the order of their paths"
+
+
 def zip_members(path: Path) -> list[str]:
     """Names of the files in a zip. Raises InputError where it is not one."""
     try:
@@ -151,7 +162,7 @@ def zip_members(path: Path) -> list[str]:
         raise InputError(f"{path}: not a zip file that can be read ({error})") from error
 
 
-def _check_inside(name: str) -> None:
+def _check_inside(name: str, called: str) -> None:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
-        raise UnsafeInput(f"{name}: leaves the data folder; it was not read")
+        raise UnsafeInput(f"{called}: leaves the data folder; it was not read")

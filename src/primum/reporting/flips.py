@@ -92,10 +92,10 @@ def _counted(verdict: Verdict, subject: str, result: StudyResult) -> str:
     found, (total, one) = verdict.agreement, w.decisions(verdict)
     every = n.plural(total, one)
     if verdict.task is Task.REGRESSION:
-        tolerance = result.policy.tolerance
-        if tolerance is None:
+        tolerances = result.policy.say_tolerances(result.model.classes)
+        if not tolerances:
             return "No tolerance was given, so no value counts as moved."
-        moved = f"by more than the tolerance of {tolerance:g}"
+        moved = f"by more than the {n.clean(tolerances)}"
         if not verdict.flips:
             return f"No value moved {moved}: {subject} follows the original on all {every}."
         return f"{subject} moves {n.count(found.flips)} of {every} {moved}: {_split(verdict)}."

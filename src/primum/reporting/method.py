@@ -222,6 +222,9 @@ def _threshold(result: StudyResult) -> str:
 def _margin(kind: str, result: StudyResult) -> str:
     margins = result.policy.margins
     name = w.margin_name(kind, result.model.task)
+    if kind == "error" and (own := result.policy.error_margins):
+        listed = ", ".join(f"{n.clean(output)} {value:g}" for output, value in own.items())
+        return f"{name} {listed}" + (f", of others {margins.error:g}" if margins.error is not None else "")
     if not isfinite(margins.value(kind)):
         return f"{name}: none given, and there is no default"
     return f"{name} {n.margin(kind, margins.value(kind))}" + ("" if margins.given(kind) else f" ({w.DEFAULT})")
@@ -230,8 +233,8 @@ def _margin(kind: str, result: StudyResult) -> str:
 def _tolerance(result: StudyResult) -> str:
     if result.model.task is not Task.REGRESSION:
         return ""
-    tolerance = result.policy.tolerance
-    return "none given" if tolerance is None else f"{tolerance:g}, in units of the label"
+    told = result.policy.say_tolerances(result.model.classes)
+    return f"{n.clean(told)}, in units of the label" if told else "none given"
 
 
 def _model(result: StudyResult) -> Facts:

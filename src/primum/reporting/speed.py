@@ -55,7 +55,7 @@ def _changes(result: StudyResult) -> Card:
     title = changes_title(task)
     if verdict is None:
         return Card(title, n.NOTHING, "not assessed")
-    if task is Task.REGRESSION and result.policy.tolerance is None:
+    if task is Task.REGRESSION and not result.policy.say_tolerances(result.model.classes):
         return Card(title, n.NOTHING, "no tolerance was given")
     found, (total, one) = verdict.agreement, w.decisions(verdict)
     figure = f"{n.count(found.flips)} of {n.count(total)}"

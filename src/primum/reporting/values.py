@@ -38,8 +38,8 @@ def _values(result: StudyResult) -> list[Block]:
         "Bland and Altman's plot: each case's difference between candidate and original, with the mean and the limits "
         "within which 95% of differences lie."
     )
-    if result.policy.tolerance is not None:
-        caption += f" Green: within the tolerance of {result.policy.tolerance:g}."
+    if tolerances := result.policy.say_tolerances(names):
+        caption += f" Green: within the {n.clean(tolerances)}."
     if not isfinite(panels[0].lower):
         caption += " No limits are drawn where differences do not vary or patients repeat and no tolerance was given."
     if len(judged.labels) > figure_values.MOST_DOTS:
@@ -59,12 +59,10 @@ def _values(result: StudyResult) -> list[Block]:
 
 def _differences(result: StudyResult, verdict: Verdict | None, d: int, name: str) -> figure_values.Differences:
     before, after = (np.asarray(v)[:, d] for v in (result.judged.reference, result.judged.candidate))
-    tolerance = result.policy.tolerance
+    (tolerance,) = result.policy.tolerances_of((name,))
     title = w.sentence(n.clean(name)) if len(result.model.classes) > 1 else ""
     bias, lower, upper = _limits(verdict, before, after, name if len(result.model.classes) > 1 else "")
-    return figure_values.Differences(
-        title, (before + after) / 2, after - before, bias, lower, upper, nan if tolerance is None else tolerance
-    )
+    return figure_values.Differences(title, (before + after) / 2, after - before, bias, lower, upper, tolerance)
 
 
 def _limits(verdict: Verdict | None, before: np.ndarray, after: np.ndarray, view: str) -> tuple[float, float, float]:

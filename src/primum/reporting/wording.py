@@ -233,7 +233,9 @@ def defaults(result: StudyResult) -> tuple[str, ...]:
 
 def unstated(result: StudyResult) -> tuple[str, ...]:
     """Endpoints without any margin, which nothing can pass."""
-    return tuple(k for k in MARGINS_OF[result.model.task] if not isfinite(result.policy.margins.value(k)))
+    policy = result.policy
+    kinds = [k for k in MARGINS_OF[result.model.task] if not (k == "error" and policy.error_margins)]
+    return tuple(k for k in kinds if not isfinite(policy.margins.value(k)))
 
 
 def margin_name(kind: str, task: Task) -> str:

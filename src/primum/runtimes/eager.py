@@ -43,7 +43,8 @@ class TorchSession:
         import torch
 
         with torch.inference_mode():
-            tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(self._dtype)
+            # A copy: a network that changes its input in place would change what the original is asked after it.
+            tensor = torch.from_numpy(np.array(batch, order="C")).to(self._dtype)
             if self._channels_last and tensor.ndim == 4:
                 tensor = tensor.contiguous(memory_format=torch.channels_last)
             out = self._call(tensor)

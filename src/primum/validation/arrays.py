@@ -14,6 +14,18 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+def refuse_masked(values: Any, name: str) -> None:
+    """InputError where a masked array hides something, also as a row or a value of a list: numpy would take what lies
+    below."""
+    if isinstance(values, list | tuple):
+        for value in values:
+            refuse_masked(value, name)
+    elif isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(
+            f"{name}: some values are masked, and what a mask hides is not judged: leave these cases out, or fill them"
+        )
+
+
 def as_labels(values: ArrayLike, name: str = "labels", *, allow_empty: bool = False) -> Ints:
     """`values` (N,) as int64 zeros and ones; InputError on anything else."""
     array = np.asarray(values)
@@ -35,6 +47,7 @@ def as_labels(values: ArrayLike, name: str = "labels", *, allow_empty: bool = Fa
 def as_scores(values: ArrayLike, n: int, name: str = "scores", *, finite: bool = True) -> Floats:
     """`values` (N,) as float64 of length `n`; InputError on another length or, if `finite`, on NaN and
     infinity."""
+    refuse_masked(values, name)
     array = np.asarray(values, dtype=np.float64)
     same_length(array, n, name)
     if finite and not np.isfinite(array).all():

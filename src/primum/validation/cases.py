@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from primum.errors import InputError
 from primum.task import Task
-from primum.validation.arrays import as_labels, same_length
+from primum.validation.arrays import as_labels, refuse_masked, same_length
 
 PATIENT = "patient"
 NO_PATIENTS = (
@@ -54,6 +54,7 @@ class Cases:
     """(N,) digests of the inputs: where no patient is named, cases of one content count as one patient's do."""
 
     def __post_init__(self) -> None:
+        refuse_masked(self.labels, "labels")
         labels = _as_labels_of(self.task, self.labels, self.classes)
         n = len(labels)
         if len(set(self.classes)) != len(self.classes):
@@ -112,18 +113,25 @@ def demand_groups(groups: Mapping[str, NDArray[Any]], patients: NDArray[Any] | N
     value (of six or more) to themselves; cases count as patients where these are not named.
     """
     for name, values in groups.items():
-        units = np.arange(len(values)) if patients is None else patients
-        pairs = {(str(value), str(unit)) for value, unit in zip(values, units)}
-        held = Counter(value for value, _ in pairs)
-        distinct, all_units = len(held), len({unit for _, unit in pairs})
-        alone = sum(count == 1 for count in held.values())
-        many = distinct > _MANY_LEVELS and _FEW_EACH * distinct > all_units
-        if many or (alone >= _ALONE and 2 * alone > all_units):
-            called = "cases" if patients is None else "patients"
+        if found := names_somebody(values, patients):
             raise InputError(
-                f"{where}: the group column {name!r} has {distinct} different values on {all_units} {called}: it names "
-                "cases or patients rather than groups, and reports would print them. Leave it out, or sort its values"
+                f"{where}: the group column {name!r} has {found}: it names cases or patients rather than groups, and "
+                "reports would print them. Leave it out, or sort its values"
             )
+
+
+def names_somebody(values: NDArray[Any], patients: NDArray[Any] | None) -> str:
+    """How many values (N,) there are on how many patients, where these name cases or patients as `demand_groups` says;
+    else ""."""
+    units = np.arange(len(values)) if patients is None else patients
+    pairs = {(str(value), str(unit)) for value, unit in zip(values, units)}
+    held = Counter(value for value, _ in pairs)
+    distinct, all_units = len(held), len({unit for _, unit in pairs})
+    alone = sum(count == 1 for count in held.values())
+    many = distinct > _MANY_LEVELS and _FEW_EACH * distinct > all_units
+    if not many and (alone < _ALONE or 2 * alone <= all_units):
+        return ""
+    return f"{distinct} different values on {all_units} {'cases' if patients is None else 'patients'}"
 
 
 def unit_without_patients(declared: bool) -> str:
@@ -172,6 +180,7 @@ def _as_labels_of(task: Task, values: NDArray[Any], classes: tuple[str, ...]) ->
 
 def as_text(values: Iterable[Any], n: int, name: str) -> NDArray[Any]:
     """`values` as stripped strings of shape (n,); None and NaN become "". InputError on another length."""
+    refuse_masked(values, name)
     array = np.asarray(values, dtype=object)
     same_length(array, n, name)
     return np.array(["" if v is None or v != v else str(v).strip() for v in array], dtype=np.str_)

@@ -103,11 +103,12 @@ def _mapped(scores: Floats, policy: ClinicalPolicy) -> Ints:
 
 
 def _within_tolerance(cases: Cases, reference: Floats, candidate: Floats, policy: ClinicalPolicy) -> Concordance | None:
-    if policy.tolerance is None:
+    tolerances = np.asarray(policy.tolerances_of(cases.classes))
+    if np.isnan(tolerances).all():
         return None
     finite = _every(np.isfinite(candidate))
     gap = np.abs(np.where(finite[:, None], candidate, 0.0) - reference)
-    within: Bools = finite & _every(np.asarray(gap <= policy.tolerance))
+    within: Bools = finite & _every(np.asarray(~(gap > tolerances)))
     return Concordance(
         actions=(),
         mapped=False,
@@ -117,7 +118,7 @@ def _within_tolerance(cases: Cases, reference: Floats, candidate: Floats, policy
         table=(),
         moves=(),
         not_finite=int((~finite).sum()),
-        note=f"unchanged: candidate and original differ by at most the tolerance of {policy.tolerance:g}",
+        note=f"unchanged: candidate and original differ by at most the {policy.say_tolerances(cases.classes)}",
     )
 
 

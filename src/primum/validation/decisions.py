@@ -74,8 +74,12 @@ class Rule:
 def rule_for(task: Task, classes: Sequence[str], policy: ClinicalPolicy) -> Rule | None:
     """The rule that a policy makes for a task; None where the task decides nothing (regression, segmentation).
 
-    InputError where `policy.thresholds` names a label that there is not.
+    InputError where the policy names a label to set a threshold for, or an output to set a margin or a tolerance for,
+    that there is not.
     """
+    outputs = set(classes) if task is Task.REGRESSION and len(classes) > 1 else set()
+    if strange := sorted({*policy.error_margins, *policy.tolerances} - outputs):
+        raise InputError(f"there is no output {strange[0]!r} among several to set a margin or a tolerance for")
     unknown = sorted(set(policy.thresholds) - set(classes)) if task is Task.MULTILABEL else sorted(policy.thresholds)
     if unknown:
         raise InputError(f"there is no label {unknown[0]!r} to set a threshold for")

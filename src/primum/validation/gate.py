@@ -135,6 +135,8 @@ def _notes(cases: Cases, judged: Judged, policy: ClinicalPolicy) -> list[str]:
         notes.append(NO_PATIENTS)
     if cases.copies:
         notes.append(say_copies(cases.copies, len(cases)))
+    if cases.task is Task.REGRESSION and (shared := _one_for_several(cases.classes, policy)):
+        notes.append(shared)
     unknown = int(judged.beside.get("unknown_labels", 0))
     if unknown:
         notes.append(f"{unknown} of {cases.labels.size} labels are not known: each is left out")
@@ -143,6 +145,18 @@ def _notes(cases: Cases, judged: Judged, policy: ClinicalPolicy) -> list[str]:
     if default:
         notes.append(f"default margins, not confirmed by a clinician: {', '.join(default)}")
     return notes
+
+
+def _one_for_several(outputs: Sequence[str], policy: ClinicalPolicy) -> str:
+    """That one margin or tolerance is held against several outputs, which have one unit or should have their own."""
+    own = {"margin for the error": policy.error_margins, "tolerance": policy.tolerances}
+    given = {"margin for the error": policy.margins.error, "tolerance": policy.tolerance}
+    told = [
+        f"one {what} ({given[what]:g}) for {', '.join(rest)}"
+        for what, named in own.items()
+        if given[what] is not None and len(rest := [name for name in outputs if name not in named]) > 1
+    ]
+    return f"{' and '.join(told)}: right only where these have one unit" if told else ""
 
 
 def _say_broken(cases: Cases, found: Agreement) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf, nan
+from math import inf, isnan, nan
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from primum.config import ClinicalPolicy
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation import classification, regression, segmentation
-from primum.validation.arrays import Floats, as_scores
+from primum.validation.arrays import Floats, as_scores, refuse_masked
 from primum.validation.cases import Cases
 from primum.validation.classification import POOLED, Answers
 from primum.validation.decisions import Rule
@@ -96,6 +96,7 @@ def checked_scores(cases: Cases, scores: ArrayLike, name: str) -> Floats:
 
 
 def _two_dimensions(cases: Cases, scores: ArrayLike, name: str) -> Floats:
+    refuse_masked(scores, f"{name} scores")
     array = np.asarray(scores, dtype=np.float64)
     n, width = len(cases), len(cases.classes)
     if cases.task is Task.REGRESSION and width == 1 and array.shape == (n,):
@@ -147,12 +148,13 @@ def _binary_accounts(
 
 def _judge_regression(cases: Cases, reference: Floats, candidate: Floats, policy: ClinicalPolicy) -> Judged:
     values = regression.Values.of(cases, reference, candidate)
-    harmful, beneficial = regression.moved(values, policy.tolerance)
+    tolerances = policy.tolerances_of(cases.classes)
+    harmful, beneficial = regression.moved(values, tolerances)
     names = values.outputs
     return Judged(
         regression.judge_values(values, policy),
         judge_subgroups(cases, lambda member: regression.judge_level(values, member, policy), policy),
-        moved_agreement(reference, candidate, harmful, beneficial, policy.tolerance is not None),
+        moved_agreement(reference, candidate, harmful, beneficial, not all(map(isnan, tolerances))),
         moved_flips(cases, names, cases.labels, (reference, candidate), harmful, beneficial),
         _relative_distance(reference, candidate),
     )

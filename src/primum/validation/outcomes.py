@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 from primum.config import ClinicalPolicy, kind_of
@@ -23,11 +23,15 @@ def named(kind: str, view: str) -> str:
 def margin_of(name: str, policy: ClinicalPolicy) -> tuple[float, bool]:
     """The margin of an endpoint and whether it was given; NaN where none was and there is no default.
 
-    That of "accuracy" is the sensitivity's; that of "agreement" is the policy's tolerance.
+    That of "accuracy" is the sensitivity's; that of "agreement" is the policy's tolerance. An output of a regression
+    may have its own.
     """
-    kind = kind_of(name)
+    kind, output = kind_of(name), name.partition("[")[2].removesuffix("]")
     if kind == "agreement":
-        return (nan, False) if policy.tolerance is None else (policy.tolerance, True)
+        (tolerance,) = policy.tolerances_of((output,))
+        return tolerance, not isnan(tolerance)
+    if kind == "error" and output in policy.error_margins:
+        return policy.error_margins[output], True
     kind = _MARGIN_OF.get(kind, kind)
     return policy.margins.value(kind), policy.margins.given(kind)
 
@@ -72,14 +76,17 @@ def decided(
 
 
 def not_assessed(name: str, policy: ClinicalPolicy, reason: str, **figures: Any) -> Component:
-    """An endpoint that could not be judged, with the reason; `figures` are those known in spite of it."""
+    """An endpoint that could not be judged, with the reason; `figures` are those known in spite of it.
+
+    The `difference` among them, negative for a loss, is candidate - reference unless it is given: where less is better.
+    """
     margin, given = margin_of(name, policy)
     known = {"reference": nan, "candidate": nan, "n": 0, "n_patients": 0} | figures
+    known.setdefault("difference", known["candidate"] - known["reference"])
     return Component(
         name=name,
         outcome=Outcome.NOT_ASSESSED,
         basis=Basis.STATISTICAL,
-        difference=known["candidate"] - known["reference"],
         lower=nan,
         upper=nan,
         margin=margin,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
 from typing import Any
@@ -119,13 +120,12 @@ def reach_of(*values: Floats) -> Floats:
     return np.asarray(seen.max(axis=(0, 1)) - seen.min(axis=(0, 1)))
 
 
-def moved(values: Values, tolerance: float | None) -> tuple[Bools, Bools]:
-    """(N, D) outputs that moved by more than the tolerance: those whose error grew, and the others.
+def moved(values: Values, tolerances: Sequence[float]) -> tuple[Bools, Bools]:
+    """(N, D) outputs that moved by more than their tolerances (D,): those whose error grew, and the others.
 
-    An output that is not finite is always one whose error grew; without a tolerance no other is.
+    An output that is not finite is always one whose error grew; without a tolerance (NaN) no other is.
     """
-    gaps = np.abs(values.candidate - values.reference)
-    far = gaps > tolerance if tolerance is not None else np.zeros(gaps.shape, dtype=np.bool_)
+    far = np.abs(values.candidate - values.reference) > np.asarray(tolerances)
     labels = values.cases.labels
     grew = np.abs(values.candidate - labels) > np.abs(values.reference - labels)
     return np.asarray((far & grew) | values.broken), np.asarray(far & ~grew & ~values.broken)
@@ -155,8 +155,8 @@ def _errors(values: Values, member: Bools, policy: ClinicalPolicy) -> list[Compo
         if isnan(margin_of(name, policy)[0]):
             figures: dict[str, Any] = {"n": int(units.size), "n_patients": int(np.unique(units).size)}
             means = {"reference": float(before.mean()), "candidate": float(after.mean())}
+            figures["difference"] = means["reference"] - means["candidate"]
             part = not_assessed(name, policy, NO_MARGIN, **means, **figures)
-            part = replace(part, difference=-part.difference)
         else:
             part = judge_loss(name, before, after, units, policy, worst=reach_of(cases.labels, values.reference)[d])
         parts.append(replace(part, view=output))

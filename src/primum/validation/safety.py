@@ -64,10 +64,11 @@ def harm_rates(
         with_some = np.asarray((reference > DICE_LOSS).any(axis=1))
         return (_rate("", _SOME_DICE, _DICE_HARM, with_some, harmed, cases.units, policy.confidence),)
     if cases.task is Task.REGRESSION:
-        if policy.tolerance is None:
+        tolerances = np.asarray(policy.tolerances_of(cases.classes))
+        if np.isnan(tolerances).all():
             return ()
         grown = np.abs(candidate - cases.labels) - np.abs(reference - cases.labels)
-        harmed = np.asarray((~(grown <= policy.tolerance)).any(axis=1))
+        harmed = np.asarray((~(grown <= tolerances) & ~(np.isnan(tolerances) & np.isfinite(grown))).any(axis=1))
         return (_rate("", _EVERYONE, _ERROR_HARM, everybody, harmed, cases.units, policy.confidence),)
     return tuple(_of_view(view, cases.units[view.rows], policy) for view in seen if not _waived(view, policy))
 

@@ -222,7 +222,7 @@ def _judge_mean(
     changed = bool(gains.any())
     mean = skewed_mean_interval(gains, policy.confidence, units)
     if mean.degenerate and changed:
-        return not_assessed(name, policy, mean.reason, **figures)
+        return not_assessed(name, policy, mean.reason, difference=float(gains.mean()), **figures)
     figures["method"] = f"paired t{', cluster-robust' if patients < n else ''}, widened for skewness"
     unseen = UnseenLoss.of(mean, n, units, max(worst, float(-gains.min())))
     figures["method"] += f", and for a loss of {unseen.worst:.3g} that no case shows"

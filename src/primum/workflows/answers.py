@@ -88,7 +88,9 @@ def answers(
 def run(model: Any, inputs: NDArray[np.float32]) -> NDArray[Any]:
     """Outputs (N, ...) of a predictor (probabilities), a torch module or a function (raw outputs), in batches."""
     one = _caller(model)
-    found = [_answered(one, inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
+    # A copy of each batch: a model that changes its input in place changes neither the caller's array nor what the
+    # other model is asked.
+    found = [_answered(one, inputs[start : start + BATCH].copy()) for start in range(0, len(inputs), BATCH)]
     if len({values.shape[1:] for values in found}) > 1:
         raise InputError("a model gives outputs of another shape in each batch: one row of equal shape for each input")
     outputs = np.concatenate(found)
@@ -109,7 +111,7 @@ def _answered(one: Callable[[NDArray[np.float32]], Any], batch: NDArray[np.float
         ) from error
     if outputs is None:
         raise InputError("a model gives nothing (None): it must return one row of outputs for each input")
-    values = np.asarray(outputs)
+    values = np.array(outputs)  # a copy: some models write every answer into one buffer
     if values.dtype.kind not in "biuf":
         raise InputError(f"a model gives values of type {values.dtype}: outputs must be real numbers")
     if not values.ndim:
@@ -191,6 +193,8 @@ def _as_array(outputs: Any) -> Any:
         outputs = outputs.detach().cpu()
         # Complex numbers stay, to be refused: as floats they would lose a part without a word.
         outputs = (outputs if outputs.is_complex() else outputs.float()).numpy()
+    if np.ma.is_masked(outputs):
+        raise InputError("a model gives masked values: what a mask hides is no answer; give a number for each")
     if isinstance(outputs, Sequence | dict) and not isinstance(outputs, np.ndarray):
         raise InputError(f"a model gives a {type(outputs).__name__}, not one array of outputs")
     return np.asarray(outputs)

@@ -121,7 +121,8 @@ def forward(request: OptimizeRequest, few: NDArray[np.float32]) -> NDArray[np.fl
     module = build(request.model).module
     try:
         with torch.inference_mode():
-            out = module(torch.from_numpy(few))
+            # A copy: what a module does to its input in place stays out of the later looks at `few`.
+            out = module(torch.from_numpy(few.copy()))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         if _takes_whole_numbers(module, few):
             raise InputError(

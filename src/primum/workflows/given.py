@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from primum.errors import InputError
 from primum.task import Task
-from primum.validation.arrays import same_length
+from primum.validation.arrays import refuse_masked, same_length
 from primum.validation.cases import demand_groups
 
 FIELDS = ("inputs", "labels", "patients", "groups", "case_ids")
 _MANY = 20
 """More distinct whole numbers than this are hardly classes."""
-_SHOWN = 6
 _NAMED = (Task.BINARY, Task.MULTICLASS, Task.ORDINAL)
 """Tasks whose labels may be names of classes."""
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -125,15 +124,18 @@ def as_numbers(labels: NDArray[Any], task: Task, classes: tuple[str, ...]) -> ND
     if not is_text(labels):
         return labels
     if task not in _NAMED:
-        raise InputError(f"labels are text ({_some(labels)}); {task.value} needs numbers")
+        raise InputError(f"labels are text ({_counted(labels)}); {task.value} needs numbers")
     if not classes:
         raise InputError(
-            f"labels are text ({_some(labels)}): name the classes in the order of the model's outputs (classes=...), "
-            "or give each label as its index"
+            f"labels are text ({_counted(labels)}): name the classes in the order of the model's outputs "
+            "(classes=...), or give each label as its index"
         )
     unknown = ~np.isin(labels, classes)
     if unknown.any():
-        raise InputError(f"labels hold {_some(labels[unknown])}; classes has {', '.join(classes)}: name every class")
+        raise InputError(
+            f"labels hold {_counted(labels[unknown])} that no class has, the first at position "
+            f"{int(np.flatnonzero(unknown)[0])}; classes has {', '.join(classes)}: name every class"
+        )
     place = {name: k for k, name in enumerate(classes)}
     return np.array([place[name] for name in labels.tolist()], dtype=np.int64)
 
@@ -159,6 +161,7 @@ def _parts(data: Any) -> dict[str, Any]:
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:
+    refuse_masked(values, name)
     try:
         if hasattr(values, "detach"):
             values = values.detach().cpu().numpy()
@@ -212,6 +215,7 @@ def _one_each(name: str, values: Any, n: int) -> NDArray[Any]:
     return array
 
 
-def _some(labels: NDArray[Any]) -> str:
-    names = np.unique(labels).tolist()
-    return ", ".join(map(repr, names[:_SHOWN])) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def _counted(labels: NDArray[Any]) -> str:
+    """How many names there are, not which: labels taken by mistake may name patients."""
+    count = np.unique(labels).size
+    return f"{count} different name{'s' * (count > 1)}"

@@ -36,8 +36,15 @@ def plan_validation(
 
     A table needs no features, no file is decoded, and no model loaded.
 
-    InputError as `plan_data`, on data that cannot be read, and on waivers of what they do not have.
+    InputError as `plan_data`, on data that cannot be read, on waivers of what they do not have, and without data on a
+    task of values or masks, of which no table of rates is true.
     """
+    task = options.task if options is not None else None
+    if data is None and task is not None and not task.guardable:
+        raise InputError(
+            f"planning without data is for classification; data tell what the margin of a {task.value} task takes: "
+            "give --data"
+        )
     cases = _labelled(data, options, positive_class) if data is not None else None
     if cases is not None:
         demand_waivers(policy, cases.groups, cases.task, cases.classes, str(data))

@@ -74,10 +74,11 @@ def compare_reports(
     """Hold `current` against `previous`: report.json, validation.json, benchmark.json, or --json output, as path or
     mapping.
 
-    Quality, endpoint by endpoint: a lower outcome, or a difference that moved by more than its margin, is a
-    regression. Speed: the speed-up over the original fell by more than `tolerance`, by more than its interval
-    explains. Size: more than `size_tolerance` larger. Quality on other data or under another policy, and speed on
-    another machine, is NOT_COMPARABLE. InputError on a file that is no report, and where both share nothing.
+    Quality, endpoint by endpoint, of all cases and of each subgroup: a lower outcome, or a difference that moved by
+    more than its margin, is a regression. What a subgroup only reports (its Brier score) decides nothing. Speed: the
+    speed-up over the original fell by more than `tolerance`, by more than its interval explains. Size: more than
+    `size_tolerance` larger. Quality on other data or under another policy, and speed on another machine, is
+    NOT_COMPARABLE. InputError on a file that is no report, and where both share nothing.
     """
     if not (0 <= tolerance < 1 and size_tolerance >= 0):
         raise InputError("tolerances are shares: at least 0, and that of speed below 1")
@@ -115,9 +116,15 @@ def _quality(old: Snapshot, new: Snapshot, other: bool) -> list[RegressionItem]:
 
 
 def _endpoint(before: Endpoint, after: Endpoint) -> tuple[Change, str]:
+    if regrouped := _differences("subgroup", before.cases, after.cases):
+        return Change.NOT_COMPARABLE, regrouped[0]
     moved = after.difference - before.difference
-    detail = f"{before.outcome} before, {after.outcome} now; difference from the original moved by {moved:+.4f}"
+    detail = f"{before.outcome} before, {after.outcome} now; "
     by_outcome = _compare_outcomes(before.outcome, after.outcome)
+    if isnan(moved) or isnan(after.margin):
+        missing = "difference from the original" if isnan(moved) else "margin"
+        return (Change.NOT_COMPARABLE if by_outcome is Change.SAME else by_outcome), f"{detail}no {missing} to compare"
+    detail += f"difference from the original moved by {moved:+.4f}"
     if by_outcome is Change.REGRESSED or moved < -after.margin:
         return Change.REGRESSED, detail + f" (margin {after.margin:g})"
     if by_outcome is Change.BETTER or moved > after.margin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ _MAX_BYTES = 200_000_000
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint of a verdict; `difference` is oriented so that negative is worse."""
+    """One endpoint of a verdict or of a subgroup; `difference` is oriented so that negative is worse."""
 
     outcome: str
     reference: float
     candidate: float
     difference: float
     margin: float
+    cases: dict[str, Any] = field(default_factory=dict)
+    """How many cases, patients and positives its subgroup has; empty for an endpoint of all cases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Snapshot:
     recipe: str
     outcome: str | None
     endpoints: dict[str, Endpoint]
+    """By name; those of a subgroup with its name before ("site=small sensitivity")."""
     speeds: dict[str, Speed]
     sizes: dict[str, float]
     machine: dict[str, Any] | None
@@ -85,7 +88,7 @@ def _snapshot(content: Mapping[str, Any], source: str) -> Snapshot:
             source=source,
             recipe=str(content.get("recipe") or content.get("verdict_recipe") or ""),
             outcome=verdict.get("outcome"),
-            endpoints={part["name"]: _endpoint(part) for part in verdict.get("components", ())},
+            endpoints=_endpoints(verdict),
             speeds=speeds,
             sizes=sizes,
             machine=content.get("machine"),
@@ -97,9 +100,23 @@ def _snapshot(content: Mapping[str, Any], source: str) -> Snapshot:
         raise InputError(f"{source} is no report that this version reads ({type(error).__name__}: {error})") from error
 
 
-def _endpoint(part: Mapping[str, Any]) -> Endpoint:
-    figures = [_number(part[name]) for name in ("reference", "candidate", "difference", "margin")]
-    return Endpoint(str(part["outcome"]), *figures)
+def _endpoints(verdict: Mapping[str, Any]) -> dict[str, Endpoint]:
+    """Those that decide: of all cases, then of each subgroup. One without any stands for itself, so that it is told."""
+    found = {part["name"]: _endpoint(part) for part in verdict.get("components", ())}
+    for level in verdict.get("subgroups") or ():
+        name = f"{level['column']}={level['value']}"
+        cases = {key: level.get(key) for key in ("n", "n_patients", "n_positive") if level.get(key) is not None}
+        if not level["components"]:
+            found[name] = Endpoint(str(level["outcome"]), nan, nan, nan, nan, cases)
+        found |= {f"{name} {part['name']}": _endpoint(part, cases) for part in level["components"]}
+    return found
+
+
+def _endpoint(part: Mapping[str, Any], cases: dict[str, Any] | None = None) -> Endpoint:
+    reference, candidate, difference, margin = (
+        _number(part[name]) for name in ("reference", "candidate", "difference", "margin")
+    )
+    return Endpoint(str(part["outcome"]), reference, candidate, difference, margin, cases or {})
 
 
 def _performance(content: Mapping[str, Any]) -> tuple[dict[str, Speed], dict[str, float]]:

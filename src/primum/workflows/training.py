@@ -82,9 +82,13 @@ def _labels(cases: EvaluationSet, signature: Signature, name: str) -> NDArray[np
     """Labels in the order of the model's classes, whatever order these data give them."""
     if signature.task is Task.REGRESSION or cases.classes == signature.classes:
         return cases.labels
-    unknown = sorted(set(cases.classes) - set(signature.classes))
+    unknown = set(cases.classes) - set(signature.classes)
     if unknown:
-        raise InputError(f"{name}: has labels that the model does not give: {', '.join(map(repr, unknown))}")
+        # How many, not which: a column named by mistake may hold patients' names.
+        raise InputError(
+            f"{name}: {len(unknown)} of {len(cases.classes)} labels are none that the model gives: "
+            f"{', '.join(signature.classes)}"
+        )
     if signature.task is Task.MULTILABEL:
         raise InputError(f"{name}: its label columns are not those of the judging data")
     places = np.array([signature.classes.index(c) for c in cases.classes], dtype=np.int64)

@@ -199,8 +199,13 @@ def _options(options: DataOptions, manifest: Manifest) -> DataOptions:
 def _check_classes(cases: EvaluationSet, manifest: Manifest, data: Path) -> None:
     decides, found = manifest.signature.classes, cases.classes
     if cases.task is not manifest.signature.task or (found and found != decides):
+        unknown = len(set(found) - set(decides)) if cases.task in (Task.BINARY, Task.MULTICLASS, Task.ORDINAL) else 0
+        # How many, not which: a column named by mistake may hold patients' names.
+        told = (
+            f"{unknown} of {len(found)} labels are not the artifact's" if unknown else f"labels are {', '.join(found)}"
+        )
         raise InputError(
-            f"{data}: labels are {', '.join(found)} ({cases.task.value}); "
+            f"{data}: {told} ({cases.task.value}); "
             f"the artifact decides {', '.join(decides)} ({manifest.signature.task.value})"
         )
 
@@ -297,7 +302,7 @@ def _held(
 ) -> tuple[ClinicalPolicy, FrozenThreshold | None, tuple[str, ...]]:
     """The policy with the threshold that holds the rate asked for, and what must be said of it."""
     if policy.operating_point is None:
-        return policy, None, ()
+        return policy, None, _other_threshold(policy, cases, manifest)
     if cases.task is not Task.BINARY:
         raise InputError("a sensitivity or specificity can be held by the threshold of a binary model alone")
     where = "these very cases (the original's scores alone)"
@@ -307,6 +312,15 @@ def _held(
         f"cases; the artifact itself decides at {manifest.threshold:g}"
     )
     return policy.model_copy(update={"threshold": frozen.threshold}), frozen, (note,)
+
+
+def _other_threshold(policy: ClinicalPolicy, cases: Cases, manifest: Manifest) -> tuple[str, ...]:
+    """What must be said where the policy's thresholds are not those that the artifact decides at."""
+    rule, own = rule_for(cases.task, cases.classes, policy), manifest.rule
+    if rule is None or own is None or rule.thresholds == own.thresholds:
+        return ()
+    at, delivered = (", ".join(f"{t:g}" for t in dict.fromkeys(r.thresholds)) for r in (rule, own))
+    return (f"judged at {at}, which the policy names; the artifact itself decides at {delivered}",)
 
 
 def _digest(ready: Materialized) -> str:

@@ -116,8 +116,9 @@ class QuantizationValidator:
         (N,) or (N, L), of classes their index (0 and 1 of two) or, where `classes` names them in the order of the
         outputs, their name; masks (N, *spatial), of which some hold a structure; patients (N,), groups {column: (N,)}.
         Without patients each distinct input counts as one.
-        `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number,
-        which are reported for both models; one alone needs no list. Without `data` every score is NOT_ASSESSED and NaN.
+        `custom_metrics`: which scores to report (default all five), and functions (labels, scores) -> number, which are
+        reported for both models; one alone needs no list, and a mapping {name: function} names them. Without `data`
+        every score is NOT_ASSESSED and NaN.
         InputError on data that are empty, incomplete, of unequal length, or do not fit the task or the models: also
         on labels of other classes than the outputs, as far as the cases can tell; and where the policy waives a
         subgroup or class that they do not have.
@@ -149,7 +150,9 @@ class QuantizationValidator:
         verdict = judge(cases, reference, candidate, policy)
         found = assess(cases, reference, candidate, policy, verdict, self.config, seed=seed)
         custom = tuple(
-            compare_metric(name, metric, cases.labels, (reference, candidate), cases.units, policy.confidence, seed)
+            compare_metric(
+                name, _on_copies(metric), cases.labels, (reference, candidate), cases.units, policy.confidence, seed
+            )
             for name, metric in own.items()
         )
         return _report(found, verdict, chosen, custom, impact, policy, odd)
@@ -175,12 +178,21 @@ def _chosen(custom: CustomMetrics | None) -> tuple[tuple[ValidationMetric, ...],
         items = list(custom)
     for item in items:
         if callable(item) and not isinstance(item, str):
-            own[getattr(item, "__name__", f"metric {len(own) + 1}")] = item
+            name = getattr(item, "__name__", f"metric {len(own) + 1}")
+            if own.setdefault(name, item) is not item:
+                raise InputError(
+                    f"two custom metrics are called {name!r}: give each a name, custom_metrics={{name: function, ...}}"
+                )
         elif item in list(ValidationMetric):
             names.append(ValidationMetric(item))
         else:
             raise InputError(f"{item!r} is no score: choose from {', '.join(ValidationMetric)}, or give a function")
     return tuple(dict.fromkeys(names)) or tuple(ValidationMetric), own
+
+
+def _on_copies(metric: Metric) -> Metric:
+    """`metric`, which may sort or change what it is given: nobody else sees that."""
+    return lambda labels, scores: metric(labels.copy(), scores.copy())
 
 
 def _report(

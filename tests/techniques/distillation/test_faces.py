@@ -56,8 +56,12 @@ class TestTrainer:
         trainer = DistillationTrainer(watched, student)
         watched.train()
         x, y = next(iter(loader()))
+        changing = watched.register_forward_pre_hook(lambda m, args: (args[0].mul_(0.5),))
+        before = x.clone()
         loss = trainer.train_step(x, y)
+        assert torch.equal(x, before), "a teacher that changes its input changes a copy"
         hook.remove()
+        changing.remove()
         loss.backward()
         assert modes == [(False, False)] and student.training and not watched.training
         assert all(p.grad is None for p in teacher.parameters())

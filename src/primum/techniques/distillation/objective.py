@@ -54,7 +54,7 @@ class DistillationObjective(Objective):
         layout = torch.channels_last if example.ndim == 4 else torch.preserve_format
         self.teacher.to(memory_format=layout)
         with torch.no_grad():
-            mine, known = model.eval()(example), self.teacher(example)
+            mine, known = model.eval()(example.clone()), self.teacher(example.clone())
         if mine.shape != known.shape:
             raise InputError(f"the student gives {tuple(mine.shape)}, the teacher {tuple(known.shape)}")
         if self.config.method == "hints":
@@ -70,8 +70,8 @@ class DistillationObjective(Objective):
         mine, theirs = zip(*self.layers)
         self._features = Features(model, mine), Features(self.teacher, theirs)
         with torch.no_grad():
-            model(example)
-            self.teacher(example)
+            model(example.clone())
+            self.teacher(example.clone())
             self.helper = HintLoss(*(f.take() for f in self._features))
 
     def loss(self, model: torch.nn.Module, inputs: torch.Tensor, targets: Targets) -> torch.Tensor:
@@ -102,7 +102,8 @@ class DistillationObjective(Objective):
         if key in self._remembered:
             return self._remembered[key]
         with torch.no_grad():
-            known = self.teacher(inputs).float()
+            # A copy: a teacher that changes its input in place would change what the student sees.
+            known = self.teacher(inputs.clone()).float()
         if remember and sum(x.nbytes for x in self._remembered.values()) + known.nbytes < _REMEMBERED_BYTES:
             self._remembered[key] = known
         return known

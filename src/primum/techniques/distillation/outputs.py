@@ -19,16 +19,18 @@ _AT_ONCE = 256
 def call(model: torch.nn.Module, batch: Any, device: torch.device) -> torch.Tensor:
     """The logits of `model` for a tensor, a tuple of tensors or a mapping of keyword arguments.
 
+    It is given copies: it may change them in place, and another is asked the same.
+
     Raises InputError where a model of Hugging Face style returns hidden states and no logits.
     """
     import torch
 
     if isinstance(batch, Mapping):
-        found = model(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
+        found = model(**{k: v.to(device, copy=True) if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
     elif isinstance(batch, (tuple, list)):
-        found = model(*(torch.as_tensor(x).to(device) for x in batch))
+        found = model(*(torch.as_tensor(x).to(device, copy=True) for x in batch))
     else:
-        found = model(torch.as_tensor(batch).to(device))
+        found = model(torch.as_tensor(batch).to(device, copy=True))
     return _logits(found, type(model).__name__)
 
 
