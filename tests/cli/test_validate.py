@@ -232,7 +232,10 @@ def test_no_word_of_a_plan_is_cut_at_the_width_of_a_terminal(tmp_path):
         (("--plan", "--data", "nowhere"), "no such file"),
         (("--margin", "nan"), "--margin nan: a margin must be a finite number greater than 0 and less than 1"),
         (("--plan", "--brier-margin", "inf"), "--brier-margin inf: a margin must be a finite number"),
-        (("--plan", "--error-margin", "inf"), "--error-margin inf: a margin must be a finite number greater than 0"),
+        (
+            ("--plan", "--task", "regression", "--error-margin", "inf"),
+            "--error-margin inf: give a finite number greater than 0",
+        ),
         (("--plan", "--kappa-margin", "2"), "--kappa-margin 2.0: a margin must be a finite number greater than 0 and"),
         (("--plan", "--task", "segmentation", "--dice-margin", 0.03), "planning without data is for classification"),
         (("--plan", "--task", "regression"), "what the margin of a regression task takes: give --data"),
