@@ -147,7 +147,7 @@ class QuantizationManager:
         if name == "dynamic_int8":
             return (*quantize_dynamic_int8(model), ())
         if name == "static_int8":
-            return quantize_static_int8(model, batches_of(batches))
+            return quantize_static_int8(model, batches_of(None) if batches is None else batches)
         if name.startswith("weight_only_"):
             dtype = name.removeprefix("weight_only_")
             return (*quantize_weights(model, dtype, "bitsandbytes" if dtype == "nf4" else "torchao"), ())  # type: ignore[arg-type]
