@@ -68,6 +68,13 @@ def test_prior_finds_other_candidates_by_shared_content(three):
     assert three.prior(["nobody"], "new") == () and three.prior([], "new") == ()
 
 
+def test_two_looks_within_one_second_stay_two(path):
+    """Sentences tell a look by its moment, and the same sentence twice is said once."""
+    ledger = Ledger(path)
+    looks = [ledger.record(["a"], candidate) for candidate in "abcdefgh"]
+    assert len({look.when for look in looks}) == len(looks)
+
+
 def test_an_opening_says_what_kind_of_look_it_was(path):
     ledger = Ledger(path)
     assert ledger.record(["a"], "one").look == "confirmation"

@@ -33,6 +33,7 @@ class Opening:
     """One opening of a confirmation set for one frozen candidate."""
 
     when: str
+    """UTC, to the microsecond: it tells two looks of one second apart."""
     candidate: str
     """Digest of the frozen candidate (recipe, parent model, judging policy) and of what it is judged by."""
     cases: tuple[str, ...]
@@ -94,7 +95,7 @@ class Ledger:
 
     def record(self, cases: Sequence[str], candidate: str, look: str = CONFIRMATION) -> Opening:
         """Append an opening, before the cases are looked at; once for one candidate on the same cases."""
-        when, listed = datetime.now(UTC).isoformat(timespec="seconds"), tuple(sorted(cases))
+        when, listed = datetime.now(UTC).isoformat(timespec="microseconds"), tuple(sorted(cases))
         with storage(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b", buffering=0) as file:

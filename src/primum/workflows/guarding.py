@@ -74,7 +74,7 @@ class Guarding:
             for look, share in (self._ledger.prior(cases, "") if own else ())
             if look.candidate not in own and look.hash != search
         ]
-        return GuardLooks(len(bands | self._opened.keys()), tuple(dict.fromkeys(before)))
+        return GuardLooks(len(bands | self._opened.keys()), tuple(before))
 
     def _fix(self, name: str, trials: Sequence[Trial]) -> tuple[str, Trial, Trial] | None:
         """The candidate of one claim, with the lossless form that answers in its place."""

@@ -166,9 +166,9 @@ def _look(
     parts = [VALIDATION, artifact_digest(artifact), manifest.parent_hash, policy.model_dump_json()]
     parts.append(judgement_digest(ready, np.arange(len(ready.cases))))
     mine, ledger = hashlib.sha256("\n".join(parts).encode()).hexdigest(), Ledger()
-    prior = dict.fromkeys(say_prior(before, share, "cases") for before, share in ledger.prior(ready.digests, mine))
+    prior = tuple(say_prior(before, share, "cases") for before, share in ledger.prior(ready.digests, mine))
     ledger.record(ready.digests, mine, VALIDATION)
-    return tuple(prior), uncomparable(ledger.uncomparable())
+    return prior, uncomparable(ledger.uncomparable())
 
 
 def _exported(manifest: Manifest) -> bool:
