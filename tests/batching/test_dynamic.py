@@ -193,6 +193,26 @@ def test_short_calls_move_into_the_loop_and_long_ones_stay_in_a_thread():
     assert not quick[0] and all(quick[-3:])
 
 
+def test_short_calls_keep_pace_with_what_one_tick_brings():
+    """One batch a tick left all others of a tick that brought many to the next: a queue that stood, below capacity."""
+    ticks = 0
+
+    def count():
+        nonlocal ticks
+        ticks += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    async def main():
+        async with DynamicBatcher(list, config=BatchConfig(inline_below_us=2000)) as batcher:
+            await batcher.warm_up(0)
+            count()
+            answers = await asyncio.gather(*(batcher.predict(k) for k in range(640)))
+            return answers, ticks
+
+    answers, taken = run(main())
+    assert answers == list(range(640)) and taken < 10, "twenty batches of 32"
+
+
 def test_a_coroutine_function_is_awaited_and_may_hang():
     async def model(batch):
         await asyncio.sleep(10 if "hang" in batch else 0)

@@ -27,6 +27,12 @@ from primum.batching.workers import Worker
 from primum.config.batching import BatchConfig
 from primum.errors import ExecutorHung, InputError
 
+INLINE_S = 2e-3
+"""Of one tick, calls in the loop take about as long as this at most: what arrives meanwhile, an emergency perhaps, waits
+for the next tick. One call a tick would be too few: a tick may bring more requests than a batch takes, and those left
+over would wait behind ever more.
+"""
+
 
 class Dispatcher:
     """Drives a batcher in one event loop, the one in which it is first used.
@@ -164,16 +170,16 @@ class Dispatcher:
 
     def _flush(self) -> None:
         self._flushing = False
-        core, loop = self.core, self._loop
-        assert loop is not None
-        batch = core.next_batch(monotonic())
-        while batch is not None:
+        core, now = self.core, monotonic()
+        until = now + INLINE_S
+        while (batch := core.next_batch(now)) is not None:
             if self._is_quick(batch.bucket, batch.size):
-                # One such call a tick: what arrives meanwhile, an emergency perhaps, goes into the next choice.
                 self._run_inline(batch)
+            else:
+                self._hand_over(batch)
+            now = monotonic()
+            if now >= until:
                 break
-            self._hand_over(batch)
-            batch = core.next_batch(monotonic())
         self._after()
         if batch is not None and core.waiting:
             self._soon()
