@@ -28,7 +28,7 @@ from primum.config.batching import BatchConfig
 from primum.errors import ExecutorHung, InputError
 
 INLINE_S = 2e-3
-"""Of one tick, calls in the loop take about as long as this at most: what arrives meanwhile, an emergency perhaps, waits
+"""Of one tick, calls in the loop take about as long as this: what arrives meanwhile, an emergency perhaps, waits
 for the next tick. One call a tick would be too few: a tick may bring more requests than a batch takes, and those left
 over would wait behind ever more.
 """

@@ -13,12 +13,12 @@ from functools import partial
 from primum.errors import PrimumError
 from primum.serving.ladder.flip_test import FlipTest
 from primum.serving.ladder.rung import Rung
+from primum.serving.lobby import Lobby
 from primum.serving.model import ServedModel
 from primum.serving.observability.metrics import AuditCollector, RequestCollector, ServerCollector
 from primum.serving.repository import Repository
 from primum.serving.security.access import ANYBODY, Access, Caller, Scope
 from primum.serving.security.audit import AuditLog, Event
-from primum.serving.shedding import Shedding
 from primum.serving.wire.protocol import Request
 
 _WRITE_S = 0.1
@@ -50,7 +50,7 @@ class DataPlane:
 
     def __init__(self, repository: Repository, access: Access | None = None, audit: AuditLog | None = None) -> None:
         self.repository, self.access, self.audit = repository, access or Access(), audit
-        self.shedding = Shedding()
+        self.lobby = Lobby()
         repository.welcome = self._welcome
         self._writer: asyncio.Task[None] | None = None
         self.ended: Counter[tuple[str, str, int]] = Counter()
@@ -61,9 +61,7 @@ class DataPlane:
     def metrics(self) -> bytes:
         """All counters and gauges in Prometheus' text format."""
         log = None if self.audit is None else (self.audit.failing, self.audit.waiting, self.unrecorded)
-        return self.repository.metrics(
-            ServerCollector(self.shedding), RequestCollector(self.ended), AuditCollector(log)
-        )
+        return self.repository.metrics(ServerCollector(self.lobby), RequestCollector(self.ended), AuditCollector(log))
 
     async def start(self) -> None:
         """Load and measure the models."""

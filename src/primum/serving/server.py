@@ -143,7 +143,7 @@ def _run(options: ServeOptions, app: App, tls: Tls | None) -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http=connection_class(Limits(options.arrival_s, options.most_connections), app.plane.shedding),
+        http=connection_class(Limits(options.arrival_s, options.most_connections), app.plane.lobby),
         timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         access_log=False,

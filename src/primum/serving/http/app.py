@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
 
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 from primum.serving.http.bodies import Bodies, Connection, Receive
-from primum.serving.http.connection import CERTIFICATE, LEFT, TASK
+from primum.serving.http.connection import CAME, CERTIFICATE, LEFT, TASK
 from primum.serving.http.openapi import document
 from primum.serving.http.origin import demand_own
 from primum.serving.http.pages import page
@@ -157,7 +158,7 @@ class App:
             who = self._admit(scope, Scope.INFER).name
             model = self._model(name)
             request = await self._bodies.request(scope, receive)
-            outputs, rung = await model.infer(request.inputs, request.priority, request.timeout_s)
+            outputs, rung = await model.infer(request.inputs, request.priority, _left(request.timeout_s, scope))
             body, head = encode(model.name, rung.version, request.id, outputs, request, rung.said)
             extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]
             response = Response(HTTPStatus.OK, extra, body)
@@ -219,6 +220,12 @@ class App:
                 await self.plane.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _left(timeout_s: float | None, scope: Connection) -> float | None:
+    """Of a request's time: it runs while it waits to be read, too."""
+    came = scope.get(CAME)
+    return timeout_s if came is None or timeout_s is None else max(timeout_s - (monotonic() - came), 1e-9)
 
 
 def _ended() -> Unavailable:

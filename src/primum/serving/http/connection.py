@@ -13,14 +13,16 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from primum.serving.http.unread import may_be_shed, turn_away
+from primum.serving.lobby import Lobby
 from primum.serving.security.certificates import shown
-from primum.serving.shedding import Shedding
 from primum.serving.wire.protocol import error_body
 
 TASK = "primum.task"
 """Under this name the application leaves the task that handles a request in its scope."""
 LEFT = "primum.left"
 """Under this name the connection leaves in the scope that the client has left."""
+CAME = "primum.came"
+"""Under this name it leaves there when (`monotonic`) a request came that waited to be read."""
 MOST_LINE, MOST_HEAD = 2**14, 2**16
 """Bytes of a request's target, and of all that is no body: its head, its trailer, or between the parts of a body."""
 GRACE_S = 0.25
@@ -48,7 +50,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
     """uvicorn's connection, within limits; `connection_class` makes it."""
 
     limits: Limits
-    shedding: Shedding
+    lobby: Lobby
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -59,6 +61,8 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         """The cycle whose task runs, or ran last; `cycle` is the last whose head has arrived."""
         self._incoming: Any = None
         """The one whose body is arriving."""
+        self._unread: tuple[float, bytes] | None = None
+        """When it came, and what: it waits in the lobby."""
         self._head = self._quiet = 0
         self._fault = (HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
         self._last_word: bytes | None = None
@@ -78,6 +82,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has left: what it asked for, and has no answer yet, is given up."""
+        self._unread = None
         if self._look is not None:
             self._look.cancel()
         super().connection_lost(exc)
@@ -88,21 +93,32 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
                     cycle.scope[TASK].cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: they are read, or turned away unread."""
+        """Bytes came: they are read at once, or wait in the lobby."""
         if self._last_word is not None:
             return
-        if self.shedding.full and not self._ending and self._idle() and may_be_shed(data):
-            self.shedding.refuse(self.loop)
-            self._arriving = None
-            turn_away(self.transport, data)
+        if self._unread is not None:  # it cannot wait any longer: what follows must not overtake it
+            self._read_waiting()
+        elif not self.lobby.open and not self._ending and self._idle() and may_be_shed(data):
+            self._unset_keepalive_if_required()
+            self._unread, self._arriving = (self.lobby.wait(self, self.loop), data), None
             return
-        self.shedding.take(self.loop)
-        self._quiet += len(data)
-        super().data_received(data)
-        self.shedding.taken(self.loop)
-        # A header that does not end is put together from all its parts again with each: it must not become long.
-        if self._quiet > MOST_HEAD and not self.transport.is_closing():
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
+        self.lobby.pass_by(self.loop)
+        self._read(data)
+
+    def let_in(self, came: float) -> bool:
+        """As the lobby's guest."""
+        if self._unread is None or self._unread[0] != came:
+            return False
+        self._read_waiting()
+        return True
+
+    def turn_away(self, came: float) -> bool:
+        """As the lobby's guest."""
+        if self._unread is None or self._unread[0] != came:
+            return False
+        data, self._unread = self._unread[1], None
+        turn_away(self.transport, data)
+        return True
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
@@ -158,11 +174,26 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
 
     def shutdown(self) -> None:
         """The server ends: what was sent is answered, the connection is used no more."""
+        if self._unread is not None:
+            self._read_waiting()
         self._ending = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             self._make_last(cycle)
         self.loop.call_later(GRACE_S, self._end)
+
+    def _read_waiting(self) -> None:
+        assert self._unread is not None
+        (came, data), self._unread = self._unread, None
+        self._read(data)
+        self.scope[CAME] = came
+
+    def _read(self, data: bytes) -> None:
+        self._quiet += len(data)
+        super().data_received(data)
+        # A header that does not end is put together from all its parts again with each: it must not become long.
+        if self._quiet > MOST_HEAD and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
@@ -246,6 +277,6 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
 _TOO_LONG = f"the request's head is longer than {MOST_HEAD} bytes"
 
 
-def connection_class(limits: Limits, shedding: Shedding) -> type[Connection]:
+def connection_class(limits: Limits, lobby: Lobby) -> type[Connection]:
     """The protocol that uvicorn makes for each connection."""
-    return type("LimitedConnection", (Connection,), {"limits": limits, "shedding": shedding})
+    return type("LimitedConnection", (Connection,), {"limits": limits, "lobby": lobby})

@@ -18,8 +18,8 @@ from primum.batching.outcome import KIND_OF, Reason
 from primum.batching.stats import BatcherStats, Quantiles
 from primum.serving.executor.program import ExecutorStats, Restart
 from primum.serving.ladder.asking import Asking
+from primum.serving.lobby import Lobby
 from primum.serving.observability.tally import Tally, outcome
-from primum.serving.shedding import Shedding
 
 _MODEL = ("model",)
 _ENDED = ("model", "outcome", "reason")
@@ -169,15 +169,17 @@ class ExecutorCollector:
 class ServerCollector:
     """Of the server, before a request is read."""
 
-    def __init__(self, shedding: Shedding) -> None:
-        self._shedding = shedding
+    def __init__(self, lobby: Lobby) -> None:
+        self._lobby = lobby
 
     def collect(self) -> Iterator[Metric]:
         """Every family."""
-        shed = "Requests turned away unread, because more came than the event loop can read."
-        yield CounterMetricFamily("primum_http_shed_requests", shed, value=self._shedding.count)
+        shed = "Requests turned away unread, because more came than the event loop can handle."
+        yield CounterMetricFamily("primum_http_shed_requests", shed, value=self._lobby.turned_away)
         standing = "Whether requests are being turned away unread."
-        yield GaugeMetricFamily("primum_http_shedding", standing, value=self._shedding.standing)
+        yield GaugeMetricFamily("primum_http_shedding", standing, value=self._lobby.standing)
+        waiting = "Requests that wait to be read."
+        yield GaugeMetricFamily("primum_http_unread_requests", waiting, value=len(self._lobby))
 
 
 def exposition(models: Mapping[str, BatcherStats], *others: Families) -> bytes:

@@ -1,0 +1,168 @@
+"""Requests that wait unread in the lobby: on a real socket, of a real server in this process, whose lobby is shut."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from served import FEATURES, free_port
+
+from primum.config import BatchConfig
+from primum.serving import lobby
+from primum.serving.dataplane import DataPlane
+from primum.serving.http.app import App
+from primum.serving.http.connection import Limits, connection_class
+from primum.serving.model import ServedModel
+from primum.serving.repository import Repository
+
+ASKED = {"inputs": [{"name": "input", "shape": [1, FEATURES], "datatype": "FP32", "data": [0.0] * FEATURES}]}
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@contextmanager
+def shut(artifact):
+    """The port, the server, and its plane: nothing that may wait is let in."""
+    plane = DataPlane(Repository([ServedModel("risk", (artifact,), BatchConfig())]))
+    plane.lobby._quota = 0
+    http, port = connection_class(Limits(), plane.lobby), free_port()
+    server = uvicorn.Server(uvicorn.Config(App(plane), port=port, http=http, lifespan="on", log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield port, server, plane
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Nobody is turned away because a test was slow."""
+    monkeypatch.setattr(lobby, "STANDING_S", 60)
+
+
+@pytest.fixture
+def held(artifact):
+    with shut(artifact) as made:
+        yield made
+
+
+def request(**parameters):
+    body = json.dumps(ASKED | {"parameters": parameters}).encode()
+    head = f"POST /v2/models/risk/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+class Client:
+    def __init__(self, port, data):
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self._file = self._socket.makefile("rb")
+        self.send(data)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+        self._socket.close()
+
+    def send(self, data):
+        self._socket.sendall(data)
+
+    def answer(self):
+        """(status, JSON)."""
+        head = iter(self._file.readline, b"\r\n")
+        status = int(next(head).split()[1])
+        length = next(int(line.split()[1]) for line in [*head] if line.lower().startswith(b"content-length:"))
+        return status, json.loads(self._file.read(length))
+
+    def ended(self):
+        return self._file.read(1) == b""
+
+
+def until(condition):
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def release(plane):
+    plane.lobby._quota = 64
+
+
+def test_it_waits_and_is_answered_once_it_is_let_in(held):
+    port, _, plane = held
+    with Client(port, request()) as client:
+        until(lambda: len(plane.lobby) == 1)
+        assert b"primum_http_unread_requests 1.0" in plane.metrics()
+        release(plane)
+        assert client.answer()[0] == 200
+    assert not len(plane.lobby) and plane.lobby.turned_away == 0
+
+
+def test_what_follows_on_its_connection_does_not_overtake_it(held):
+    port, _, plane = held
+    with Client(port, request()) as client:
+        until(lambda: len(plane.lobby) == 1)
+        client.send(LIVE)
+        status, told = client.answer()
+        assert status == 200 and told["model_name"] == "risk"
+        assert client.answer() == (200, {"live": True})
+        # What waits now is another request than the one that the lobby still knows of.
+        client.send(request())
+        until(lambda: len(plane.lobby) == 2)
+        release(plane)
+        assert client.answer()[0] == 200
+
+
+def test_what_may_not_be_turned_away_does_not_wait(held):
+    port, _, _ = held
+    for data in (LIVE, request(priority=1)):
+        with Client(port, data) as client:
+            assert client.answer()[0] == 200
+
+
+def test_a_client_that_leaves_while_it_waits_is_forgotten(held):
+    port, server, plane = held
+    with Client(port, request()):
+        until(lambda: len(plane.lobby) == 1)
+    until(lambda: not server.server_state.connections)
+    release(plane)
+    until(lambda: not len(plane.lobby))
+    assert not plane.ended and plane.lobby.turned_away == 0
+
+
+def test_what_waits_when_the_server_ends_is_answered(artifact):
+    with shut(artifact) as (port, server, plane), Client(port, request()) as client:
+        until(lambda: len(plane.lobby) == 1)
+        server.should_exit = True
+        assert client.answer()[0] == 200
+        assert client.ended()
+
+
+@pytest.mark.parametrize(("timeout_ms", "status"), [(100, 504), (10_000, 200)])
+def test_its_time_runs_while_it_waits(held, timeout_ms, status):
+    port, _, plane = held
+    with Client(port, request(timeout=timeout_ms * 1000)) as client:
+        until(lambda: len(plane.lobby) == 1)
+        time.sleep(0.15)
+        release(plane)
+        assert client.answer()[0] == status
+
+
+def test_who_waited_too_long_is_refused_and_may_ask_again(held, monkeypatch):
+    monkeypatch.setattr(lobby, "STANDING_S", 0.1)
+    port, _, plane = held
+    with Client(port, request()) as client:
+        until(lambda: len(plane.lobby) == 1)
+        status, told = client.answer()
+        assert status == 503 and "not read" in told["error"] and plane.lobby.turned_away == 1
+        release(plane)
+        client.send(request())
+        assert client.answer()[0] == 200
