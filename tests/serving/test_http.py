@@ -60,6 +60,28 @@ def test_binary_data_in_and_out(port, rows, expected):
     np.testing.assert_allclose(np.frombuffer(content[start:], np.float64, 4).reshape(2, 2), expected[:2], atol=1e-6)
 
 
+def test_a_body_of_nothing_but_rows_is_answered_in_binary_data(port, rows, expected):
+    status, headers, content = call(port, "POST", INFER, rows[:3].tobytes(), {"Inference-Header-Content-Length": "0"})
+    assert status == 200 and headers["content-type"] == "application/octet-stream"
+    start = int(headers["inference-header-content-length"])
+    assert json.loads(content[:start])["outputs"][0]["shape"] == [3, 2]
+    np.testing.assert_allclose(np.frombuffer(content[start:], np.float64, 6).reshape(3, 2), expected[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"", f"of {4 * FEATURES} bytes each; it has 0"),
+        (bytes(4 * FEATURES + 1), f"it has {4 * FEATURES + 1}"),
+        (json.dumps({"inputs": []}).encode(), "FP32 [-1, 32]"),
+        (np.full(FEATURES, np.nan, np.float32).tobytes(), "not finite"),
+    ],
+)
+def test_a_body_that_is_no_whole_number_of_rows_is_refused(port, sent, said):
+    status, _, told = call(port, "POST", INFER, sent, {"Inference-Header-Content-Length": "0"})
+    assert status == 400 and said in told["error"]
+
+
 def test_what_the_server_tells_of_itself(port):
     status, _, told = call(port, "GET", "/v2")
     assert status == 200 and told["name"] == "primum" and "binary_tensor_data" in told["extensions"]

@@ -252,6 +252,8 @@ def test_what_was_sent_whole_when_the_server_ends_is_answered(artifact):
 class Waiting:
     """A data plane whose model never answers."""
 
+    input_shape = (2,)
+
     def __init__(self):
         self.ended, self.access = [], Access()
 

@@ -88,6 +88,12 @@ class ServedModel:
         return self.rung.unproven
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one case."""
+        shape: tuple[int, ...] = self.rung.manifest.signature.input_shape
+        return shape
+
+    @property
     def line(self) -> Line:
         """All artifacts that may answer."""
         return self._line

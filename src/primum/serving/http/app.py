@@ -20,7 +20,7 @@ from primum.serving.http.pages import page
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
-from primum.serving.model import ServedModel
+from primum.serving.model import INPUT, ServedModel
 from primum.serving.options import MOST_BYTES
 from primum.serving.security.access import Caller, Scope
 from primum.serving.wire.protocol import EXTENSIONS, HEADER, encode
@@ -157,7 +157,7 @@ class App:
         try:
             who = self._admit(scope, Scope.INFER).name
             model = self._model(name)
-            request = await self._bodies.request(scope, receive)
+            request = await self._bodies.request(scope, receive, INPUT, model.input_shape)
             outputs, rung = await model.infer(request.inputs, request.priority, _left(request.timeout_s, scope))
             body, head = encode(model.name, rung.version, request.id, outputs, request, rung.said)
             extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]

@@ -11,7 +11,7 @@ from typing import Any
 from primum.serving.dataplane import Unavailable
 from primum.serving.http.responses import HttpError
 from primum.serving.wire.body import LARGE
-from primum.serving.wire.protocol import HEADER, Request, decode
+from primum.serving.wire.protocol import HEADER, Request, decode, decode_raw
 
 Connection = dict[str, Any]
 """An ASGI scope."""
@@ -35,8 +35,10 @@ class Bodies:
         # One: two that read large bodies would keep the event loop waiting for both.
         self._large = ThreadPoolExecutor(1, "large body")
 
-    async def request(self, scope: Connection, receive: Receive) -> Request:
-        """What a body asks for by the protocol. Raises as `read`, and as `decode`."""
+    async def request(self, scope: Connection, receive: Receive, name: str, shape: tuple[int, ...]) -> Request:
+        """What a body asks for by the protocol, of a model with one input, FP32 (N, *shape). Raises as `read`, and as
+        `decode`.
+        """
         length, header = None, None
         for key, value in scope["headers"]:
             if key == _HEADER:
@@ -44,6 +46,8 @@ class Bodies:
             elif key == b"content-length":
                 length = value
         body = await self._read(length, scope, receive)
+        if header == 0:
+            return decode_raw(name, shape, body)
         if (len(body) if header is None else header) <= LARGE:
             return decode(body, header)
         return await asyncio.get_running_loop().run_in_executor(self._large, decode, body, header)

@@ -150,7 +150,10 @@ def document(models: Sequence[str], authenticated: bool) -> dict[str, Any]:
 
 
 def _infer(known: dict[str, Any]) -> dict[str, Any]:
-    body = {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}}
+    body = {
+        "application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}},
+        "application/octet-stream": {},
+    }
     answer = {**_body("InferResponse"), "application/octet-stream": {}}
     return {
         "summary": "Answers for named tensors",
@@ -160,8 +163,8 @@ def _infer(known: dict[str, Any]) -> dict[str, Any]:
                 "name": HEADER,
                 "in": "header",
                 "required": False,
-                "schema": {"type": "integer", "minimum": 1},
-                "description": "Bytes of JSON at the head of a body with binary data",
+                "schema": {"type": "integer", "minimum": 0},
+                "description": "Bytes of JSON at the head of a body with binary data; 0: it is rows of FP32 alone",
             }
         ],
         "requestBody": {"required": True, "content": body},

@@ -7,6 +7,7 @@ in microseconds).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import msgspec
@@ -79,6 +80,18 @@ def decode(body: bytes, header_length: int | None) -> Request:
     parameters = asked.parameters or {}
     binary = _flag(parameters, "binary_data_output", False)
     return Request(inputs, asked.id, _wanted(asked.outputs, binary), binary, *schedule(parameters))
+
+
+def decode_raw(name: str, shape: tuple[int, ...], body: bytes) -> Request:
+    """The request of a body that is nothing but rows of its one input, FP32 (N, *shape). Its outputs go as binary
+    data, as those of Triton's raw binary requests do. Raises InputError.
+    """
+    row = prod(shape) * 4
+    if not body or len(body) % row:
+        wanted = f"rows of {name!r}, FP32 [-1, {', '.join(map(str, shape))}] of {row} bytes each"
+        raise InputError(f"{HEADER} is 0: the body is {wanted}; it has {len(body)}")
+    inputs = {name: from_bytes(name, "FP32", (len(body) // row, *shape), body)}
+    return Request(inputs, None, None, True, 0, None)
 
 
 def encode(
