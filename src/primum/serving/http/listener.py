@@ -1,0 +1,35 @@
+"""uvicorn's server, which takes many connections in one turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import uvicorn
+
+ACCEPTS = 16
+"""Connections that one turn of the loop takes. libuv accepts one a turn for each descriptor that listens (since 1.45,
+https://github.com/libuv/libuv/pull/3696): under load, when a turn takes milliseconds, new clients would wait for
+seconds while those that are connected are served.
+"""
+
+
+class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn has no types here
+    """Listens by `ACCEPTS` descriptors of each socket."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn, then listen by more descriptors of what it listens on."""
+        await super().startup(sockets)
+        loop, config = asyncio.get_running_loop(), self.config
+        for listening in [one for server in self.servers for one in server.sockets]:
+            for _ in range(ACCEPTS - 1):
+                again = socket.socket(fileno=os.dup(listening.fileno()))
+                server = await loop.create_server(self._connected, sock=again, ssl=config.ssl, backlog=config.backlog)
+                self.servers.append(server)
+
+    def _connected(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
