@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from primum.serving.http.corked import Corked
 from primum.serving.http.unread import may_be_shed, turn_away
 from primum.serving.lobby import Lobby
 from primum.serving.security.certificates import shown
@@ -73,6 +74,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A client came."""
         super().connection_made(transport)
+        self._corked = Corked(transport)
         if len(self.connections) > self.limits.most:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"more than {self.limits.most} connections")
             return
@@ -161,6 +163,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
 
     def on_response_complete(self) -> None:
         """It is answered."""
+        self._corked.flush()
         super().on_response_complete()
         if self._last_word is not None and not self._unanswered(None):
             self.transport.write(self._last_word)
@@ -196,7 +199,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._answering = cycle
+        self._answering, cycle.transport = cycle, self._corked
         super()._start_asgi_task(cycle, app)
 
     def _make_last(self, cycle: Any) -> None:
