@@ -23,6 +23,8 @@ LEAST = 8
 """So many are let in each turn, however long turns are: what else fills them is not the requests' fault."""
 _FIRST = 64
 """As long as nothing is known of turns."""
+_FADE = 0.9
+"""Of what is known of turns, with each one more."""
 TARGET_S = 0.05
 """Who has waited longer is turned away, where requests stand."""
 STANDING_S = 0.25
@@ -45,7 +47,9 @@ class Lobby:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._guests: deque[tuple[float, Guest]] = deque()
-        self._quota, self._taken = float(_FIRST), 0
+        self._taken, self._quota = 0, float(_FIRST)
+        self._let_in, self._spent = float(_FIRST), TURN_S
+        """By turns that were timed, and in them, fading."""
         self._turning = False
         self._last: tuple[float, int] | None = None
         """When the last turn began, and how many it let in; None: too few to tell anything."""
@@ -102,10 +106,9 @@ class Lobby:
             return 0.0
         began, taken = self._last
         took = now - began
-        if took > TURN_S:
-            self._quota = max(LEAST, taken * TURN_S / took)
-        elif taken >= self._quota:
-            self._quota *= 1.5
+        # What a turn lets in is worked for in the next ones too: sums that fade, not the ratio of one turn.
+        self._let_in, self._spent = _FADE * self._let_in + taken, _FADE * self._spent + took
+        self._quota = max(LEAST, TURN_S * self._let_in / self._spent)
         return took
 
     def _refuse(self, now: float, late: float) -> float:

@@ -212,3 +212,20 @@ def test_a_client_that_leaves_takes_its_request_out_of_the_queue(tmp_path):
     statuses = [json.loads(line)["status"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert len(statuses) == 21 and statuses.count(499) >= counted["by_caller"]
     assert np.isin(statuses, [200, 499]).all()
+
+
+def test_a_head_alone_is_sent_and_the_connection_goes_on(strict):
+    with opened(strict) as client:
+        client.sendall(b"HEAD /v2 HTTP/1.1\r\nhost: x\r\n\r\n")
+        got = client.recv(65536)
+        assert got.startswith(b"HTTP/1.1 200 ") and got.endswith(b"\r\n\r\n")
+        client.sendall(head() + b"\r\n" + BODY)
+        assert answer(client)[0] == 200
+
+
+def test_who_waits_to_send_a_body_is_told_to_go_on(strict):
+    with opened(strict) as client:
+        client.sendall(head() + b"expect: 100-continue\r\n\r\n")
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(BODY)
+        assert answer(client)[0] == 200

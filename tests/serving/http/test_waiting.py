@@ -22,11 +22,25 @@ ASKED = {"inputs": [{"name": "input", "shape": [1, FEATURES], "datatype": "FP32"
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
+class Shut(lobby.Lobby):
+    """Lets nobody in until it is open."""
+
+    closed = True
+
+    @property
+    def _quota(self):
+        return 0 if self.closed else 64
+
+    @_quota.setter
+    def _quota(self, measured):
+        pass
+
+
 @contextmanager
 def shut(artifact):
     """The port, the server, and its plane: nothing that may wait is let in."""
     plane = DataPlane(Repository([ServedModel("risk", (artifact,), BatchConfig())]))
-    plane.lobby._quota = 0
+    plane.lobby = Shut()
     http, port = connection_class(Limits(), plane.lobby), free_port()
     server = uvicorn.Server(uvicorn.Config(App(plane), port=port, http=http, lifespan="on", log_config=None))
     thread = threading.Thread(target=server.run)
@@ -93,7 +107,7 @@ def until(condition):
 
 
 def release(plane):
-    plane.lobby._quota = 64
+    plane.lobby.closed = False
 
 
 def test_it_waits_and_is_answered_once_it_is_let_in(held):
