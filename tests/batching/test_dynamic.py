@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from primum.batching import BatchConfig, BatchStrategy, DynamicBatcher, create_health_model_batcher
+from primum.batching import BatchConfig, BatchStrategy, DynamicBatcher, create_health_model_batcher, dispatcher
 from primum.batching.bucket import array_bucket
 from primum.batching.outcome import OutcomeKind, Reason
 from primum.batching.release import Release
@@ -193,8 +193,9 @@ def test_short_calls_move_into_the_loop_and_long_ones_stay_in_a_thread():
     assert not quick[0] and all(quick[-3:])
 
 
-def test_short_calls_keep_pace_with_what_one_tick_brings():
+def test_short_calls_keep_pace_with_what_one_tick_brings(monkeypatch):
     """One batch a tick left all others of a tick that brought many to the next: a queue that stood, below capacity."""
+    monkeypatch.setattr(dispatcher, "INLINE_S", 1.0)
     ticks = 0
 
     def count():

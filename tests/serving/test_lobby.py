@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from served import FEATURES, build_artifact, call, server
 
 from primum.data.preprocessing_array import ArrayPreprocessing
+from primum.serving import lobby
 from primum.serving.http.unread import may_be_shed, turn_away
 from primum.serving.lobby import LEAST, TARGET_S, TURN_S, Lobby
 
@@ -189,12 +190,67 @@ def test_a_costly_request_turns_nobody_away_afterwards(cost, idle, together):
     assert world.lobby.turned_away == 0
 
 
-@pytest.mark.parametrize("background", [(0.001, 0.1), (0.05, 0.1), (0.02, 0.021), (0.09, 0.0905)])
-def test_what_the_loop_does_for_others_turns_nobody_away(background):
+@pytest.mark.parametrize(
+    ("rate", "background"),
+    [
+        *[(30, often) for often in [(0.001, 0.1), (0.05, 0.1), (0.02, 0.021), (0.09, 0.0905)]],
+        (3000, (0.02, 0.04)),
+        (800, (0.016, 0.01601)),
+    ],
+)
+def test_what_the_loop_does_for_others_turns_nobody_away(rate, background):
     """Idle ticks, calls of another protocol, a reload: though requests wait for it, reading fewer would not help."""
     world = World()
-    world.run(30, 20, background=background)
-    assert world.lobby.turned_away == 0 and world.answered > 300
+    world.run(rate, 20, background=background)
+    assert world.lobby.turned_away == 0 and world.answered > 0.5 * 20 * rate
+
+
+@pytest.mark.parametrize("number", [10, 60, 300])
+def test_those_that_may_not_wait_do_not_shut_out_those_who_do(number, monkeypatch):
+    """Urgent requests that fill every turn: routine ones are still let in, so that the batcher decides."""
+    monkeypatch.setattr(lobby, "STANDING_S", 3600)
+    world = World()
+    world.come(2000)
+    for _ in range(200):
+        for _ in range(number):
+            world.lobby.pass_by(world)
+            world.call_soon(world.work, world.cost)
+        before = len(world.lobby)
+        world.come(4)
+        world.once()
+        assert not before or len(world.lobby) <= max(0, before - LEAST + 4)
+    while world.ready:
+        world.once()
+    assert world.answered == 2800
+
+
+def test_standing_ends_where_nobody_is_turned_away_any_more():
+    """Though somebody always waits."""
+    world = overloaded()
+    closed = []
+    for _ in range(2000):
+        world.come(200 - len(world.lobby) - len(world.ready))
+        world.once()
+        closed.append((world.now, world.lobby.standing))
+    settled = [standing for when, standing in closed if when > closed[0][0] + 1]
+    assert len(world.lobby) and settled and not any(settled)
+
+
+def test_a_connection_that_fails_keeps_nobody_waiting(caplog):
+    class Broken(Visit):
+        def let_in(self, came):
+            raise RuntimeError("patient 17")
+
+        turn_away = let_in
+
+    world = World()
+    world.come(200)
+    for k in (70, 90, 110):
+        world.waiting[k] = Broken(world, world.now, world.cost)
+    for _ in range(50):
+        world.once()
+    assert world.answered == 197 and not len(world.lobby) and world.lobby.open
+    assert "RuntimeError" in caplog.text and "patient" not in caplog.text
 
 
 def test_after_an_overload_work_for_others_does_not_prolong_it():

@@ -6,21 +6,25 @@ load, hundreds that are worked on at once crowd one another out of the processor
 lets in as many as make it about as long as `TURN_S`; what else came waits here, in order, a few microseconds each.
 Once a request has waited too long, and for a while somebody always had, those who did are turned away (CoDel: a queue
 that stands is overload, one that drains is a burst; Nichols and Jacobson, "Controlling Queue Delay", 2012,
-https://doi.org/10.1145/2208917.2209336). What the loop does for others makes turns long, but nobody waits here for it.
+https://doi.org/10.1145/2208917.2209336). Where the loop works for others, `LEAST` are let in with each of its turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+_LOG = logging.getLogger("primum.serving")
 TURN_S = 5e-3
 """What becomes of a request takes some five turns: five times that, and the wait here, is its answer's delay."""
-LEAST = 8
-"""So many are let in each turn, however long turns are: what else fills them is not the requests' fault."""
+LEAST = 16
+"""So many are let in each turn, however long turns are, and however many were read that may not wait: what else fills
+turns is not these requests' fault.
+"""
 _FIRST = 64
 """As long as nothing is known of turns."""
 _FADE = 0.9
@@ -54,6 +58,7 @@ class Lobby:
         self._last: tuple[float, int] | None = None
         """When the last turn began, and how many it let in; None: too few to tell anything."""
         self._late_since: float | None = None
+        self._refused_at = 0.0
         self.standing = False
         """Whether requests are being turned away."""
         self.turned_away = 0
@@ -91,9 +96,10 @@ class Lobby:
         if self._guests or self.standing:
             late = max(TARGET_S, 2 * took)
             began = self._refuse(now, late)
-            while self._guests and self._taken < self._quota:
+            most = max(self._quota, self._taken + LEAST)
+            while self._guests and self._taken < most:
                 came, guest = self._guests.popleft()
-                self._taken += guest.let_in(came)
+                self._taken += _safely(guest.let_in, came)
             self._judge(now, late)
         taken, self._taken, self._turning = self._taken, 0, False
         self._last = (began, taken) if self._guests or taken >= LEAST else None
@@ -118,7 +124,8 @@ class Lobby:
             return now
         while guests and now - guests[0][0] > late:
             came, guest = guests.popleft()
-            self.turned_away += guest.turn_away(came)
+            self.turned_away += _safely(guest.turn_away, came)
+            self._refused_at = now
         return self._clock()
 
     def _judge(self, now: float, late: float) -> None:
@@ -126,6 +133,17 @@ class Lobby:
         if not guests or (not self.standing and now - guests[0][0] <= late):
             self._late_since, self.standing = None, False
         elif self._late_since is None:
-            self._late_since = now
+            self._late_since = self._refused_at = now
+        elif now - self._refused_at > STANDING_S and self.standing:
+            self._late_since, self.standing = None, False
         else:
             self.standing = now - self._late_since >= STANDING_S
+
+
+def _safely(call: Callable[[float], bool], came: float) -> bool:
+    """One connection's fault must not keep all others waiting."""
+    try:
+        return call(came)
+    except Exception as error:  # noqa: BLE001
+        _LOG.error("a request that waited was lost with its connection: %s", type(error).__name__)
+        return False

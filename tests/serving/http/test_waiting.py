@@ -46,8 +46,7 @@ def shut(artifact):
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.01)
+        until(lambda: server.started)
         yield port, server, plane
     finally:
         server.should_exit = True
@@ -56,8 +55,9 @@ def shut(artifact):
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """Nobody is turned away because a test was slow."""
+    """Nobody is turned away because a test was slow, nor let in before `release`."""
     monkeypatch.setattr(lobby, "STANDING_S", 60)
+    monkeypatch.setattr(lobby, "LEAST", 0)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def until(condition):
 
 
 def release(plane):
-    plane.lobby.closed = False
+    plane.lobby.closed, lobby.LEAST = False, 16
 
 
 def test_it_waits_and_is_answered_once_it_is_let_in(held):
@@ -172,11 +172,26 @@ def test_its_time_runs_while_it_waits(held, timeout_ms, status):
 
 def test_who_waited_too_long_is_refused_and_may_ask_again(held, monkeypatch):
     monkeypatch.setattr(lobby, "STANDING_S", 0.1)
-    port, _, plane = held
+    port, server, plane = held
     with Client(port, request()) as client:
-        until(lambda: len(plane.lobby) == 1)
         status, told = client.answer()
         assert status == 503 and "not read" in told["error"] and plane.lobby.turned_away == 1
+        (connection,) = server.server_state.connections
+        assert connection.timeout_keep_alive_task is not None, "it is not kept for ever"
         release(plane)
         client.send(request())
         assert client.answer()[0] == 200
+
+
+TOO_LONG = f"POST /v2/models/{70_000 * 'a'}/infer HTTP/1.1\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("follows", [b"", LIVE])
+def test_one_that_turns_out_to_be_faulty_is_refused_once_and_keeps_nobody_waiting(held, follows):
+    port, _, plane = held
+    with Client(port, TOO_LONG) as faulty, Client(port, request()) as client:
+        until(lambda: len(plane.lobby) == 2)
+        faulty.send(follows)
+        release(plane)
+        assert client.answer()[0] == 200
+        assert faulty.answer()[0] == 414 and faulty.ended()

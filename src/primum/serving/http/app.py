@@ -158,7 +158,7 @@ class App:
             who = self._admit(scope, Scope.INFER).name
             model = self._model(name)
             request = await self._bodies.request(scope, receive, INPUT, model.input_shape)
-            outputs, rung = await model.infer(request.inputs, request.priority, _left(request.timeout_s, scope))
+            outputs, rung = await model.infer(request.inputs, request.priority, _left(request.timeout_s, scope, model))
             body, head = encode(model.name, rung.version, request.id, outputs, request, rung.said)
             extra = [JSON] if head is None else [_BINARY, (_HEADER, str(head).encode())]
             response = Response(HTTPStatus.OK, extra, body)
@@ -188,6 +188,7 @@ class App:
                 headers.get(b"content-type", b"").decode("latin-1"),
                 lambda: self._bodies.read(scope, receive),
                 note,
+                scope.get(CAME),
             )
             answer = await found.route.handler(call)
             response = answer if isinstance(answer, Response) else _json(answer, True)
@@ -222,10 +223,17 @@ class App:
                 return
 
 
-def _left(timeout_s: float | None, scope: Connection) -> float | None:
-    """Of a request's time: it runs while it waits to be read, too."""
-    came = scope.get(CAME)
-    return timeout_s if came is None or timeout_s is None else max(timeout_s - (monotonic() - came), 1e-9)
+def _left(timeout_s: float | None, scope: Connection, model: ServedModel) -> float | None:
+    """Of a request's time, its own or the model's default: it runs while it waits to be read, too."""
+    came: float | None = scope.get(CAME)
+    if came is None:
+        return timeout_s
+    if timeout_s is None:
+        default: float | None = model.batcher.config.request_timeout_ms
+        if default is None:
+            return None
+        timeout_s = default / 1e3
+    return max(timeout_s - (monotonic() - came), 1e-9)
 
 
 def _ended() -> Unavailable:

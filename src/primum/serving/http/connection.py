@@ -100,6 +100,8 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
             return
         if self._unread is not None:  # it cannot wait any longer: what follows must not overtake it
             self._read_waiting()
+            if self._last_word is not None:
+                return
         elif not self.lobby.open and not self._ending and self._idle() and may_be_shed(data):
             self._unset_keepalive_if_required()
             self._unread, self._arriving = (self.lobby.wait(self, self.loop), data), None
@@ -120,6 +122,10 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
             return False
         data, self._unread = self._unread[1], None
         turn_away(self.transport, data)
+        if not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         return True
 
     def on_message_begin(self) -> None:
@@ -258,7 +264,9 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
         self._look = self.loop.call_later(wait, self._check)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer what is no request that can be handled, after those before it, and hang up."""
+        """Answer what is no request that can be handled, after those before it, and hang up; once."""
+        if self._last_word is not None:
+            return
         # Its head may have arrived; then it waits among the others, or is being handled.
         faulty = self._incoming
         for waiting in [one for one in self.pipeline if one[0] is faulty]:

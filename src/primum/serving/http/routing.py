@@ -31,6 +31,8 @@ class Call:
     read: Callable[[], Awaitable[bytes]]
     """The body; raises HttpError where it is too large."""
     note: Note = field(default_factory=Note)
+    came: float | None = None
+    """When (`monotonic`), where it waited to be read."""
 
     async def read_as(self, kind: type[_Body]) -> _Body:
         """The body as JSON of that kind; an empty one is an empty object. Raises InputError."""

@@ -54,7 +54,7 @@ class Uploads:
         )
 
     async def _predict(self, call: Call) -> Any:
-        start = monotonic()
+        start = monotonic() if call.came is None else call.came
         model = self._plane.model(*call.names)
         call.note.model = model.name
         priority, timeout_s = schedule_of(call.query)
