@@ -194,7 +194,11 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser h
     def _read_waiting(self) -> None:
         assert self._unread is not None
         (came, data), self._unread = self._unread, None
-        self._read(data)
+        try:
+            self._read(data)
+        except BaseException:
+            self.transport.abort()
+            raise
         self.scope[CAME] = came
 
     def _read(self, data: bytes) -> None:
