@@ -49,7 +49,7 @@ bench-batcher: install
 bench-serving: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving/compare.py $(SERVING)
 
-# A million requests with clients that leave, executors killed and artifacts replaced: some 20 minutes on two cores.
+# A million requests with clients that leave, executors killed and artifacts replaced: some 10 minutes on two cores.
 soak: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
