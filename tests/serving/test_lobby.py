@@ -261,6 +261,15 @@ def test_after_an_overload_work_for_others_does_not_prolong_it():
     assert world.lobby.turned_away == count and not world.lobby.standing
 
 
+def test_a_few_costly_ones_are_all_read():
+    """However long they make a turn, and however much longer others wait for it."""
+    world = World(cost=0.1)
+    world.run(200, 5, connections=5)
+    answered = world.answered
+    world.run(200, 5, connections=5)
+    assert world.answered - answered >= 45 and world.lobby.turned_away == 0
+
+
 @pytest.mark.parametrize("cost", [20e-6, 100e-6, 1e-3])
 def test_turns_are_kept_short_however_much_comes(cost):
     """Who is worked on at once is what the processor's caches hold; five turns are an answer's delay."""
