@@ -11,7 +11,7 @@ from primum.study.explore import Ended, Explorer, Suggestion
 from primum.study.leases import Leases
 from primum.study.merits import Bounds, merits_of, reference_of
 from primum.study.recipe import Recipe
-from primum.study.space import Space
+from primum.study.space import EPOCHS, Space
 from primum.study.trial import Status, Trial
 from primum.techniques.registry import make
 
@@ -110,7 +110,7 @@ def test_it_starts_from_the_trials_that_there_are(make_trial, tmp_path, monkeypa
 
 
 def trained(ratio):
-    return make("prune_channels", {"ratio": ratio}), make("distill", {"max_minutes": 10.0})
+    return make("prune_channels", {"ratio": ratio}), make("distill", {"max_minutes": 10.0, "epochs": EPOCHS})
 
 
 def test_what_may_not_be_delivered_is_a_violated_constraint(make_trial, tmp_path):

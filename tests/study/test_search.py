@@ -68,12 +68,12 @@ def test_labels_weigh_more_where_following_the_original_is_not_enough(make_trial
 
     def promise(trial):
         weights = [settings.get("alpha") for step in trial.recipe_data["techniques"] for settings in step.values()]
-        return 0.1 if 0.9 in weights else 1.0
+        return 0.1 if 1.0 in weights else 1.0
 
     world.search.promise = promise
     proposals = world.run()
     taught = [r for r in proposals if r.target == FLOAT and ratio_of(r) == 0.5 and r.trains and not r.seed]
-    assert [r.techniques[1].alpha for r in taught] == [0.9, 0.5]
+    assert [r.techniques[1].alpha for r in taught] == [1.0, 0.5]
     assert all(r.techniques[1].alpha == 0.5 for r in proposals if r.target == INT8)
     assert max(ratio_of(r) for r in proposals if r.target == INT8) == 0.5
 
@@ -161,7 +161,10 @@ def test_shallower_students_are_taught_then_quantized_and_smaller_ones_follow_wh
     shapes = ((1.0, 0.5), (0.5, 0.5))
     world = World(make_trial, 0.3, 0.3)
     made = [str(r) for r in beyond(world, students=shapes) if "student" in str(r) and not r.seed]
-    whole, half = (f"student(width={w}, depth=0.5) -> distill(epochs=10, max_minutes=5.0)" for w in (1.0, 0.5))
+    whole, half = (
+        f"student(width={w}, depth=0.5) -> distill(epochs=75, mixup=1.0, max_minutes=5.0, alpha=1.0)"
+        for w in (1.0, 0.5)
+    )
     assert made == [f"{x} -> {t}" for x in (whole, half) for t in (FLOAT, INT8)]
     harmful = World(make_trial, 0.3, 0.3)
     usual = harmful.trial
@@ -197,7 +200,7 @@ def test_a_third_way_to_teach_is_tried_where_two_nearly_held(make_trial, method)
     proposals = beyond(world, method=method)
     taught = [r for r in proposals if r.target == FLOAT and ratio_of(r) == 0.5 and r.trains and not r.seed]
     assert [(r.techniques[1].method, r.techniques[1].alpha) for r in taught] == [
-        ("kd", 0.9),
+        ("kd", 1.0),
         ("kd", 0.5),
         (method, 0.5),
     ]

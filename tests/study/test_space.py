@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from primum.config import OptimizationConfig, OptimizationLevel
 from primum.runtimes.base import Target
 from primum.study.planner import LeftOut
 from primum.study.recipe import Recipe
+from primum.study.search import Search, SearchSpace
 from primum.study.space import Choice, Range, Space, space_of
 from primum.techniques.registry import make
 
@@ -47,10 +49,11 @@ def test_every_recipe_reads_back_and_tells_the_settings_that_gave_it(seed):
 
 
 def test_the_trials_of_the_bisecting_search_are_of_this_space():
-    steps = (make("prune_channels", {"ratio": 0.3}), make("distill", {"max_minutes": 10.0}))
+    space = SearchSpace(OptimizationConfig(level=OptimizationLevel.AGGRESSIVE), trained=True, minutes=10.0)
+    steps, labels = Search(space, lambda trial: 1.0)._trainings(0.3)
     integer = Target(runtime="openvino", precision="int8", threads=1)
     aware = (make("qat", {"max_minutes": 5.0}),)
-    for recipe in (Recipe(integer, steps), Recipe(integer, steps + aware), Recipe(integer)):
+    for recipe in (Recipe(integer, steps), Recipe(integer, labels), Recipe(integer, steps + aware), Recipe(integer)):
         assert FULL.values_of(recipe) is not None, str(recipe)
     assert FULL.values_of(Recipe(integer, steps))["ratio"] == 0.3
 
@@ -65,12 +68,12 @@ def test_the_trials_of_the_bisecting_search_are_of_this_space():
         Recipe(Target(runtime="torch", threads=1)),
         Recipe(
             Target(runtime="openvino", threads=1),
-            (make("prune_channels", {"ratio": 0.3}), make("distill", {"max_minutes": 10.0})),
+            (make("prune_channels", {"ratio": 0.3}), make("distill", {"max_minutes": 10.0, "epochs": 75})),
             seed=1,
         ),
         Recipe(
             Target(runtime="openvino", threads=1),
-            (make("prune_channels", {"ratio": 0.9}), make("distill", {"max_minutes": 10.0})),
+            (make("prune_channels", {"ratio": 0.9}), make("distill", {"max_minutes": 10.0, "epochs": 75})),
         ),
     ],
     ids=str,
@@ -119,7 +122,7 @@ def test_only_what_worked_is_explored(make_trial):
 
 
 def test_what_is_quantized_names_the_network_before_it():
-    steps = (make("prune_channels", {"ratio": 0.3}), make("distill", {"max_minutes": 10.0}))
+    steps = (make("prune_channels", {"ratio": 0.3}), make("distill", {"max_minutes": 10.0, "epochs": 75}))
     integer, aware = Target(runtime="openvino", precision="int8", threads=1), (make("qat", {"max_minutes": 5.0}),)
     for recipe in (Recipe(integer, steps), Recipe(integer, steps + aware)):
         stages = FULL.float_stages(recipe)

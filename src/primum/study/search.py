@@ -18,6 +18,7 @@ from primum.study.objective import Objective, objective_of
 from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe, recipe_of
 from primum.study.select import LIKELY, best_lossless, of_runtime
+from primum.study.space import EPOCHS
 from primum.study.trial import Trial
 from primum.techniques.distillation.distill import Distill
 from primum.techniques.pruning.structured import PruneChannels
@@ -30,6 +31,8 @@ SEEDS = (1, 2)
 """Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
 _HALF = 0.5
 """Weight of the teacher where following it closely was not enough: what it gets wrong, labels teach better."""
+_MATCHING: dict[str, Any] = {"alpha": 1.0, "mixup": 1.0, "epochs": EPOCHS}
+"""Long and by the original alone, on blends that it answers for: Beyer et al. 2022, arXiv:2106.05237."""
 _TAUGHT = ("taught by the original", "taught by the original and the labels alike", "taught by {method} besides")
 _WORTH = 1.05
 """The next share must have promised this much more merit, or it is the end of the search."""
@@ -115,7 +118,7 @@ class Search:
         """What equal shares of all layers do not reach."""
         if self.space.config.level is not OptimizationLevel.AGGRESSIVE:
             return None
-        distill = make("distill", {"max_minutes": self.space.minutes})
+        distill = make("distill", {"max_minutes": self.space.minutes, **_MATCHING})
         for idea in students(self.space.students, distill):
             proposal = self._idea(known, idea, lossless, fast)
             if proposal is not None:
@@ -219,9 +222,10 @@ class Search:
     def _trainings(self, ratio: float) -> tuple[tuple[TechniqueConfig, ...], ...]:
         """Ways to recover from pruning, as _TAUGHT tells them."""
         prune, minutes = make("prune_channels", {"ratio": ratio}), self.space.minutes
-        ways: list[dict[str, Any]] = [{}, {"alpha": _HALF}]
+        with_labels = {"alpha": _HALF, "epochs": EPOCHS}
+        ways = [_MATCHING, with_labels]
         if self.space.method is not None:
-            ways.append({"alpha": _HALF, "method": self.space.method})
+            ways.append({**with_labels, "method": self.space.method})
         return tuple((prune, make("distill", {"max_minutes": minutes, **settings})) for settings in ways)
 
     def _aware(self, taught: tuple[TechniqueConfig, ...]) -> tuple[TechniqueConfig, ...]:

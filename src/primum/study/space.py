@@ -13,6 +13,8 @@ from primum.study.recipe import Recipe, recipe_of
 from primum.study.trial import Trial
 from primum.techniques.registry import TechniqueConfig, make
 
+EPOCHS = 75
+"""Epochs of a training that is proposed: its minutes end it where they are fewer, and anneal it either way."""
 LEAST = 0.05
 """The smallest share of channels that is worth a training."""
 _STEP = 0.01
@@ -53,8 +55,9 @@ class Space:
     """The settings of a study, and what became of them so far.
 
     network: the original, or pruned and taught by the original (`ratio`, `importance`, `scope` of prune_channels;
-    `share` of the minutes of one training, `temperature`, `alpha` of distill). numbers: fp32, INT8 calibrated (with the
-    `ranges` of the runtime, and bias_correction in OpenVINO), INT8 learned in training. runtime: one that worked.
+    `share` of the minutes of one training, `temperature`, `alpha`, `mixup` of distill). numbers: fp32, INT8 calibrated
+    (with the `ranges` of the runtime, and bias_correction in OpenVINO), INT8 learned in training. runtime: one that
+    worked.
     """
 
     runtimes: tuple[str, ...]
@@ -81,6 +84,7 @@ class Space:
             "share": Range(0.5, 1.0, 0.25),
             "temperature": Choice((2.0, 4.0, 8.0)),
             "alpha": Range(0.5, 1.0, 0.1),
+            "mixup": Choice((0.2, 1.0)),
             "runtime": Choice(self.runtimes),
             "numbers": Choice(numbers),
             **{f"ranges_{name}": Choice(RANGES[name]) for name in self.integers},
@@ -93,7 +97,8 @@ class Space:
         if choose("network") == "pruned":
             prune = {"ratio": _rounded(choose("ratio")), "importance": choose("importance"), "scope": choose("scope")}
             minutes = self.minutes * _rounded(choose("share"))
-            taught = {"temperature": choose("temperature"), "alpha": _rounded(choose("alpha"))}
+            taught = {name: choose(name) for name in ("temperature", "mixup")} | {"alpha": _rounded(choose("alpha"))}
+            taught["epochs"] = EPOCHS
             techniques = (make("prune_channels", prune), make("distill", {"max_minutes": minutes, **taught}))
         runtime, numbers, more = choose("runtime"), choose("numbers"), dict[str, Any]()
         if numbers == "qat":
@@ -207,6 +212,7 @@ def _described(recipe: Recipe, minutes: float) -> dict[str, Value | None]:
         "share": (taught.get("max_minutes") or 0.0) / minutes,
         "temperature": taught.get("temperature"),
         "alpha": taught.get("alpha"),
+        "mixup": taught.get("mixup"),
         "runtime": target.runtime,
         "numbers": "qat" if "qat" in said else target.precision,
         f"ranges_{target.runtime}": target.ranges,
