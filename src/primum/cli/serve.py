@@ -40,6 +40,10 @@ def run(
         int | None,
         typer.Option(help="Batches of a model that run at the same time; default: 1.", min=1, show_default=False),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(help="Servers that share the port, each with the models and a core to itself.", min=1),
+    ] = 1,
     isolation: Annotated[
         Isolation,
         typer.Option(help="Run models in processes of their own; auto: all but those faster than the way to one."),
@@ -115,6 +119,7 @@ def run(
         port=port,
         grpc_port=grpc_port,
         batching=_batching(batching, max_batch_size=max_batch_size, request_timeout_ms=timeout_ms, executors=executors),
+        workers=workers,
         isolation=isolation,
         executor_memory_mb=executor_memory_mb,
         most_bytes=int(max_body_mb * 2**20),
@@ -137,6 +142,11 @@ def run(
         studies=_read(studies) if studies is not None else None,
     )
     check(options)
+    if options.workers > 1:
+        from primum.serving.supervisor import supervise
+
+        supervise(options)
+        return
     from primum.serving.server import serve
 
     serve(options)

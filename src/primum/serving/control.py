@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from primum.errors import InputError
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
 
 
@@ -25,6 +26,10 @@ async def unload(plane: DataPlane, name: str, note: Note) -> None:
 
 
 def _check(plane: DataPlane, name: str, note: Note) -> None:
+    if plane.worker is not None:
+        raise InputError(
+            f"{plane.worker.of} workers serve this model and only one of them heard this: SIGHUP has all read it anew"
+        )
     if not plane.repository.started:
         raise Unavailable("the server is starting or ending")
     known = [one.name for one in plane.repository.index()]

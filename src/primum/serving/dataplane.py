@@ -10,16 +10,19 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
+from prometheus_client.core import Metric
+
 from primum.errors import PrimumError
 from primum.serving.ladder.flip_test import FlipTest
 from primum.serving.ladder.rung import Rung
 from primum.serving.lobby import Lobby
 from primum.serving.model import ServedModel
-from primum.serving.observability.metrics import AuditCollector, RequestCollector, ServerCollector
+from primum.serving.observability.metrics import AuditCollector, RequestCollector, ServerCollector, exposition
 from primum.serving.repository import Repository
 from primum.serving.security.access import ANYBODY, Access, Caller, Scope
 from primum.serving.security.audit import AuditLog, Event
 from primum.serving.wire.protocol import Request
+from primum.serving.worker import Worker
 
 _WRITE_S = 0.1
 """Between writes of the audit log: what a power cut may take."""
@@ -48,7 +51,15 @@ class Note:
 class DataPlane:
     """The models, who may ask them, and the log of who did."""
 
-    def __init__(self, repository: Repository, access: Access | None = None, audit: AuditLog | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        access: Access | None = None,
+        audit: AuditLog | None = None,
+        worker: Worker | None = None,
+    ) -> None:
+        """`worker`: which of several servers on one port this is; None where it is the only one."""
+        self.worker = worker
         self.repository, self.access, self.audit = repository, access or Access(), audit
         self.lobby = Lobby()
         repository.welcome = self._welcome
@@ -60,8 +71,12 @@ class DataPlane:
 
     def metrics(self) -> bytes:
         """All counters and gauges in Prometheus' text format."""
+        return exposition(self.families())
+
+    def families(self) -> list[Metric]:
+        """All counters and gauges."""
         log = None if self.audit is None else (self.audit.failing, self.audit.waiting, self.unrecorded)
-        return self.repository.metrics(ServerCollector(self.lobby), RequestCollector(self.ended), AuditCollector(log))
+        return self.repository.families(ServerCollector(self.lobby), RequestCollector(self.ended), AuditCollector(log))
 
     async def start(self) -> None:
         """Load and measure the models."""

@@ -58,6 +58,8 @@ class ServeOptions:
     """Whether models run in processes of their own; `batching.executors` says in how many."""
     executor_memory_mb: float | None = None
     """Private memory of each such process, in megabytes (1e6 bytes)."""
+    workers: int = 1
+    """Processes that share the port, each a whole server with its own copy of the models."""
     studies: Studies | None = None
     """What callers may have optimized."""
     insecure: bool = False
@@ -80,6 +82,8 @@ def check(options: ServeOptions) -> None:
     for path in (options.tls_cert, options.tls_key, options.client_ca):
         if path is not None and not path.is_file():
             raise InputError(f"{path}: there is no such file")
+    if options.workers > 1:
+        _check_several(options)
     if _is_loopback(options.host) or options.insecure:
         return
     if not options.authenticated:
@@ -92,6 +96,20 @@ def check(options: ServeOptions) -> None:
             f"--host {options.host} would send keys and patients' data in clear text: give --tls-cert and --tls-key, "
             "or say --insecure"
         )
+
+
+def _check_several(options: ServeOptions) -> None:
+    """What needs one server that sees all requests. Raises InputError."""
+    shadowed = options.shadow is not None and (options.shadow.share > 0 or options.shadow.most_flips is not None)
+    for asked, what in (
+        (any(len(folders) > 1 for _, folders in options.models), "a ladder, whose place all requests share"),
+        (shadowed, "--shadow and --most-flips: one test sees all cases"),
+        (options.state is not None, "--state"),
+        (options.studies is not None, "--studies: one runs at a time"),
+        (options.grpc_port == 0, "--grpc-port 0: name a port that all share"),
+    ):
+        if asked:
+            raise InputError(f"--workers {options.workers} does not go with {what}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple, TypeVar
 
+from prometheus_client.core import Metric
+
 from primum.artifact.manifest import UNPROVEN
 from primum.errors import InputError, PrimumError
 from primum.serving.model import ServedModel
-from primum.serving.observability.metrics import ExecutorCollector, Families, TallyCollector, exposition
+from primum.serving.observability.metrics import ExecutorCollector, Families, TallyCollector, collected
 from primum.serving.observability.standing_metrics import StandingCollector
 
 _LOG = logging.getLogger("primum.serving")
@@ -158,10 +160,10 @@ class Repository:
         for model in self._models.values():
             await model.stop()
 
-    def metrics(self, *others: Families) -> bytes:
-        """All models' counters and gauges, and those of others, in Prometheus' text format."""
+    def families(self, *others: Families) -> list[Metric]:
+        """All models' counters and gauges, and those of others."""
         models = self._models.items()
-        return exposition(
+        return collected(
             {name: model.stats() for name, model in models},
             TallyCollector({name: (model.tally, model.asking) for name, model in models}),
             ExecutorCollector({name: model.executor_stats() for name, model in models}),

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import uvicorn
 
@@ -21,7 +22,7 @@ from primum.serving.grpc.server import GrpcServer
 from primum.serving.hangup import Hangup, Reread
 from primum.serving.http.app import App, Companion
 from primum.serving.http.connection import Limits, connection_class
-from primum.serving.http.listener import Listener
+from primum.serving.http.listener import ACCEPTS, Listener
 from primum.serving.http.table import routes_of
 from primum.serving.http.witness import Witness
 from primum.serving.ladder.trust import TrustStore
@@ -34,36 +35,53 @@ from primum.serving.security.access import Access
 from primum.serving.security.audit import AuditLog
 from primum.serving.security.credentials import Credentials
 from primum.serving.security.tls import Tls
+from primum.serving.siblings import Siblings
 from primum.serving.studies.jobs import Jobs
+from primum.serving.worker import Leash, Worker
 
 _KEEP_ALIVE_S = 75
 _NOT_STARTED = 3
 """Exit status, as uvicorn has it."""
-_GRACE_S = 30
+GRACE_S = 30
+"""For so long what is here may take to be answered at the end."""
 _COLLECT = 50_000, 20, 50
 """Objects more than there were, then rounds, before the collector goes through each of its three generations."""
 
 
-def serve(options: ServeOptions) -> None:
-    """Load the models and serve until SIGINT or SIGTERM; then answer what is here and end. Raises InputError."""
-    configure(options.log_json)
+def serve(options: ServeOptions, worker: Worker | None = None) -> None:
+    """Load the models and serve until SIGINT or SIGTERM; then answer what is here and end. Raises InputError.
+
+    `worker`: which of several servers on one port this is; None where it is the only one.
+    """
+    configure(options.log_json, worker=None if worker is None else worker.number)
+    if worker is not None:
+        options = _share(options, worker)
     tls, credentials = _tls(options), _credentials(options)
-    plane = _plane(options, credentials)
+    plane = _plane(options, credentials, worker)
     tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
     witness = Witness(tracing, options.log_requests) if tracing is not None or options.log_requests else None
     jobs = Jobs(options.studies) if options.studies is not None else None
     hangup = Hangup(plane, _rereads(plane, credentials, tls))
-    companions = [hangup, *_companions(options, plane, jobs, tracing, tls)]
-    app = App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness)
+    siblings = None if worker is None else Siblings(worker, plane.families)
+    companions: list[Companion] = [hangup, *_companions(options, plane, jobs, tracing, tls)]
+    companions += [] if siblings is None else [siblings]
+    companions += [] if worker is None or worker.leash is None else [Leash(worker.leash)]
+    app = App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness, siblings)
     # What is loaded stays: a full round of the garbage collector through all of it halts requests for tens of
     # milliseconds. Nor are hundreds of requests in work garbage: by default a round begins with every 700 objects more.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
-    _run(options, app, tls)
+    _run(options, app, tls, worker)
     if tracing is not None:
         tracing.stop()
     note("stopped")
+
+
+def _share(options: ServeOptions, worker: Worker) -> ServeOptions:
+    """The options of one of several: its own audit log, its part of the connections."""
+    audit = None if options.audit is None else worker.own(options.audit)
+    return replace(options, audit=audit, most_connections=max(1, options.most_connections // worker.of))
 
 
 def _tls(options: ServeOptions) -> Tls | None:
@@ -87,7 +105,7 @@ def _rereads(plane: DataPlane, credentials: Credentials, tls: Tls | None) -> lis
     return rereads
 
 
-def _plane(options: ServeOptions, credentials: Credentials) -> DataPlane:
+def _plane(options: ServeOptions, credentials: Credentials, worker: Worker | None) -> DataPlane:
     """The models, who may ask them, and the log of who did."""
     # What costs nothing to find wrong comes before the models.
     keys, tokens = credentials.read()
@@ -97,7 +115,7 @@ def _plane(options: ServeOptions, credentials: Credentials) -> DataPlane:
         )
     if tokens is not None and options.jwt_audience is None:
         note("tokens that name no audience are taken, whoever they were made for: give --jwt-audience", logging.WARNING)
-    access = Access(keys, tokens, certificates=credentials.certificates)
+    access = Access(keys, tokens, certificates=credentials.certificates, of=1 if worker is None else worker.of)
     audit = AuditLog(options.audit) if options.audit is not None else None
     config, folders = options.batching or BatchConfig(), dict(options.models)
     hosting = Hosting(options.isolation, options.executor_memory_mb)
@@ -109,7 +127,7 @@ def _plane(options: ServeOptions, credentials: Credentials) -> DataPlane:
         )
 
     models = [opened(name) for name, _ in options.models]
-    plane = DataPlane(Repository(models, opened), access, audit)
+    plane = DataPlane(Repository(models, opened), access, audit, worker)
     for model in models:
         _say_loaded(model)
     return plane
@@ -141,7 +159,7 @@ def _companions(
     return companions
 
 
-def _run(options: ServeOptions, app: App, tls: Tls | None) -> None:
+def _run(options: ServeOptions, app: App, tls: Tls | None, worker: Worker | None) -> None:
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -157,10 +175,11 @@ def _run(options: ServeOptions, app: App, tls: Tls | None) -> None:
         proxy_headers=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=GRACE_S,
         ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )
-    server = Listener(config)
-    server.run()
+    # The fewer a worker takes at once, the more evenly several come by their clients.
+    server = Listener(config, ACCEPTS if worker is None else max(1, ACCEPTS // worker.of))
+    server.run(None if worker is None else list(worker.sockets))
     if not server.started:
         sys.exit(_NOT_STARTED)

@@ -14,6 +14,7 @@ from primum.serving.executor.isolation import Isolation
 from primum.serving.executor.placement import Hosting
 from primum.serving.executor.processes import Processes
 from primum.serving.model import INPUT, ServedModel
+from primum.serving.observability.metrics import exposition
 from primum.serving.repository import Repository
 
 ROWS = np.random.default_rng(0).normal(0, 1, (20, FEATURES)).astype(np.float32)
@@ -81,7 +82,7 @@ def test_a_reload_in_processes_serves_the_new_artifact(artifact):
 
 def test_metrics_tell_processes_and_restarts(artifact):
     async def ask(model):
-        return Repository([model]).metrics().decode()
+        return exposition(Repository([model]).families()).decode()
 
     text = placed(artifact, ask, Isolation.ALWAYS, executors=2)
     found = {

@@ -23,6 +23,7 @@ from primum.serving.http.witness import Witness
 from primum.serving.model import INPUT, ServedModel
 from primum.serving.options import MOST_BYTES
 from primum.serving.security.access import Caller, Scope
+from primum.serving.siblings import Siblings
 from primum.serving.wire.protocol import EXTENSIONS, HEADER, encode
 from primum.version import VERSION
 
@@ -55,9 +56,11 @@ class App:
         companions: Sequence[Companion] = (),
         routes: Sequence[Route] = (),
         witness: Witness | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
-        """`routes`: beside inference, which is not looked up among them."""
+        """`routes`: beside inference, which is not looked up among them; `siblings`: the other workers' metrics."""
         self.plane, self._companions, self._witness = plane, companions, witness
+        self._siblings = siblings
         self._routes, self._bodies = Routes(routes), Bodies(most_bytes)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -104,7 +107,7 @@ class App:
         if parts == ["metrics"]:
             _only(method, "GET")
             self._admit(scope, Scope.METRICS)
-            text = self.plane.metrics()
+            text = self.plane.metrics() if self._siblings is None else await self._siblings.metrics()
             return Response(HTTPStatus.OK, [(b"content-type", b"text/plain; version=0.0.4")], text)
         if parts == ["openapi.json"]:
             _only(method, "GET")

@@ -16,14 +16,18 @@ seconds while those that are connected are served.
 
 
 class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn has no types here
-    """Listens by `ACCEPTS` descriptors of each socket."""
+    """Listens by `accepts` descriptors of each socket."""
+
+    def __init__(self, config: uvicorn.Config, accepts: int = ACCEPTS) -> None:
+        super().__init__(config)
+        self._accepts = accepts
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn, then listen by more descriptors of what it listens on."""
         await super().startup(sockets)
         loop, config = asyncio.get_running_loop(), self.config
         for listening in [one for server in self.servers for one in server.sockets]:
-            for _ in range(ACCEPTS - 1):
+            for _ in range(self._accepts - 1):
                 again = socket.socket(fileno=os.dup(listening.fileno()))
                 server = await loop.create_server(self._connected, sock=again, ssl=config.ssl, backlog=config.backlog)
                 self.servers.append(server)

@@ -132,6 +132,10 @@ MORE_SCHEMAS: dict[str, Schema] = {
             "ready": {"type": "boolean"},
             "started": _TEXT,
             "uptime_s": {"type": "number"},
+            "worker": {
+                "type": ["object", "null"],
+                "description": "Which of several workers told this; null: the only one.",
+            },
             "machine": {"type": "object"},
             "memory": _object(
                 {

@@ -28,7 +28,7 @@ class OptimizationPaths:
 
     def __init__(self, plane: DataPlane, jobs: Jobs | None) -> None:
         """`jobs`: None where the operator lets nothing be optimized."""
-        self._given, self._status = jobs, Status(plane.repository, jobs)
+        self._given, self._status = jobs, Status(plane.repository, jobs, plane.worker)
 
     def routes(self) -> tuple[Route, ...]:
         """Their rows of the table."""

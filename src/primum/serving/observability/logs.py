@@ -20,7 +20,15 @@ def note(event: str, level: int = logging.INFO, **fields: str | float | bool | N
     LOGGER.log(level, event, extra={"fields": fields})
 
 
-class JsonLines(logging.Formatter):
+class _Structured(logging.Formatter):
+    """`always`: fields of every line."""
+
+    def __init__(self, **always: int) -> None:
+        super().__init__()
+        self.always = always
+
+
+class JsonLines(_Structured):
     """`time`, `level`, `logger`, `event` and fields. An exception is its type and where it was raised: its text may
     quote a patient.
     """
@@ -29,28 +37,29 @@ class JsonLines(logging.Formatter):
         """One line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {"time": when, "level": record.levelname.lower(), "logger": record.name, "event": _text(record)}
-        line |= getattr(record, "fields", {})
+        line |= self.always | getattr(record, "fields", {})
         return json.dumps(line | _failure(record), default=str)
 
 
-class Lines(logging.Formatter):
+class Lines(_Structured):
     """The same for people: time, level, event and name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         when = datetime.fromtimestamp(record.created).astimezone().isoformat(sep=" ", timespec="milliseconds")
-        fields = getattr(record, "fields", {}) | _failure(record)
+        fields = self.always | getattr(record, "fields", {}) | _failure(record)
         told = "".join(f" {name}={value}" for name, value in fields.items())
         return f"{when} {record.levelname.lower()} {_text(record)}{told}"
 
 
-def configure(as_json: bool, stream: TextIO | None = None) -> None:
+def configure(as_json: bool, stream: TextIO | None = None, worker: int | None = None) -> None:
     """Send primum's log, and what is serious of the libraries', to `stream` (default: standard error).
 
-    Warnings of Python go there too, as their kind and place.
+    Warnings of Python go there too, as their kind and place. `worker`: its number is a field of every line.
     """
+    always = {} if worker is None else {"worker": worker}
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines() if as_json else Lines())
+    handler.setFormatter(JsonLines(**always) if as_json else Lines(**always))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf, isnan
 from typing import Protocol
 
@@ -182,12 +182,24 @@ class ServerCollector:
         yield GaugeMetricFamily("primum_http_unread_requests", waiting, value=len(self._lobby))
 
 
-def exposition(models: Mapping[str, BatcherStats], *others: Families) -> bytes:
-    """The text of all metrics, those of other collectors too."""
+def collected(models: Mapping[str, BatcherStats], *others: Families) -> list[Metric]:
+    """All families, those of other collectors too."""
+    return [family for one in (_Models(models), *others) for family in one.collect()]
+
+
+class _Given:
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """They."""
+        return self._families
+
+
+def exposition(families: Iterable[Metric]) -> bytes:
+    """Their text."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Models(models))
-    for other in others:
-        registry.register(other)
+    registry.register(_Given(families))
     text: bytes = generate_latest(registry)
     return text
 

@@ -180,7 +180,7 @@ async function look() {
     const status = await ask();
     document.getElementById("key").hidden = true;
     document.getElementById("server").textContent =
-      `${status.version} · up ${number(status.uptime_s / 60)} min · ${number(status.memory.peak_bytes / 1e6)} MB at most`;
+      `${status.version} · ${status.worker ? `worker ${status.worker.number} of ${status.worker.of} alone · ` : ""}up ${number(status.uptime_s / 60)} min · ${number(status.memory.peak_bytes / 1e6)} MB at most`;
     say(status.ready ? "ready" : "not ready", status.ready ? "good" : "warn");
     const now = performance.now();
     status.models.filter((model) => model.batching).forEach((model) => draw(model, now));

@@ -15,6 +15,7 @@ from primum.serving.model import ServedModel
 from primum.serving.repository import Repository
 from primum.serving.studies.job import now
 from primum.serving.studies.jobs import PLATFORMS, Jobs
+from primum.serving.worker import Worker
 from primum.version import VERSION
 
 _SHOWN = 20
@@ -24,8 +25,9 @@ _SHOWN = 20
 class Status:
     """Looks when it is asked; requests pay nothing."""
 
-    def __init__(self, repository: Repository, jobs: Jobs | None) -> None:
-        self._repository, self._jobs = repository, jobs
+    def __init__(self, repository: Repository, jobs: Jobs | None, worker: Worker | None = None) -> None:
+        """`worker`: which of several servers on one port this is: what is told is its own."""
+        self._repository, self._jobs, self._worker = repository, jobs, worker
         self._machine = asdict(this_machine())
         self._started, self._began = now(), time.monotonic()
 
@@ -37,6 +39,7 @@ class Status:
                 "ready": self._repository.ready,
                 "started": self._started,
                 "uptime_s": time.monotonic() - self._began,
+                "worker": None if self._worker is None else {"number": self._worker.number, "of": self._worker.of},
                 "machine": self._machine,
                 "memory": _memory(),
                 "models": [self._model(*one) for one in self._repository.index()],
