@@ -144,6 +144,11 @@ class ServedModel:
         old.retire()
         return True
 
+    def allowed_s(self, timeout_s: float | None) -> float | None:
+        """A request's time: its own, else the model's default; None: as long as it takes."""
+        default: float | None = self.batcher.config.request_timeout_ms
+        return default / 1e3 if timeout_s is None and default is not None else timeout_s
+
     async def infer(self, inputs: Mapping[str, NDArray[Any]], priority: int, timeout_s: float | None) -> Answered:
         """Named outputs for named inputs. Raises InputError for inputs that the model does not take, PrimumError
         where the model gives no finite answer, else as DynamicBatcher.

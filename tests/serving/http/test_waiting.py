@@ -2,12 +2,15 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import uvicorn
+from pictures import encoded, picture_artifact
 from served import FEATURES, free_port
 
 from primum.config import BatchConfig
@@ -15,6 +18,7 @@ from primum.serving import lobby
 from primum.serving.dataplane import DataPlane
 from primum.serving.http.app import App
 from primum.serving.http.connection import Limits, connection_class
+from primum.serving.http.uploads import Uploads
 from primum.serving.model import ServedModel
 from primum.serving.repository import Repository
 
@@ -37,12 +41,15 @@ class Shut(lobby.Lobby):
 
 
 @contextmanager
-def shut(artifact):
+def shut(artifact, tls=None, **batching):
     """The port, the server, and its plane: nothing that may wait is let in."""
-    plane = DataPlane(Repository([ServedModel("risk", (artifact,), BatchConfig())]))
+    plane = DataPlane(Repository([ServedModel("risk", (artifact,), BatchConfig(**batching))]))
     plane.lobby = Shut()
     http, port = connection_class(Limits(), plane.lobby), free_port()
-    server = uvicorn.Server(uvicorn.Config(App(plane), port=port, http=http, lifespan="on", log_config=None))
+    app = App(plane, routes=Uploads(plane).routes())
+    secure = {} if tls is None else {"ssl_certfile": tls[0], "ssl_keyfile": tls[1]}
+    config = uvicorn.Config(app, port=port, loop="uvloop", http=http, lifespan="on", log_config=None, **secure)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -73,8 +80,10 @@ def request(**parameters):
 
 
 class Client:
-    def __init__(self, port, data):
+    def __init__(self, port, data, tls=None):
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="127.0.0.1")
         self._file = self._socket.makefile("rb")
         self.send(data)
 
@@ -168,6 +177,48 @@ def test_its_time_runs_while_it_waits(held, timeout_ms, status):
         time.sleep(0.15)
         release(plane)
         assert client.answer()[0] == status
+
+
+def test_the_models_default_time_runs_while_it_waits(artifact):
+    with shut(artifact, request_timeout_ms=100) as (port, _, plane), Client(port, request()) as client:
+        until(lambda: len(plane.lobby) == 1)
+        time.sleep(0.15)
+        release(plane)
+        assert client.answer()[0] == 504
+
+
+@pytest.mark.parametrize(("query", "batching"), [("?timeout_ms=300", {}), ("", {"request_timeout_ms": 300})])
+def test_the_time_of_an_image_runs_while_it_waits(tmp_path, query, batching):
+    image = encoded(np.zeros((40, 30), np.uint8))
+    kind = f"host: x\r\ncontent-type: image/png\r\ncontent-length: {len(image)}\r\n\r\n"
+    data = f"POST /v2/models/risk/predict{query} HTTP/1.1\r\n{kind}".encode() + image
+    with shut(picture_artifact(tmp_path / "chest"), **batching) as (port, _, plane), Client(port, data) as client:
+        until(lambda: len(plane.lobby) == 1)
+        time.sleep(0.4)
+        release(plane)
+        assert client.answer()[0] == 504
+        # It is not too short for one that does not wait.
+        client.send(data.replace(b"timeout_ms=300", b"timeout_ms=9000"))
+        assert client.answer()[0] == 200
+
+
+def test_it_waits_over_tls_too_and_what_follows_does_not_overtake_it(artifact, tmp_path):
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    made.cert_chain_pems[0].write_to_path(certificate)
+    made.private_key_pem.write_to_path(key)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with shut(artifact, (certificate, key)) as (port, _, plane), Client(port, request(), trusting) as client:
+        until(lambda: len(plane.lobby) == 1)
+        client.send(LIVE)
+        assert client.answer()[1]["model_name"] == "risk" and client.answer() == (200, {"live": True})
+        client.send(request())
+        until(lambda: len(plane.lobby) == 2)
+        release(plane)
+        assert client.answer()[0] == 200
 
 
 def test_who_waited_too_long_is_refused_and_may_ask_again(held, monkeypatch):

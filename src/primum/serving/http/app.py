@@ -229,14 +229,8 @@ class App:
 def _left(timeout_s: float | None, scope: Connection, model: ServedModel) -> float | None:
     """Of a request's time, its own or the model's default: it runs while it waits to be read, too."""
     came: float | None = scope.get(CAME)
-    if came is None:
-        return timeout_s
-    if timeout_s is None:
-        default: float | None = model.batcher.config.request_timeout_ms
-        if default is None:
-            return None
-        timeout_s = default / 1e3
-    return max(timeout_s - (monotonic() - came), 1e-9)
+    allowed = timeout_s if came is None else model.allowed_s(timeout_s)
+    return allowed if came is None or allowed is None else max(allowed - (monotonic() - came), 1e-9)
 
 
 def _ended() -> Unavailable:

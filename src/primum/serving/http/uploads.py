@@ -64,7 +64,8 @@ class Uploads:
         images = await self._images(call)
         call.note.cases = len(images)
         rows, told = await self._decoded(images, manifest)
-        left = None if timeout_s is None else timeout_s - (monotonic() - start)
+        allowed = model.allowed_s(timeout_s)
+        left = None if allowed is None else allowed - (monotonic() - start)
         if left is not None and left <= 0:
             raise RequestExpired("deadline_passed")
         # Between this and the call nothing else runs: rows of one artifact never go to another.
