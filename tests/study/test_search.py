@@ -162,7 +162,7 @@ def test_shallower_students_are_taught_then_quantized_and_smaller_ones_follow_wh
     world = World(make_trial, 0.3, 0.3)
     made = [str(r) for r in beyond(world, students=shapes) if "student" in str(r) and not r.seed]
     whole, half = (
-        f"student(width={w}, depth=0.5) -> distill(epochs=75, mixup=1.0, max_minutes=5.0, alpha=1.0)"
+        f"student(width={w}, depth=0.5) -> distill(epochs=75, mixup=1.0, max_minutes=5.0, temperature=16.0, alpha=1.0)"
         for w in (1.0, 0.5)
     )
     assert made == [f"{x} -> {t}" for x in (whole, half) for t in (FLOAT, INT8)]

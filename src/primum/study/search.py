@@ -31,8 +31,9 @@ SEEDS = (1, 2)
 """Further trainings of what trained best: how far the outcome hangs on chance. They are reported, never delivered."""
 _HALF = 0.5
 """Weight of the teacher where following it closely was not enough: what it gets wrong, labels teach better."""
-_MATCHING: dict[str, Any] = {"alpha": 1.0, "mixup": 1.0, "epochs": EPOCHS}
-"""Long and by the original alone, on blends that it answers for: Beyer et al. 2022, arXiv:2106.05237."""
+_MATCHING: dict[str, Any] = {"alpha": 1.0, "mixup": 1.0, "temperature": 16.0, "epochs": EPOCHS}
+"""Long and by the original alone, on blends that it answers for (Beyer et al. 2022, arXiv:2106.05237), its logits
+themselves: what high temperatures come to (Kim et al. 2021, arXiv:2105.08919)."""
 _TAUGHT = ("taught by the original", "taught by the original and the labels alike", "taught by {method} besides")
 _WORTH = 1.05
 """The next share must have promised this much more merit, or it is the end of the search."""

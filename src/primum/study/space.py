@@ -82,7 +82,7 @@ class Space:
             "importance": Choice(("magnitude", "taylor")),
             "scope": Choice(("layer", "global")),
             "share": Range(0.5, 1.0, 0.25),
-            "temperature": Choice((2.0, 4.0, 8.0)),
+            "temperature": Choice((2.0, 4.0, 8.0, 16.0)),
             "alpha": Range(0.5, 1.0, 0.1),
             "mixup": Choice((0.2, 1.0)),
             "runtime": Choice(self.runtimes),

@@ -52,12 +52,35 @@ def test_mean_answers_become_the_teachers_and_nothing_else_changes(kind, seed, m
     with torch.no_grad():
         teacher[-1].bias[0] += moved
     before, context = copy.deepcopy(student), Context(signature=known, teacher=teacher, calibration=x)
+    differ = answers(student, known, x) - answers(teacher, known, x)
     match_odds(student, context)
+    if not (np.abs(differ.mean(0)) > 2 * differ.std(0, ddof=1) / np.sqrt(len(x))).any():
+        assert "chance" in context.notes[-1]
+        assert not bias or torch.equal(before[-1].bias, student[-1].bias)
+        return
     assert answers(student, known, x).mean(0) == pytest.approx(answers(teacher, known, x).mean(0), abs=1e-4)
     state = student.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in before.state_dict().items() if name != "3.bias")
     assert not student.training and not any(m._forward_hooks for m in student.modules())
     assert "odds matched to the original's on 200 calibration inputs" in context.notes[-1]
+
+
+def test_what_chance_explains_moves_nothing():
+    """Half of the cases answered higher, half lower by as much: the mean is off by the noise alone."""
+    generator = np.random.default_rng(3)
+    teacher, student = (nn.Sequential(nn.Linear(5, 1)) for _ in range(2))
+    student.load_state_dict(teacher.state_dict())
+    with torch.no_grad():
+        student[0].weight += torch.from_numpy(generator.normal(0, 0.3, (1, 5)).astype(np.float32))
+    known, before = signature(*KINDS[0]), student[0].bias.clone()
+    context = Context(signature=known, teacher=teacher, calibration=inputs())
+    off = (answers(student, known, inputs()) - answers(teacher, known, inputs()))[:, 1].mean()
+    match_odds(student, context)
+    assert off != 0 and torch.equal(student[0].bias, before) and "chance explains" in context.notes[-1]
+    with torch.no_grad():
+        student[0].bias += 0.7
+    match_odds(student, context)
+    assert not torch.equal(student[0].bias, before + 0.7) and "odds matched" in context.notes[-1]
 
 
 def test_a_copy_of_the_teacher_stays_as_it_is():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _DECIDING = (Task.BINARY, Task.MULTICLASS, Task.ORDINAL, Task.MULTILABEL)
 _FEWEST = 30
+_SURE = 2.0
+"""Standard errors by which mean answers must differ: a move that chance explains brings more error than it removes."""
 
 
 def match_odds(model: torch.nn.Module, context: Context) -> None:
@@ -24,7 +26,8 @@ def match_odds(model: torch.nn.Module, context: Context) -> None:
 
     A threshold is frozen on the original, and training data, which both networks have learned, do not show that one
     answers higher than the other elsewhere. Calibration inputs are unlabelled, and nobody of them is judged. Notes in
-    `context` by how much, or why not; tasks that decide nothing, and networks without a teacher, stay as they are.
+    `context` by how much, or why not; tasks that decide nothing, networks without a teacher, and those whose mean
+    answers differ by less than chance explains stay as they are.
     """
     signature, inputs = context.signature, context.calibration
     if context.teacher is None or signature is None or signature.task not in _DECIDING:
@@ -37,14 +40,23 @@ def match_odds(model: torch.nn.Module, context: Context) -> None:
         context.note("odds not matched to the original's: no last layer gives the logits")
         return
     raw = outputs_in_parts(model, inputs)
-    wanted = signature.probabilities(outputs_in_parts(context.teacher, inputs)).mean(axis=0)
-    shift = _shift(signature, raw.reshape(len(raw), -1).astype(np.float64), wanted)
+    known = signature.probabilities(outputs_in_parts(context.teacher, inputs))
+    if not _differ(signature.probabilities(raw) - known):
+        context.note(f"odds left as they are: on {len(inputs)} calibration inputs chance explains how they differ")
+        return
+    shift = _shift(signature, raw.reshape(len(raw), -1).astype(np.float64), known.mean(axis=0))
     if shift is None:
         context.note("odds not matched to the original's: it gives a class no chance in any calibration case")
         return
     _add(layer, shift)
     told = ", ".join(f"{value:+.2g}" for value in shift)
     context.note(f"odds matched to the original's on {len(inputs)} calibration inputs: logits moved by {told}")
+
+
+def _differ(differences: NDArray[np.float64]) -> bool:
+    """Whether the mean of any column (N, classes) is more than chance explains."""
+    error = differences.std(axis=0, ddof=1) / np.sqrt(len(differences))
+    return bool((np.abs(differences.mean(axis=0)) > _SURE * error).any())
 
 
 def _shift(signature: Signature, z: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64] | None:
