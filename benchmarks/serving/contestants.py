@@ -1,4 +1,4 @@
-"""Who is compared, how each is configured and started. One worker, one thread a model, everywhere."""
+"""Who is compared, how each is configured and started. One thread a model, and one worker but where it says two."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _floor(python: Path, port: int, workload: Workload, folder: Path) -> list[st
     return [str(python), "-m", "uvicorn", "floor:app", "--app-dir", str(APPS), "--port", str(port), *options]
 
 
-def _primum(guarded: bool) -> Command:
+def _primum(guarded: bool = False, *more: str) -> Command:
     def command(python: Path, port: int, workload: Workload, folder: Path) -> list[str]:
         artifact = workload.guarded if guarded else workload.artifact
-        return [str(python), "-m", "primum.cli.main", "serve", f"model={artifact}", "--port", str(port)]
+        return [str(python), "-m", "primum.cli.main", "serve", f"model={artifact}", "--port", str(port), *more]
 
     return command
 
@@ -82,7 +82,8 @@ _QUIET_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 CONTESTANTS = {
     c.name: c
     for c in (
-        Contestant("primum", "primum serve, as it comes", PRIMUM, _primum(False), None, _OWN),
+        Contestant("primum", "primum serve, as it comes", PRIMUM, _primum(), None, _OWN),
+        Contestant("primum-workers", "primum serve --workers 2", PRIMUM, _primum(False, "--workers", "2"), None, _OWN),
         Contestant("primum-guarded", "primum serve, a guarded artifact", PRIMUM, _primum(True), None, _OWN),
         Contestant(
             FLOOR, "bare ASGI on uvicorn, uvloop, httptools; model inline, no batching", PLAIN, _floor, None, _OWN

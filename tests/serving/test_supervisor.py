@@ -159,11 +159,13 @@ def test_all_read_keys_and_artifacts_anew(artifact, tmp_path):
         (["--state", "{folder}"], "--state"),
         (["--studies", "{studies}"], "--studies"),
         (["--grpc-port", "0"], "name a port"),
+        (["--keys", "{keys}"], "rates"),
     ],
 )
 def test_what_needs_one_server_is_refused(artifact, tmp_path, given, said):
     (tmp_path / "studies.yaml").write_text(f"out: {tmp_path}\nstudies:\n  risk: {{model: m.onnx, data: d.csv}}\n")
-    names = {"folder": tmp_path, "studies": tmp_path / "studies.yaml"}
+    (tmp_path / "keys.yaml").write_text(new_key("ward-7")[1] + "  rate_per_s: 5\n")
+    names = {"folder": tmp_path, "studies": tmp_path / "studies.yaml", "keys": tmp_path / "keys.yaml"}
     done = primum("serve", f"risk={artifact}", "--workers", "2", *(text.format(**names) for text in given))
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
     ladder = primum("serve", f"risk={artifact},{artifact}", "--workers", "2")

@@ -54,8 +54,8 @@ def serve(options: ServeOptions, worker: Worker | None = None) -> None:
     `worker`: which of several servers on one port this is; None where it is the only one.
     """
     configure(options.log_json, worker=None if worker is None else worker.number)
-    if worker is not None:
-        options = _share(options, worker)
+    if worker is not None and options.audit is not None:
+        options = replace(options, audit=worker.own(options.audit))
     tls, credentials = _tls(options), _credentials(options)
     plane = _plane(options, credentials, worker)
     tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
@@ -78,12 +78,6 @@ def serve(options: ServeOptions, worker: Worker | None = None) -> None:
     note("stopped")
 
 
-def _share(options: ServeOptions, worker: Worker) -> ServeOptions:
-    """The options of one of several: its own audit log, its part of the connections."""
-    audit = None if options.audit is None else worker.own(options.audit)
-    return replace(options, audit=audit, most_connections=max(1, options.most_connections // worker.of))
-
-
 def _tls(options: ServeOptions) -> Tls | None:
     """The server's certificate; None where it speaks in clear text."""
     if options.tls_cert is None or options.tls_key is None:
@@ -92,7 +86,9 @@ def _tls(options: ServeOptions) -> Tls | None:
 
 
 def _credentials(options: ServeOptions) -> Credentials:
-    return Credentials(options.keys, options.jwt_key, options.jwt_audience, options.client_ca is not None)
+    return Credentials(
+        options.keys, options.jwt_key, options.jwt_audience, options.client_ca is not None, options.workers == 1
+    )
 
 
 def _rereads(plane: DataPlane, credentials: Credentials, tls: Tls | None) -> list[Reread]:
@@ -115,7 +111,7 @@ def _plane(options: ServeOptions, credentials: Credentials, worker: Worker | Non
         )
     if tokens is not None and options.jwt_audience is None:
         note("tokens that name no audience are taken, whoever they were made for: give --jwt-audience", logging.WARNING)
-    access = Access(keys, tokens, certificates=credentials.certificates, of=1 if worker is None else worker.of)
+    access = Access(keys, tokens, certificates=credentials.certificates)
     audit = AuditLog(options.audit) if options.audit is not None else None
     config, folders = options.batching or BatchConfig(), dict(options.models)
     hosting = Hosting(options.isolation, options.executor_memory_mb)

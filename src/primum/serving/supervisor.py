@@ -43,9 +43,9 @@ def supervise(options: ServeOptions) -> None:
     with tempfile.TemporaryDirectory(prefix="primum-") as folder, _bound(options.host, options.port) as sockets:
         plan = [Worker(number, options.workers, 0, sockets, None, Path(folder)) for number in _numbers(options)]
         status = _Supervisor(options, plan).run()
-    note("stopped")
     if status:
         sys.exit(status)
+    note("stopped")
 
 
 class _Member:
@@ -61,8 +61,9 @@ class _Member:
 
     def signal(self, number: int) -> None:
         """Pass a signal on."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid or 0, number)
+        # Asked first: the number of one that has ended and was waited for may be another process's by now.
+        if self.process.is_alive() and self.process.pid is not None:
+            os.kill(self.process.pid, number)
 
 
 class _Supervisor:

@@ -216,15 +216,3 @@ def test_no_key_left_lets_nobody_in(tmp_path):
     for header in (None, b"", b"Bearer x"):
         with pytest.raises(AccessDenied):
             access.admit(header, None, Scope.INFER)
-
-
-def test_several_servers_share_a_rate(tmp_path):
-    key, entry = new_key("ward-7")
-    (tmp_path / "keys.yaml").write_text(entry + "  rate_per_s: 8\n")
-    access = Access(read_keys(tmp_path / "keys.yaml"), clock=lambda: 0.0, of=2)
-    through = 0
-    with pytest.raises(AccessDenied):
-        for _ in range(9):
-            access.admit(None, key.encode(), Scope.INFER)
-            through += 1
-    assert through == 4

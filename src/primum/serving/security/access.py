@@ -179,13 +179,11 @@ class Access:
         tokens: Tokens | None = None,
         clock: Callable[[], float] = time.monotonic,
         certificates: bool = False,
-        of: int = 1,
     ) -> None:
         """`certificates`: callers show one, that an authority of ours signed. Who is not listed by it may infer; not
-        where only keys are listed, or tokens are taken, which it is then shown beside. `of`: so many servers share each
-        caller's rate.
+        where only keys are listed, or tokens are taken, which it is then shown beside.
         """
-        self._clock, self._certificates, self._of = clock, certificates, of
+        self._clock, self._certificates = clock, certificates
         self.replace(keys, tokens)
         self._rates: dict[str, tuple[float, float]] = {}
 
@@ -236,7 +234,7 @@ class Access:
 
     def _hold_to_rate(self, caller: Caller) -> None:
         """A bucket that fills at the rate and holds one second of it, at least one request."""
-        rate = None if caller.rate_per_s is None else caller.rate_per_s / self._of
+        rate = caller.rate_per_s
         if rate is None:
             return
         now = self._clock()

@@ -11,12 +11,13 @@ from primum.serving.security.access import Caller, Tokens, lists_certificates, r
 
 @dataclass(frozen=True)
 class Credentials:
-    """`certificates`: clients show one."""
+    """`certificates`: clients show one. `alone`: one server sees all requests, so that it can hold callers to rates."""
 
     keys: Path | None = None
     jwt_key: Path | None = None
     jwt_audience: str | None = None
     certificates: bool = False
+    alone: bool = True
 
     def read(self) -> tuple[dict[str, Caller] | None, Tokens | None]:
         """The files' callers, and what recognises tokens. Raises InputError."""
@@ -24,4 +25,6 @@ class Credentials:
         keys = None if self.keys is None else read_keys(self.keys)
         if keys is not None and lists_certificates(keys) and not self.certificates:
             raise InputError(f"{self.keys} lists certificates, which clients are asked for only with --client-ca")
+        if keys is not None and not self.alone and any(one.rate_per_s is not None for one in keys.values()):
+            raise InputError(f"{self.keys} holds callers to rates, for which one server must see all their requests")
         return keys, tokens
