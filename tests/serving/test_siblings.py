@@ -1,6 +1,7 @@
 """Metrics of several workers: each sample once, with the worker that told it; one that is silent is said to be."""
 
 import asyncio
+import math
 
 import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -32,6 +33,8 @@ def samples(text):
 def told(folder, of, asked, live):
     """What worker `asked` of `of` tells while those in `live` answer."""
 
+    folder.mkdir()
+
     async def run():
         made = {n: Siblings(Worker(n, of, n * 10, folder=folder), lambda n=n: families(n)) for n in live}
         for one in made.values():
@@ -56,7 +59,7 @@ def test_whoever_is_asked_tells_of_all(tmp_path, asked):
         assert found["took_bucket", ("le", "+Inf"), ("model", "risk"), worker] == 2 * n
         assert found["took_sum", ("model", "risk"), worker] == 3.5
         assert found["primum_worker_restarts_total", worker] == 10 * n and found["primum_worker_up", worker] == 1
-    assert not (tmp_path / "s").exists(), "the last one leaves nothing behind"
+    assert not list((tmp_path / "s").iterdir()), "nobody leaves anything behind"
 
 
 def test_one_that_is_gone_is_said_to_be(tmp_path):
@@ -74,6 +77,8 @@ def test_one_that_hangs_or_talks_nonsense_keeps_nobody(tmp_path, monkeypatch, an
         writer.write(answer or b"")
         writer.close()
 
+    (tmp_path / "s").mkdir()
+
     async def run():
         mine = Siblings(Worker(1, 2, folder=tmp_path / "s"), lambda: families(1))
         await mine.start()
@@ -87,3 +92,22 @@ def test_one_that_hangs_or_talks_nonsense_keeps_nobody(tmp_path, monkeypatch, an
 
     found = samples(asyncio.run(run()))
     assert found["primum_worker_up", ("worker", "2")] == 0 and found["waiting", ("worker", "1")] == 1
+
+
+def test_numbers_that_are_none_travel_and_a_folder_that_is_gone_stops_nobody(tmp_path):
+    async def run():
+        odd = [GaugeMetricFamily("ratio", "A ratio.", value=float("nan"))]
+        (tmp_path / "s").mkdir()
+        mine, other = (Siblings(Worker(n, 2, folder=tmp_path / "s"), lambda: odd) for n in (1, 2))
+        lost = Siblings(Worker(3, 3, folder=tmp_path / "gone"), lambda: odd)
+        for one in (mine, other, lost):
+            await one.start()
+        try:
+            return await mine.metrics(), await lost.metrics()
+        finally:
+            for one in (mine, other, lost):
+                await one.stop()
+
+    found, alone = (samples(text) for text in asyncio.run(run()))
+    assert math.isnan(found["ratio", ("worker", "2")]) and found["primum_worker_up", ("worker", "2")] == 1
+    assert math.isnan(alone["ratio", ("worker", "3")]) and alone["primum_worker_up", ("worker", "1")] == 0

@@ -42,7 +42,7 @@ def run(
     ] = None,
     workers: Annotated[
         int,
-        typer.Option(help="Servers that share the port, each with the models and a core to itself.", min=1),
+        typer.Option(help="Servers that share the port, each with the models to itself.", min=1),
     ] = 1,
     isolation: Annotated[
         Isolation,

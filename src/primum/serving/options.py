@@ -106,7 +106,7 @@ def _check_several(options: ServeOptions) -> None:
         (shadowed, "--shadow and --most-flips: one test sees all cases"),
         (options.state is not None, "--state"),
         (options.studies is not None, "--studies: one runs at a time"),
-        (options.grpc_port == 0, "--grpc-port 0: name a port that all share"),
+        (options.grpc_port is not None, "--grpc-port: its library shares no socket between processes"),
     ):
         if asked:
             raise InputError(f"--workers {options.workers} does not go with {what}")

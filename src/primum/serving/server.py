@@ -42,8 +42,9 @@ from primum.serving.worker import Leash, Worker
 _KEEP_ALIVE_S = 75
 _NOT_STARTED = 3
 """Exit status, as uvicorn has it."""
-GRACE_S = 30
-"""For so long what is here may take to be answered at the end."""
+_GRACE_S = 30
+ENDING_S = 2 * _GRACE_S + 10
+"""For so long a server may take to end: what is here is answered, then what is being loaded ends, then the log."""
 _COLLECT = 50_000, 20, 50
 """Objects more than there were, then rounds, before the collector goes through each of its three generations."""
 
@@ -53,26 +54,27 @@ def serve(options: ServeOptions, worker: Worker | None = None) -> None:
 
     `worker`: which of several servers on one port this is; None where it is the only one.
     """
-    configure(options.log_json, worker=None if worker is None else worker.number)
+    number = None if worker is None else worker.number
+    configure(options.log_json, worker=number)
     if worker is not None and options.audit is not None:
         options = replace(options, audit=worker.own(options.audit))
     tls, credentials = _tls(options), _credentials(options)
     plane = _plane(options, credentials, worker)
-    tracing = tracing_to(options.otlp, options.trace_share) if options.otlp is not None else None
+    tracing = tracing_to(options.otlp, options.trace_share, number) if options.otlp is not None else None
     witness = Witness(tracing, options.log_requests) if tracing is not None or options.log_requests else None
     jobs = Jobs(options.studies) if options.studies is not None else None
     hangup = Hangup(plane, _rereads(plane, credentials, tls))
     siblings = None if worker is None else Siblings(worker, plane.families)
     companions: list[Companion] = [hangup, *_companions(options, plane, jobs, tracing, tls)]
-    companions += [] if siblings is None else [siblings]
-    companions += [] if worker is None or worker.leash is None else [Leash(worker.leash)]
+    leash = None if worker is None else Leash(worker, ENDING_S)
+    companions += [one for one in (siblings, leash) if one is not None]
     app = App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness, siblings)
     # What is loaded stays: a full round of the garbage collector through all of it halts requests for tens of
     # milliseconds. Nor are hundreds of requests in work garbage: by default a round begins with every 700 objects more.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
-    _run(options, app, tls, worker)
+    _run(options, app, tls, worker, leash)
     if tracing is not None:
         tracing.stop()
     note("stopped")
@@ -155,7 +157,7 @@ def _companions(
     return companions
 
 
-def _run(options: ServeOptions, app: App, tls: Tls | None, worker: Worker | None) -> None:
+def _run(options: ServeOptions, app: App, tls: Tls | None, worker: Worker | None, leash: Leash | None) -> None:
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -171,11 +173,12 @@ def _run(options: ServeOptions, app: App, tls: Tls | None, worker: Worker | None
         proxy_headers=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=_GRACE_S,
         ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )
     # The fewer a worker takes at once, the more evenly several come by their clients.
-    server = Listener(config, ACCEPTS if worker is None else max(1, ACCEPTS // worker.of))
+    accepts = ACCEPTS if worker is None else max(1, ACCEPTS // worker.of)
+    server = Listener(config, accepts, None if leash is None else leash.listening)
     server.run(None if worker is None else list(worker.sockets))
     if not server.started:
         sys.exit(_NOT_STARTED)

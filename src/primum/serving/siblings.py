@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from primum.serving.observability.logs import note
 from primum.serving.observability.metrics import exposition
 from primum.serving.worker import Worker
 
@@ -22,7 +25,8 @@ _LABEL = "worker"
 class _Sample(NamedTuple):
     name: str
     labels: dict[str, str]
-    value: float
+    value: float | None
+    """JSON has no NaN."""
 
 
 class _Family(NamedTuple):
@@ -45,8 +49,11 @@ class Siblings:
 
     async def start(self) -> None:
         """Answer the other workers."""
-        self._worker.folder.mkdir(mode=0o700, exist_ok=True)
-        self._server = await asyncio.start_unix_server(self._tell, self._path(self._worker.number))
+        try:
+            self._server = await asyncio.start_unix_server(self._tell, self._path(self._worker.number))
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            note("the other workers cannot be told the metrics of this one", logging.ERROR, why=why)
 
     async def stop(self) -> None:
         """Answer them no more."""
@@ -54,9 +61,6 @@ class Siblings:
             return
         self._server.close()
         self._path(self._worker.number).unlink(missing_ok=True)
-        # A supervisor that was killed leaves the folder to the last worker.
-        with contextlib.suppress(OSError):
-            self._worker.folder.rmdir()
 
     async def metrics(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""
@@ -113,5 +117,5 @@ def _merged(workers: Iterable[Iterable[_Family]], *more: Metric) -> Iterator[Met
     for family in (family for worker in workers for family in worker):
         whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
         for sample in family.samples:
-            whole.add_sample(*sample)
+            whole.add_sample(sample.name, sample.labels, nan if sample.value is None else sample.value)
     yield from (*families.values(), *more)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import os
 import signal
 import socket
+import threading
+import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 READY = "ready"
-"""What a worker tells its supervisor once its models are loaded and measured."""
+"""What a worker tells its supervisor once its models are loaded and measured, and it listens."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +37,36 @@ class Worker:
 
 
 class Leash:
-    """Says when the worker is ready, and ends it when its supervisor is gone."""
+    """Ends the worker when its supervisor is gone, in a thread: a call that hangs must not keep the port for ever."""
 
-    def __init__(self, leash: Connection) -> None:
-        self._leash = leash
+    def __init__(self, worker: Worker, patience_s: float) -> None:
+        """`patience_s`: for so long a worker may take to end."""
+        self._worker, self._patience_s = worker, patience_s
+        self._orphaned = False
+
+    def listening(self) -> None:
+        """The worker can be asked."""
+        if self._worker.leash is not None:
+            with contextlib.suppress(OSError):
+                self._worker.leash.send(READY)
 
     async def start(self) -> None:
-        """The models are ready."""
-        self._leash.send(READY)
-        asyncio.get_running_loop().add_reader(self._leash.fileno(), self._gone)
+        """From now on the supervisor is watched."""
+        threading.Thread(target=self._watch, daemon=True).start()
 
     async def stop(self) -> None:
-        """The worker ends anyway."""
-        asyncio.get_running_loop().remove_reader(self._leash.fileno())
+        """A supervisor that was killed leaves their folder to the last worker."""
+        if self._orphaned:
+            with contextlib.suppress(OSError):
+                self._worker.folder.rmdir()
 
-    def _gone(self) -> None:
-        # Nothing is ever sent this way: the other end was closed.
-        asyncio.get_running_loop().remove_reader(self._leash.fileno())
-        signal.raise_signal(signal.SIGTERM)
+    def _watch(self) -> None:
+        if self._worker.leash is None:
+            return
+        # Nothing is ever sent this way: it ends when the other end is closed.
+        with contextlib.suppress(EOFError, OSError):
+            self._worker.leash.recv()
+        self._orphaned = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(self._patience_s)
+        os._exit(1)

@@ -43,16 +43,21 @@ class Traced:
 
 
 class Tracing:
-    """Makes spans and has them sent in the background. `share`: of the traces that begin here, by chance."""
+    """Makes spans and has them sent in the background. `share`: of the traces that begin here, by chance; `worker`: its
+    number among several.
+    """
 
-    def __init__(self, exporter: SpanExporter, share: float = 1.0, batched: bool = True) -> None:
+    def __init__(
+        self, exporter: SpanExporter, share: float = 1.0, batched: bool = True, worker: int | None = None
+    ) -> None:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
         from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        resource = Resource.create({"service.name": "primum", "service.version": VERSION})
+        which = {} if worker is None else {"service.instance.id": str(worker)}
+        resource = Resource.create({"service.name": "primum", "service.version": VERSION, **which})
         self._provider = TracerProvider(ParentBasedTraceIdRatio(share), resource)
         self._provider.add_span_processor((BatchSpanProcessor if batched else SimpleSpanProcessor)(exporter))
         self._tracer = self._provider.get_tracer("primum.serving", VERSION)
@@ -103,7 +108,7 @@ class Tracing:
                 call.end(marks[2])
 
 
-def tracing_to(url: str, share: float = 1.0) -> Tracing:
+def tracing_to(url: str, share: float = 1.0, worker: int | None = None) -> Tracing:
     """Traces to a collector that takes OTLP over HTTP, as http://127.0.0.1:4318/v1/traces.
 
     Raises MissingExtra, and InputError where `url` is none or `share` is no share.
@@ -116,4 +121,4 @@ def tracing_to(url: str, share: float = 1.0) -> Tracing:
         raise InputError(f"--otlp {url}: give the address of a collector, as http://127.0.0.1:4318/v1/traces")
     if not 0 < share <= 1:
         raise InputError(f"--trace-share {share}: give a share above 0, at most 1")
-    return Tracing(OTLPSpanExporter(endpoint=url), share)
+    return Tracing(OTLPSpanExporter(endpoint=url), share, worker=worker)
