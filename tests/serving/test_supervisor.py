@@ -224,11 +224,14 @@ def without_any(asked):
 
 
 def test_nothing_is_imported_from_the_current_folder(artifact, tmp_path):
-    (tmp_path / "pickle.py").write_text("import sys; print('IMPORTED', file=sys.stderr)\nraise SystemExit(7)\n")
+    here, script = tmp_path / "here", tmp_path / "primum"
+    here.mkdir()
+    (here / "pickle.py").write_text("import sys; print('IMPORTED', file=sys.stderr)\nraise SystemExit(7)\n")
+    # As the console script is; `python -m` would import from there before anything of ours runs.
+    script.write_text("from primum.cli.main import run\nif __name__ == '__main__':\n    run()\n")
     port = free_port()
-    # As the console script is: -m would import from there before anything of ours runs.
-    start = [sys.executable, "-P", *command("serve", f"risk={artifact}", "--workers", "2", "--port", port)[1:]]
-    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True, env=environ(), cwd=tmp_path) as process:
+    start = [sys.executable, script, *command("serve", f"risk={artifact}", "--workers", "2", "--port", port)[3:]]
+    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True, env=environ(), cwd=here) as process:
         try:
             wait_for(lambda: answers(port))
         finally:
