@@ -20,7 +20,7 @@ class World:
     def __init__(self, make_trial, floats, integers, aware=0.0, floor=0.0, level=OptimizationLevel.AGGRESSIVE, **more):
         self.make, self.floats, self.integers, self.aware, self.floor = make_trial, floats, integers, aware, floor
         config = OptimizationConfig(level=level, **more)
-        self.search = Search(SearchSpace(config, trained=True, minutes=5.0), lambda t: 1.0)
+        self.search = Search(SearchSpace(config, trained=True, minutes=5.0), lambda t: True)
         self.trials = [self.trial(Recipe(FLOAT)), self.trial(Recipe(INT8))]
 
     def trial(self, recipe):
@@ -37,7 +37,7 @@ class World:
     def run(self):
         proposals = []
         while (proposal := self.search.next(self.trials)) is not None:
-            again = Search(self.search.space, self.search.promise).next(list(self.trials))
+            again = Search(self.search.space, self.search.likely).next(list(self.trials))
             assert again == proposal, "the same trials, the same proposal"
             proposals.append(proposal.recipe)
             self.trials.append(self.trial(proposal.recipe))
@@ -66,11 +66,11 @@ def test_the_largest_share_that_holds_is_found(make_trial, floats, integers):
 def test_labels_weigh_more_where_following_the_original_is_not_enough(make_trial):
     world = World(make_trial, floats=0.5, integers=0.5)
 
-    def promise(trial):
+    def likely(trial):
         weights = [settings.get("alpha") for step in trial.recipe_data["techniques"] for settings in step.values()]
-        return 0.1 if 1.0 in weights else 1.0
+        return 1.0 not in weights
 
-    world.search.promise = promise
+    world.search.likely = likely
     proposals = world.run()
     taught = [r for r in proposals if r.target == FLOAT and ratio_of(r) == 0.5 and r.trains and not r.seed]
     assert [r.techniques[1].alpha for r in taught] == [1.0, 0.5]
@@ -112,14 +112,14 @@ def test_below_aggressive_nothing_is_searched(make_trial, level):
 
 def test_without_training_data_the_reason_is_said(make_trial):
     world = World(make_trial, 0.85, 0.85)
-    search = Search(SearchSpace(world.search.space.config, trained=False, minutes=5.0), lambda t: 1.0)
+    search = Search(SearchSpace(world.search.space.config, trained=False, minutes=5.0), lambda t: True)
     assert search.next(world.trials) is None
     assert any("--train-data" in item.why for item in search.left_out)
 
 
 def test_a_chance_below_even_does_not_count_as_holding(make_trial):
     world = World(make_trial, 0.85, 0.85)
-    world.search.promise = lambda trial: 0.4
+    world.search.likely = lambda trial: False
     proposals = []
     while (proposal := world.search.next(world.trials)) is not None:
         proposals.append(proposal.recipe)
@@ -153,7 +153,7 @@ def test_by_size_it_goes_on_where_less_network_is_no_faster_but_smaller(make_tri
 
 def beyond(world, **more):
     space = world.search.space
-    world.search = Search(replace(space, **more), world.search.promise)
+    world.search = Search(replace(space, **more), world.search.likely)
     return world.run()
 
 
@@ -192,11 +192,11 @@ def test_a_measured_latency_is_aimed_at_where_removed_channels_lead(make_trial):
 def test_a_third_way_to_teach_is_tried_where_two_nearly_held(make_trial, method):
     world = World(make_trial, floats=0.5, integers=0.5)
 
-    def promise(trial):
+    def likely(trial):
         ways = [settings.get("method") for step in trial.recipe_data["techniques"] for settings in step.values()]
-        return 0.1 if "kd" in ways else 1.0
+        return "kd" not in ways
 
-    world.search.promise = promise
+    world.search.likely = likely
     proposals = beyond(world, method=method)
     taught = [r for r in proposals if r.target == FLOAT and ratio_of(r) == 0.5 and r.trains and not r.seed]
     assert [(r.techniques[1].method, r.techniques[1].alpha) for r in taught] == [

@@ -6,7 +6,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from primum.study.objective import LATENCY, SIZE
-from primum.study.select import LONGEST, best_lossless, decisive, declare, of_runtime, pareto, worth_confirming
+from primum.study.select import (
+    LIKELY,
+    LONGEST,
+    bar,
+    best_lossless,
+    decisive,
+    declare,
+    of_runtime,
+    pareto,
+    worth_confirming,
+)
 from primum.study.trial import Guarded, Status, Trial
 from primum.validation.conformal import Band
 from primum.validation.verdict import Outcome
@@ -53,6 +63,20 @@ def test_the_sequence_runs_from_conservative_to_aggressive(make_trial):
     ]
     promise = {"a": 0.99, "b": 0.9, "c": 0.6, "d": 0.55}
     assert declare(trials, promise).keys == ("a", "b", "c"), "d is slower than b and no more likely"
+
+
+def test_where_patients_are_too_few_to_promise_more_no_more_is_asked(make_trial):
+    """A candidate that changes no decision has a chance of 40 % here: as good as any, and the fast one hardly worse."""
+    trials = [make_trial("original", 1.0)] + [make_trial(k, s, lost=0) for k, s in (("a", 3), ("b", 9), ("c", 12))]
+    promise, bars = {"a": 0.45, "b": 0.41, "c": 0.3}, dict.fromkeys("abc", 0.4)
+    assert declare(trials, promise, bars=bars).keys == ("a", "b")
+    assert declare(trials, promise).keys == ("a",), "where an even chance can be had, it is asked for"
+    assert declare(trials, dict.fromkeys("abc", 0.01), bars=dict.fromkeys("abc", 0.001)).keys == ()
+
+
+def test_the_bar_is_an_even_chance_at_most(make_trial):
+    trial = make_trial("a", 3, lost=0)
+    assert bar(trial, 100.0) == LIKELY > bar(trial, 0.2) > 0
 
 
 def test_a_slower_candidate_is_left_out_where_a_faster_one_is_as_likely(make_trial):

@@ -50,7 +50,7 @@ def test_every_recipe_reads_back_and_tells_the_settings_that_gave_it(seed):
 
 def test_the_trials_of_the_bisecting_search_are_of_this_space():
     space = SearchSpace(OptimizationConfig(level=OptimizationLevel.AGGRESSIVE), trained=True, minutes=10.0)
-    steps, labels = Search(space, lambda trial: 1.0)._trainings(0.3)
+    steps, labels = Search(space, lambda trial: True)._trainings(0.3)
     integer = Target(runtime="openvino", precision="int8", threads=1)
     aware = (make("qat", {"max_minutes": 5.0}),)
     for recipe in (Recipe(integer, steps), Recipe(integer, labels), Recipe(integer, steps + aware), Recipe(integer)):

@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from primum.config import ClinicalPolicy, Margins
 from primum.errors import InputError
 from primum.task import Task
 from primum.validation.gate import judge
-from primum.validation.planning import plan, predict_confirmation
+from primum.validation.planning import plan, predict_confirmation, predict_unchanged
 from primum.validation.power import power_noninferiority
 from primum.validation.verdict import Basis, Outcome
 
@@ -58,6 +60,24 @@ def test_confirmation_of_the_hopeless_and_the_lossless(make_cases, scored):
     assert predict_confirmation(lossless, 0.1) == 1.0
     with pytest.raises(InputError):
         predict_confirmation(lossless, 0)
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(30, 400), st.integers(30, 400), st.sampled_from((0.5, 1, 2)))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_an_unchanged_candidate_is_foretold_does_not_hang_on_the_one_that_was_judged(
+    make_cases, scored, lost, gained, positives, negatives, ratio
+):
+    labels, ref, new = scored(positives, negatives, lost=lost, gained=gained)
+    groups = {"site": np.where(np.arange(len(labels)) % 3, "a", "b")}
+    # Scores that differ where no decision does: a candidate that is not lossless, and changes nothing.
+    same = np.where(ref >= 0.5, np.minimum(ref + 1e-3, 1), ref)
+    changed, unchanged = (judge(make_cases(labels, groups=groups), ref, x, ClinicalPolicy()) for x in (new, same))
+    bar = predict_unchanged(changed, ratio)
+    assert bar == pytest.approx(predict_unchanged(unchanged, ratio), abs=0.02)
+    assert predict_confirmation(unchanged, ratio) <= bar + 1e-12
+    # Where hardly anything can pass, more changes help chance along.
+    if lost > gained and bar > 0.05:
+        assert predict_confirmation(changed, ratio) <= bar + 1e-12
 
 
 def test_a_subgroup_that_would_fail_lowers_the_odds(make_cases, scored):

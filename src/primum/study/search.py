@@ -17,7 +17,7 @@ from primum.study.beyond import Idea, students, to_latency
 from primum.study.objective import Objective, objective_of
 from primum.study.planner import LeftOut, Proposal
 from primum.study.recipe import Recipe, recipe_of
-from primum.study.select import LIKELY, best_lossless, of_runtime
+from primum.study.select import best_lossless, of_runtime
 from primum.study.space import EPOCHS
 from primum.study.trial import Trial
 from primum.techniques.distillation.distill import Distill
@@ -79,8 +79,8 @@ class Search:
     """Proposes one recipe at a time; `left_out` says what was not worth trying."""
 
     space: SearchSpace
-    promise: Callable[[Trial], float]
-    """Chance that a trial would be confirmed, foretold from selection."""
+    likely: Callable[[Trial], bool]
+    """Whether a trial would as likely as not be confirmed, foretold from selection."""
     left_out: list[LeftOut] = field(default_factory=list)
 
     def next(self, trials: Sequence[Trial]) -> Proposal | None:
@@ -237,7 +237,7 @@ class Search:
     def _good(self, trial: Trial) -> bool:
         if not trial.ok or trial.outcome not in (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE):
             return False
-        return self.promise(trial) >= LIKELY
+        return self.likely(trial)
 
     def _better(self, known: Mapping[str, Trial], less: float, more: float, target: Target) -> bool:
         merits = []

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from primum.study.objective import LATENCY, Objective
 from primum.study.trial import Trial
+from primum.validation.planning import predict_unchanged
 from primum.validation.verdict import Basis, Outcome
 
 LIKELY = 0.5
 """A candidate joins the sequence if it is at least as likely as not to be confirmed."""
+_SAME = 1e-9
 POSSIBLE = 0.05
 """Below this the confirmation set stays closed: it could not decide."""
 LONGEST = 3
@@ -67,15 +69,29 @@ def worth_confirming(trials: Sequence[Trial], objective: Objective = LATENCY) ->
     return [t for t in trials if t.ok and not t.lossless and t.outcome in good and gains(t, floor, objective)]
 
 
-def declare(trials: Sequence[Trial], promise: Mapping[str, float], objective: Objective = LATENCY) -> Declared:
+def bar(trial: Trial, ratio: float) -> float:
+    """The chance of confirmation, on `ratio` times as many patients, from which a trial is likely: an even one, or that
+    of a candidate that changes no decision, where the patients are too few to promise more of any.
+    """
+    return LIKELY if trial.verdict is None else min(LIKELY, predict_unchanged(trial.verdict, ratio) - _SAME)
+
+
+def declare(
+    trials: Sequence[Trial],
+    promise: Mapping[str, float],
+    objective: Objective = LATENCY,
+    bars: Mapping[str, float] | None = None,
+) -> Declared:
     """The fixed sequence: from the most to the least likely to be confirmed, each better than the one before.
 
-    `promise` is the probability of confirmation by key, foretold from the selection cases.
+    `promise` is the probability of confirmation by key, foretold from the selection cases, `bars` the one from which it
+    is likely (default: an even one).
     """
     eligible = worth_confirming(trials, objective)
     if not eligible:
         return Declared((), _nothing(trials, objective))
-    likely = [t for t in eligible if promise[t.key] >= LIKELY]
+    likely = [t for t in eligible if promise[t.key] >= (bars or {}).get(t.key, LIKELY)]
+    likely = [t for t in likely if promise[t.key] >= POSSIBLE]
     if not likely:
         best = max(eligible, key=lambda t: (promise[t.key], objective.merit(t)))
         if promise[best.key] < POSSIBLE:

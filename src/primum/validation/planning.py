@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, nan, prod, sqrt
 
 from scipy.special import ndtr, ndtri
@@ -88,19 +88,39 @@ def predict_confirmation(verdict: Verdict, n_patients_ratio: float) -> float:
     alpha = (1 - verdict.confidence) / 2
     if _no_ranking(verdict, n_patients_ratio):
         return 0.0
+    scores = [_stay_above(part, n_patients_ratio, alpha) for part in verdict.components if part.table is None]
+    return float(min([*_decisions_pass(verdict, n_patients_ratio, alpha), *scores]))
+
+
+def predict_unchanged(verdict: Verdict, n_patients_ratio: float) -> float:
+    """What `predict_confirmation` foretells, by decisions, of a candidate that decides these cases as the original
+    does: the most that may be asked of any. Endpoints of scores are not counted, so that it is never too low.
+    """
+    groups = tuple(replace(g, components=tuple(map(_unchanged, g.components))) for g in verdict.subgroups)
+    same = replace(verdict, components=tuple(map(_unchanged, verdict.components)), subgroups=groups)
+    return float(min([1.0, *_decisions_pass(same, n_patients_ratio, (1 - verdict.confidence) / 2)]))
+
+
+def _unchanged(part: Component) -> Component:
+    if part.table is None:
+        return part
+    right, gained, lost, wrong = part.table
+    outcome = part.outcome if part.outcome is Outcome.INSUFFICIENT else Outcome.INCONCLUSIVE
+    return replace(part, table=(right + lost, 0.0, 0.0, wrong + gained), outcome=outcome)
+
+
+def _decisions_pass(verdict: Verdict, ratio: float, alpha: float) -> list[float]:
+    """Of the rates of each view, and of the subgroups of each column, that all pass together."""
     rates: dict[str, float] = {}
-    scores: list[float] = []
     for part in verdict.components:
-        if part.table is None:
-            scores.append(_stay_above(part, n_patients_ratio, alpha))
-        else:
+        if part.table is not None:
             chance = _pass_if_large if part.outcome is Outcome.INSUFFICIENT else _pass_again
-            rates[part.view] = rates.get(part.view, 1.0) * chance(part, n_patients_ratio, alpha)
+            rates[part.view] = rates.get(part.view, 1.0) * chance(part, ratio, alpha)
     columns: dict[str, float] = {}
     for group in verdict.subgroups:
-        odds = prod(_pass_if_large(part, n_patients_ratio, alpha) for part in group.components)
+        odds = prod(_pass_if_large(part, ratio, alpha) for part in group.components)
         columns[group.column] = columns.get(group.column, 1.0) * odds
-    return float(min([*rates.values(), *scores, *columns.values()]))
+    return [*rates.values(), *columns.values()]
 
 
 def _stay_above(part: Component, ratio: float, alpha: float) -> float:

@@ -17,7 +17,7 @@ from primum.study.guard import GUARDED
 from primum.study.judging import judgement_digest
 from primum.study.objective import Objective, objective_of
 from primum.study.runner import Runner
-from primum.study.select import Declared, best_lossless, decisive, declare, gains, worth_confirming
+from primum.study.select import Declared, bar, best_lossless, decisive, declare, gains, worth_confirming
 from primum.study.store import Store
 from primum.study.trial import Status, Trial, verdict_to_data
 from primum.validation.planning import predict_confirmation
@@ -60,7 +60,7 @@ def declare_once(
     for name, trials in eligible.items():
         likely = worth_confirming(trials, objective)
         promise = {t.key: predict_confirmation(t.verdict, ratio) for t in likely if t.verdict}
-        declared = declare(trials, promise, objective)
+        declared = declare(trials, promise, objective, {t.key: bar(t, ratio) for t in likely})
         claims[name] = {"keys": list(declared.keys), "reason": declared.reason, "promise": promise}
     known = store.record("declared")
     if known is None or not (_sequences(known["claims"]) == _sequences(claims) or store.record("confirmation")):

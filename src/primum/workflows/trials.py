@@ -20,7 +20,7 @@ from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
 from primum.study.search import Search
-from primum.study.select import LIKELY, of_runtime
+from primum.study.select import bar, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.techniques.network import NetworkFacts, network_facts
@@ -187,16 +187,24 @@ class Trials:
 
     def promise(self, trial: Trial) -> float:
         """Chance that a trial would be confirmed, foretold from selection."""
+        return predict_confirmation(trial.verdict, self._ratio) if trial.verdict is not None else 0.0
+
+    def likely(self, trial: Trial) -> bool:
+        """Whether that is enough to go on with it."""
+        return self.promise(trial) >= bar(trial, self._ratio)
+
+    @property
+    def _ratio(self) -> float:
+        """Patients of the confirmation set for each of the selection set."""
         parts = {p.name: p for p in self.prepared.data.parts}
-        ratio = parts["confirmation"].patients / max(parts["selection"].patients, 1)
-        return predict_confirmation(trial.verdict, ratio) if trial.verdict is not None else 0.0
+        return parts["confirmation"].patients / max(parts["selection"].patients, 1)
 
     def _ranked(self, baseline: Trial, done: list[Trial]) -> list[Trial]:
         return ranked(self.runner, [baseline, *done], self.config.claims, self.progress.say)[1:]
 
     def _mixed(self, trials: list[Trial]) -> list[Trial]:
         def holds(trial: Trial) -> bool:
-            return trial.ok and trial.outcome is not Outcome.INFERIOR and self.promise(trial) >= LIKELY
+            return trial.ok and trial.outcome is not Outcome.INFERIOR and self.likely(trial)
 
         if self._spent():
             self.leave_out(LeftOut("mixed precision", SPENT))
@@ -246,9 +254,7 @@ class Trials:
         )
 
     def _searching(self) -> Search:
-        return Search(
-            search_space(self.runner, self.prepared, self.config, self._minutes, self.leave_out), self.promise
-        )
+        return Search(search_space(self.runner, self.prepared, self.config, self._minutes, self.leave_out), self.likely)
 
     @functools.cached_property
     def _minutes(self) -> float:
