@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from primum.config import MEDICAL_PRUNE_RATIO, OptimizationConfig, OptimizationLevel, ReductionConfig
 from primum.runtimes.base import Target
-from primum.study.recipe import Recipe
+from primum.study.recipe import Recipe, recipe_of
 from primum.study.search import RATIOS, SEEDS, Search, SearchSpace, repeats
 
 FLOAT, INT8 = Target(runtime="openvino"), Target(runtime="openvino", precision="int8")
@@ -37,7 +37,7 @@ class World:
     def run(self):
         proposals = []
         while (proposal := self.search.next(self.trials)) is not None:
-            again = Search(self.search.space, self.search.likely).next(list(self.trials))
+            again = Search(self.search.space, self.search.likely, self.search.possible).next(list(self.trials))
             assert again == proposal, "the same trials, the same proposal"
             proposals.append(proposal.recipe)
             self.trials.append(self.trial(proposal.recipe))
@@ -61,6 +61,20 @@ def test_the_largest_share_that_holds_is_found(make_trial, floats, integers):
     trained = {ratio_of(r) for r in proposals if r.trains and not r.seed}
     assert len(trained) <= 3, "bisection of seven shares"
     assert all(ratio_of(r) <= floats for r in proposals if r.target == INT8), "INT8 follows a stage that held"
+
+
+def test_int8_is_tried_of_a_network_that_may_yet_be_confirmed_and_no_more_is_removed(make_trial):
+    world = World(make_trial, floats=1.0, integers=1.0)
+    world.search.likely = lambda trial: not recipe_of(trial).techniques
+    assert not [r for r in world.run() if r.target == INT8]
+    world = World(make_trial, floats=0.5, integers=0.5)
+    world.search.likely = lambda trial: not recipe_of(trial).techniques
+    world.search.possible = lambda trial: True
+    proposals = world.run()
+    bold = [r for r in proposals if r.target == INT8]
+    assert bold and all(ratio_of(r) <= 0.5 for r in bold), "never of one that is harmed"
+    assert max(ratio_of(r) for r in proposals) == RATIOS[len(RATIOS) // 2]
+    assert {r.seed for r in bold} == {0, *SEEDS}, "what may be delivered is told over three seeds"
 
 
 def test_labels_weigh_more_where_following_the_original_is_not_enough(make_trial):

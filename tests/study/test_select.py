@@ -69,9 +69,22 @@ def test_where_patients_are_too_few_to_promise_more_no_more_is_asked(make_trial)
     """A candidate that changes no decision has a chance of 40 % here: as good as any, and the fast one hardly worse."""
     trials = [make_trial("original", 1.0)] + [make_trial(k, s, lost=0) for k, s in (("a", 3), ("b", 9), ("c", 12))]
     promise, bars = {"a": 0.45, "b": 0.41, "c": 0.3}, dict.fromkeys("abc", 0.4)
-    assert declare(trials, promise, bars=bars).keys == ("a", "b")
-    assert declare(trials, promise).keys == ("a",), "where an even chance can be had, it is asked for"
+    assert declare(trials, promise, bars=bars).keys == ("a", "b", "c")
+    assert declare(trials[:-1], promise, bars=bars).keys == ("a", "b")
+    assert declare(trials[:-1], {"a": 0.45, "b": 0.04}).keys == ("a",), (
+        "where an even chance can be had, it is asked for"
+    )
     assert declare(trials, dict.fromkeys("abc", 0.01), bars=dict.fromkeys("abc", 0.001)).keys == ()
+
+
+def test_a_much_better_candidate_may_follow_on_a_small_chance(make_trial):
+    """In a fixed sequence it costs those before it nothing."""
+    trials = [make_trial("original", 1.0)] + [make_trial(k, s, lost=0) for k, s in (("a", 3), ("b", 9), ("c", 20))]
+    declared = declare(trials, {"a": 0.9, "b": 0.6, "c": 0.3})
+    assert declared.keys == ("a", "b", "c") and "chance of 30%" in declared.reason
+    assert declare(trials, {"a": 0.9, "b": 0.6, "c": 0.04}).keys == ("a", "b"), "hardly any chance"
+    trials[-1] = make_trial("c", 10, lost=0)
+    assert declare(trials, {"a": 0.9, "b": 0.6, "c": 0.3}).keys == ("a", "b"), "hardly better"
 
 
 def test_the_bar_is_an_even_chance_at_most(make_trial):

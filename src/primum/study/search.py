@@ -81,6 +81,8 @@ class Search:
     space: SearchSpace
     likely: Callable[[Trial], bool]
     """Whether a trial would as likely as not be confirmed, foretold from selection."""
+    possible: Callable[[Trial], bool] = lambda trial: False
+    """Whether it might be, though it is not likely."""
     left_out: list[LeftOut] = field(default_factory=list)
 
     def next(self, trials: Sequence[Trial]) -> Proposal | None:
@@ -180,6 +182,8 @@ class Search:
         if isinstance(taught, Proposal):
             return taught
         if taught is None:
+            if (bold := self._bold(known, ratio, lossless, fast)) is not None:
+                return bold
             self._skip(f"INT8 after {ratio:.0%} of channels removed", "the stage before it was not good enough")
             return False
         if fast is None:
@@ -207,9 +211,28 @@ class Search:
                 return None
         return None
 
+    def _bold(
+        self, known: Mapping[str, Trial], ratio: float, lossless: Target, fast: Target | None
+    ) -> Proposal | bool | None:
+        """INT8, which takes no training, of a network that may yet be confirmed; whether that is likely to be. None
+        where no training gave one.
+        """
+        if fast is None:
+            return None
+        for techniques in self._trainings(ratio):
+            stage = known.get(Recipe(lossless, techniques).key)
+            if stage is None or not _unharmed(stage) or not self.possible(stage):
+                continue
+            recipe = Recipe(fast, techniques)
+            if recipe.key not in known:
+                return Proposal(recipe, f"{ratio:.0%} of channels removed: in INT8, though less than likely")
+            return self._good(known[recipe.key])
+        return None
+
     def _repeat(self, trials: Sequence[Trial]) -> Proposal | None:
         """The best trained candidate that may be delivered, with other seeds."""
-        trained = [t for t in trials if t.ok and recipe_of(t).trains and not recipe_of(t).seed and self._good(t)]
+        seeded = [t for t in trials if t.ok and recipe_of(t).trains and not recipe_of(t).seed]
+        trained = [t for t in seeded if self._good(t) or (_unharmed(t) and self.possible(t))]
         if not trained:
             return None
         known = {t.key for t in trials}
@@ -235,9 +258,7 @@ class Search:
         return (make("qat", {"max_minutes": self.space.minutes / 2, "alpha": alpha}),)
 
     def _good(self, trial: Trial) -> bool:
-        if not trial.ok or trial.outcome not in (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE):
-            return False
-        return self.likely(trial)
+        return _unharmed(trial) and self.likely(trial)
 
     def _better(self, known: Mapping[str, Trial], less: float, more: float, target: Target) -> bool:
         merits = []
@@ -262,6 +283,10 @@ def _targets(trials: Sequence[Trial], objective: Objective) -> tuple[Target | No
     integer = [t for t in graphs if recipe_of(t).target.precision == "int8"]
     fast = objective.best(integer)
     return (recipe_of(lossless).target if lossless else None), (recipe_of(fast).target if fast else None)
+
+
+def _unharmed(trial: Trial) -> bool:
+    return trial.ok and trial.outcome in (Outcome.NON_INFERIOR, Outcome.INCONCLUSIVE)
 
 
 def repeats(trial: Trial) -> bool:

@@ -18,6 +18,8 @@ POSSIBLE = 0.05
 LONGEST = 3
 _GAIN = 1.02
 """A lossy candidate must have at least this much more merit than the best lossless one to be worth any risk."""
+_BOLDER = 1.2
+"""So much more merit than the last likely candidate must one have that follows it on a smaller chance."""
 _AS_LIKELY = 0.02
 """Chances of confirmation within this count as the same."""
 _ORDER = {Outcome.NON_INFERIOR: 0, Outcome.INCONCLUSIVE: 1, Outcome.NOT_ASSESSED: 2, Outcome.INFERIOR: 3}
@@ -100,7 +102,19 @@ def declare(
     chain = _chain(likely, promise, objective)
     if len(chain) > LONGEST:
         chain = [chain[0], *chain[1 - LONGEST :]]
-    return Declared(tuple(t.key for t in chain), f"{objective.better} in every step, from conservative to aggressive")
+    reason = f"{objective.better} in every step, from conservative to aggressive"
+    bold = _bold(eligible, chain[-1], promise, objective)
+    if bold is None:
+        return Declared(tuple(t.key for t in chain), reason)
+    last = f"; the last has a chance of {promise[bold.key]:.0%}, and those before it stand where it fails"
+    return Declared((*(t.key for t in chain), bold.key), reason + last)
+
+
+def _bold(eligible: Sequence[Trial], last: Trial, promise: Mapping[str, float], objective: Objective) -> Trial | None:
+    """A much better candidate that may be tried after the likely ones: in a fixed sequence it costs them nothing."""
+    merit = objective.merit
+    bolder = [t for t in eligible if promise[t.key] >= POSSIBLE and merit(t) > _BOLDER * merit(last)]
+    return max(bolder, key=lambda t: promise[t.key] * merit(t), default=None)
 
 
 def decisive(trials: Sequence[Trial], objective: Objective = LATENCY) -> Trial | None:

@@ -20,7 +20,7 @@ from primum.study.race import ranked
 from primum.study.recipe import Recipe
 from primum.study.runner import Runner
 from primum.study.search import Search
-from primum.study.select import bar, of_runtime
+from primum.study.select import POSSIBLE, bar, of_runtime
 from primum.study.trial import Status, Trial
 from primum.study.variants import variants
 from primum.techniques.network import NetworkFacts, network_facts
@@ -254,7 +254,8 @@ class Trials:
         )
 
     def _searching(self) -> Search:
-        return Search(search_space(self.runner, self.prepared, self.config, self._minutes, self.leave_out), self.likely)
+        space = search_space(self.runner, self.prepared, self.config, self._minutes, self.leave_out)
+        return Search(space, self.likely, lambda trial: self.promise(trial) >= POSSIBLE)
 
     @functools.cached_property
     def _minutes(self) -> float:
