@@ -260,6 +260,16 @@ def test_medical_critical_asks_for_the_margins_of_its_task():
     assert config.resolve(Task.REGRESSION).guard is None, "a model that decides nothing cannot be guarded"
 
 
+def test_tolerances_are_told_with_the_outputs_that_have_them():
+    outputs = ("age", "weight")
+    one = ClinicalPolicy(tolerance=2.0)
+    each = ClinicalPolicy(tolerances={"age": 2.0, "weight": 5.0})
+    assert (one.list_tolerances(outputs), one.say_tolerances(outputs)) == ("2", "tolerance of 2")
+    assert each.say_tolerances(outputs) == "tolerances (age 2, weight 5)"
+    assert ClinicalPolicy(tolerances={"age": 2.0}).list_tolerances(outputs) == "age 2"
+    assert ClinicalPolicy().say_tolerances(outputs) == ""
+
+
 def test_actions_start_at_zero_and_rise():
     good = (Action(name="discharge", at=0), Action(name="review", at=0.2), Action(name="admit", at=0.7))
     assert ClinicalPolicy(actions=good).actions == good

@@ -140,12 +140,17 @@ class ClinicalPolicy(BaseModel):
         """The tolerance of each output of a regression; NaN where none was given."""
         return tuple(self.tolerances.get(name, nan if self.tolerance is None else self.tolerance) for name in outputs)
 
-    def say_tolerances(self, outputs: Sequence[str]) -> str:
-        """ "tolerance of 2", or "tolerances (age 2, weight 5)"; empty where none was given."""
+    def list_tolerances(self, outputs: Sequence[str]) -> str:
+        """ "2", or "age 2, weight 5"; empty where none was given."""
         held = dict(zip(outputs, self.tolerances_of(outputs)))
         told = {name: value for name, value in held.items() if not isnan(value)}
-        if not told:
-            return ""
-        if len(told) == len(held) and len(set(told.values())) == 1:
-            return f"tolerance of {next(iter(told.values())):g}"
-        return f"tolerances ({', '.join(f'{name} {value:g}' for name, value in told.items())})"
+        if told and len(told) == len(held) and len(set(told.values())) == 1:
+            return f"{next(iter(told.values())):g}"
+        return ", ".join(f"{name} {value:g}" for name, value in told.items())
+
+    def say_tolerances(self, outputs: Sequence[str]) -> str:
+        """ "tolerance of 2", or "tolerances (age 2, weight 5)"; empty where none was given."""
+        told = self.list_tolerances(outputs)
+        if " " in told:
+            return f"tolerances ({told})"
+        return f"tolerance of {told}" if told else ""

@@ -233,7 +233,7 @@ def _margin(kind: str, result: StudyResult) -> str:
 def _tolerance(result: StudyResult) -> str:
     if result.model.task is not Task.REGRESSION:
         return ""
-    told = result.policy.say_tolerances(result.model.classes)
+    told = result.policy.list_tolerances(result.model.classes)
     return f"{n.clean(told)}, in units of the label" if told else "none given"
 
 
