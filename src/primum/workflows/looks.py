@@ -29,7 +29,8 @@ def record_search(data: Materialized, split: Split, original: str) -> Opening:
 def say_prior(opening: Opening, share: float, cases: str) -> str:
     """An earlier look at a share of `cases`, and what it means for this one."""
     done = _DONE.get(opening.look, f"judged by primum {opening.look}")
-    return f"{share:.0%} of these {cases} were {done} on {opening.when}: this is not the first look at them"
+    told = f"{share:.0%}" if share >= 0.01 else "under 1%"
+    return f"{told} of these {cases} were {done} on {opening.when}: this is not the first look at them"
 
 
 def uncomparable(openings: Sequence[Opening]) -> tuple[str, ...]:
