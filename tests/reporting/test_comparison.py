@@ -81,3 +81,13 @@ def test_the_page_says_what_was_measured(result):
     told = [block.text for block in section.blocks if isinstance(block, Paragraph)]
     assert any("product of its parts alone would be 23.0×" in text and "87%" in text for text in told), told
     assert any("seed 1" in text and "1 training failed" in text for text in told)
+
+
+def test_rows_of_one_technique_and_runtime_are_told_apart(result):
+    plain = next(t for t in result.trials if t.key == "openvino-int8")
+    told = {"fixed_batch": True, "exclude": ["stem.0", "head"]}
+    target = {**plain.recipe_data["target"], **told}
+    mixed = dataclasses.replace(plain, key="mixed", recipe_data={**plain.recipe_data, "target": target})
+    (table,) = tables(comparison_section(dataclasses.replace(result, trials=(*result.trials, mixed))))
+    runtimes = [cells[1] for cells in texts(table) if cells[0].startswith("INT8")]
+    assert sum("2 modules in FP32, fixed batch" in cell for cell in runtimes) == 1 < len(runtimes)

@@ -7,8 +7,10 @@ from math import isfinite
 from primum.reporting import numbers as n
 from primum.reporting import wording as w
 from primum.reporting.blocks import Block, Cell, Paragraph, Section, Table, columns, row
+from primum.runtimes.base import Target
 from primum.study.comparison import Compared, Composition, Repeats, compared, composition, repeated
 from primum.study.result import StudyResult
+from primum.study.trial import Trial
 
 _COLUMNS = columns(
     "Technique", "Runtime", "#Speed-up", "#Smaller", "#Change of the tightest endpoint", "#Decisions changed",
@@ -71,7 +73,7 @@ def _cells(one: Compared, result: StudyResult) -> tuple[Cell, ...]:
     effort = n.NOTHING if not one.minutes else f"{one.minutes:.1f} min"
     return row(
         Cell(name, "", marks),
-        Cell(w.RUNTIMES.get(one.runtime, one.runtime)),
+        Cell(w.RUNTIMES.get(one.runtime, one.runtime), "", _settings(_trial(one, result))),
         Cell(n.ratio(one.speed)),
         Cell(n.ratio(one.size_ratio)),
         change,
@@ -81,10 +83,27 @@ def _cells(one: Compared, result: StudyResult) -> tuple[Cell, ...]:
     )
 
 
+def _trial(one: Compared, result: StudyResult) -> Trial:
+    return next(t for t in (result.baseline, *result.trials) if t.key == one.key)
+
+
+def _settings(trial: Trial) -> str:
+    """What tells rows of one technique and runtime apart."""
+    if "target" not in trial.recipe_data:
+        return ""
+    target = Target.model_validate(trial.recipe_data["target"])
+    told = [f"ranges by {target.ranges}"] * (target.ranges != "minmax")
+    told += [f"{n.plural(len(target.exclude), 'module')} in FP32"] * bool(target.exclude)
+    told += [f"the rest in {target.floats.upper()}"] * (target.floats != "fp32")
+    told += [f"mode {target.mode}"] * (target.mode != "default")
+    flags = ("fixed_batch", "channels_last", "bias_correction", "symmetric", "fused_attention", "spinning")
+    told += [flag.replace("_", " ") for flag in flags if getattr(target, flag)]
+    return n.clean(", ".join(told))
+
+
 def _outcome(one: Compared, result: StudyResult) -> Cell:
     """What the trials' table says of it: on confirmation where it was opened."""
-    trial = next(t for t in (result.baseline, *result.trials) if t.key == one.key)
-    verdict, part = w.standing(result, trial)
+    verdict, part = w.standing(result, _trial(one, result))
     if verdict is None:
         return w.outcome_cell(one.outcome)
     return w.outcome_cell(verdict.outcome, "on confirmation" if part == "confirmation" else "")
