@@ -71,9 +71,7 @@ def test_where_patients_are_too_few_to_promise_more_no_more_is_asked(make_trial)
     promise, bars = {"a": 0.45, "b": 0.41, "c": 0.3}, dict.fromkeys("abc", 0.4)
     assert declare(trials, promise, bars=bars).keys == ("a", "b", "c")
     assert declare(trials[:-1], promise, bars=bars).keys == ("a", "b")
-    assert declare(trials[:-1], {"a": 0.45, "b": 0.04}).keys == ("a",), (
-        "where an even chance can be had, it is asked for"
-    )
+    assert declare(trials, promise).keys == ("a",), "where an even chance can be had, it is asked for"
     assert declare(trials, dict.fromkeys("abc", 0.01), bars=dict.fromkeys("abc", 0.001)).keys == ()
 
 
