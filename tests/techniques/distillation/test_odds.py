@@ -68,6 +68,7 @@ def test_mean_answers_become_the_teachers_and_nothing_else_changes(kind, seed, m
 def test_what_chance_explains_moves_nothing():
     """Half of the cases answered higher, half lower by as much: the mean is off by the noise alone."""
     generator = np.random.default_rng(3)
+    torch.manual_seed(3)
     teacher, student = (nn.Sequential(nn.Linear(5, 1)) for _ in range(2))
     student.load_state_dict(teacher.state_dict())
     with torch.no_grad():
