@@ -11,6 +11,7 @@ from torch import nn
 
 from primum.artifact.predictor import Session
 from primum.errors import InputError, TrialError
+from primum.hardware.machine import this_machine
 from primum.models.signature import Signature
 from primum.runtimes.base import WEIGHTS_ONLY, BuildSource, Target, get_runtime
 from primum.runtimes.export import export_onnx
@@ -284,7 +285,9 @@ def test_a_network_trained_for_int8_runs_as_it_is(runtime, low, tmp_path):
     assert "the export is quantized already and runs as it is" in notes
     proof = " ".join([*notes, *session.proven.notes])
     assert "3 of 3" in proof or "2 of 3" in proof, proof
-    assert case.error(session) < 0.05
+    saturates = runtime == "onnxruntime" and "vnni" not in this_machine().features
+    assert saturates == ("may saturate" in " ".join(notes))
+    assert saturates or case.error(session) < 0.05
     with pytest.raises(InputError, match="quantized already"):
         case.build(target(runtime, exclude=("conv",)), tmp_path / "again")
 

@@ -52,6 +52,8 @@ def test_float16_on_a_cpu_with_bf16_becomes_bf16_and_says_so():
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("auto", [True, False])
 def test_outputs_are_near_and_in_the_dtype_of_the_inputs(kind, auto):
+    if kind == "lstm" and auto and "avx512" not in this_machine().features:
+        pytest.skip("PyTorch runs no LSTM in BF16 on a CPU without AVX-512")
     make_net, shape = NETS[kind]
     net, x = make_net(), torch.from_numpy(quantizable.inputs(shape))
     wrapped = MixedPrecisionConverter(net, torch.bfloat16, auto, machine=WITH).convert_to_mixed_precision()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from primum.artifact.predictor import ONE_BY_ONE, Proven, Session
 from primum.errors import TrialError
+from primum.hardware.machine import this_machine
 from primum.runtimes.attention import fuse_attention
 from primum.runtimes.base import WEIGHTS_ONLY, BuildSource, Target, cores
 from primum.runtimes.ort_quantize import quantize_graph
@@ -107,12 +108,18 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if target.spinning else "0")
+        widened = target.precision == "int8-dynamic" and "vnni" not in this_machine().features
+        if widened:
+            # Products with the signed weights of an LSTM would saturate.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         session = ort.InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])
         providers = session.get_providers()
         if providers != ["CPUExecutionProvider"]:
             raise TrialError(f"asked for CPUExecutionProvider, ONNX Runtime runs {providers}")
         precision = {"fp16": "fp32 (weights stored in fp16)"}.get(target.precision, target.precision)
-        notes = () if _batch_invariant(target) else (ONE_BY_ONE,)
+        notes: tuple[str, ...] = () if _batch_invariant(target) else (ONE_BY_ONE,)
+        if widened:
+            notes += ("signed 8-bit weights are multiplied as unsigned: this CPU has no VNNI",)
         return OrtSession(session, target, Proven(precision, providers[0], threads, notes))
 
 

@@ -22,6 +22,7 @@ from primum.runtimes.ort_weights import compress_weights
 if TYPE_CHECKING:
     import onnx
 
+_SATURATES = "its 8-bit weights may saturate in products: this CPU has no VNNI"
 _HISTOGRAM_CASES = 64
 """Histograms keep every inner value of every case in memory."""
 _PERCENTILE = 99.99
@@ -47,7 +48,7 @@ def quantize_graph(source: BuildSource, export: Path, target: Target, path: Path
             raise InputError("exclude: the export is quantized already, layer by layer as it was trained")
         fold_rounded_weights(model)
         onnx.save(model, path)
-        return (ALREADY,)
+        return (ALREADY,) if "vnni" in this_machine().features else (ALREADY, _SATURATES)
     if target.precision.endswith("-weights"):
         return compress_weights(model, target, path)
     # Messages of the quantizer go to the root logger.

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from primum.errors import InputError, TrialError
+from primum.hardware.machine import this_machine
 from primum.runtimes.export import export_onnx
 from primum.techniques.context import TrainingData
 from primum.techniques.quantization.fake import FakeActivation, FakeLayer, round_through
@@ -20,6 +21,7 @@ from primum.techniques.quantization.sizes import stored_bytes
 from primum.techniques.quantization.static import batches_of
 from primum.techniques.registry import Context, apply_all, technique_of
 
+VNNI = "vnni" in this_machine().features
 NETS = {
     "residual": (quantizable.residual, quantizable.images, (1, 12, 12)),
     "encoder": (quantizable.encoder, quantizable.sequences, (6, 8)),
@@ -85,6 +87,7 @@ def exported(request, trained, tmp_path_factory):
     context = Context(signature=quantizable.signature(shape), train=train, calibration=train.inputs[:256])
     made = apply_all(net, (QuantizationAwareTraining(epochs=1),), context)
     path = tmp_path_factory.mktemp(request.param) / "m.onnx"
+    assert any("kept to 7 bits" in note for note in context.notes) is not VNNI
     assert export_onnx(made, shape, path) == ()
     assert quantizable.accuracy(made, test) >= quantizable.accuracy(net, test) - 0.01
     with torch.no_grad():
@@ -124,7 +127,7 @@ def test_openvino_runs_the_export_in_eight_bits(exported):
 
 def test_the_tracing_exporter_gives_the_same_pairs(trained, tmp_path):
     net, train, test, _ = trained["residual"]
-    made = rounded(net, train.inputs)
+    made = rounded(net, train.inputs, 8 if VNNI else 7)
     x = torch.from_numpy(test.inputs[:8])
     torch.onnx.export(made, (x,), str(tmp_path / "m.onnx"), dynamo=False, opset_version=17, input_names=["input"])
     session, kinds = optimized(tmp_path / "m.onnx", tmp_path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from primum.errors import TrialError
+from primum.hardware.machine import this_machine
 from primum.techniques.context import TrainingData
 from primum.techniques.distillation.config import Distillation
 from primum.techniques.distillation.objective import taught_by
@@ -95,10 +96,14 @@ def _calibration(context: Context, data: TrainingData) -> list[torch.Tensor]:
 
 def _apply(model: torch.nn.Module, config: QuantizationAwareTraining, context: Context) -> torch.nn.Module:
     data, signature = context.need_train("qat"), context.need_signature("qat")
+    # Without VNNI pairs of products with 8-bit activations are summed in 16 bits; those of 8-bit weights saturate.
+    bits = config.weight_bits if "vnni" in this_machine().features else min(config.weight_bits, 7)
+    if bits < config.weight_bits:
+        context.note(f"weights kept to {bits} bits: this CPU has no VNNI and would saturate")
     prepared, skipped, notes = prepare_qat(
         model,
         _calibration(context, data),
-        weight_bits=config.weight_bits,
+        weight_bits=bits,
         learned_ranges=config.ranges == "learned",
         keep=config.keep,
     )
@@ -124,7 +129,7 @@ class QuantizationAwareTraining(TrainingConfig):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """In 16 bits the rounding itself would be rounded."""
     weight_bits: int = Field(8, ge=2, le=8)
-    """Fewer than 8 make a coarser grid; it is stored and run as INT8 all the same."""
+    """Fewer than 8 make a coarser grid; it is stored and run as INT8 all the same. On a CPU without VNNI 7 at most."""
     ranges: Literal["ema", "learned"] = "ema"
     """Ranges of activations: a moving average, or steps learned with the weights (Esser et al. 2020)."""
     keep: tuple[str, ...] = ()
