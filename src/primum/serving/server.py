@@ -8,7 +8,6 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 
 import uvicorn
@@ -21,14 +20,15 @@ from primum.serving.executor.placement import Hosting
 from primum.serving.grpc.server import GrpcServer
 from primum.serving.hangup import Hangup, Reread
 from primum.serving.http.app import App, Companion
-from primum.serving.http.connection import Limits, connection_class
+from primum.serving.http.connection import connection_class
 from primum.serving.http.listener import ACCEPTS, Listener
 from primum.serving.http.table import routes_of
 from primum.serving.http.witness import Witness
 from primum.serving.ladder.trust import TrustStore
+from primum.serving.limits import Limits, Room
 from primum.serving.model import ServedModel
 from primum.serving.observability.logs import configure, note
-from primum.serving.observability.tracing import Tracing, tracing_to
+from primum.serving.observability.tracing import tracing_to
 from primum.serving.options import ServeOptions
 from primum.serving.repository import Repository
 from primum.serving.security.access import Access
@@ -65,16 +65,19 @@ def serve(options: ServeOptions, worker: Worker | None = None) -> None:
     jobs = Jobs(options.studies) if options.studies is not None else None
     hangup = Hangup(plane, _rereads(plane, credentials, tls))
     siblings = None if worker is None else Siblings(worker, plane.families)
-    companions: list[Companion] = [hangup, *_companions(options, plane, jobs, tracing, tls)]
+    limits, room = Limits(options.arrival_s, options.most_connections), Room(options.most_bytes)
+    companions: list[Companion] = [hangup]
+    if options.grpc_port is not None:
+        companions.append(GrpcServer(plane, _grpc_address(options), limits, room, tls, tracing))
     leash = None if worker is None else Leash(worker, ENDING_S)
-    companions += [one for one in (siblings, leash) if one is not None]
-    app = App(plane, options.most_bytes, companions, routes_of(plane, jobs), witness, siblings)
+    companions += [one for one in (jobs, siblings, leash) if one is not None]
+    app = App(plane, room, companions, routes_of(plane, jobs), witness, siblings)
     # What is loaded stays: a full round of the garbage collector through all of it halts requests for tens of
     # milliseconds. Nor are hundreds of requests in work garbage: by default a round begins with every 700 objects more.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
-    _run(options, app, tls, worker, leash)
+    _run(options, limits, app, tls, worker, leash)
     if tracing is not None:
         tracing.stop()
     note("stopped")
@@ -145,19 +148,14 @@ def _say_loaded(model: ServedModel) -> None:
     )
 
 
-def _companions(
-    options: ServeOptions, plane: DataPlane, jobs: Jobs | None, tracing: Tracing | None, tls: Tls | None
-) -> Sequence[Companion]:
-    companions: list[Companion] = []
-    if options.grpc_port is not None:
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        companions.append(GrpcServer(plane, f"{host}:{options.grpc_port}", options.most_bytes, tls, tracing))
-    if jobs is not None:
-        companions.append(jobs)
-    return companions
+def _grpc_address(options: ServeOptions) -> str:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{host}:{options.grpc_port}"
 
 
-def _run(options: ServeOptions, app: App, tls: Tls | None, worker: Worker | None, leash: Leash | None) -> None:
+def _run(
+    options: ServeOptions, limits: Limits, app: App, tls: Tls | None, worker: Worker | None, leash: Leash | None
+) -> None:
     # uvicorn raises the signal that ended it once more, when all is answered: that is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -166,7 +164,7 @@ def _run(options: ServeOptions, app: App, tls: Tls | None, worker: Worker | None
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http=connection_class(Limits(options.arrival_s, options.most_connections), app.plane.lobby),
+        http=connection_class(limits, app.plane.lobby),
         timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         access_log=False,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from served import FEATURES, call, server
 
 from primum.serving.dataplane import Unavailable
-from primum.serving.http.bodies import AT_ONCE, Bodies
+from primum.serving.http.bodies import Bodies
 from primum.serving.http.responses import HttpError
+from primum.serving.limits import AT_ONCE, Room
 
 MB = 2**20
 INFER = "/v2/models/risk/infer"
@@ -32,7 +33,7 @@ def pieces(*sizes):
 @given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=5), max_size=60), st.data())
 def test_never_more_is_held_than_allowed_and_nothing_stays_held(requests, data):
     """Requests come and are answered in any order; each is read, too large, or turned away for want of room."""
-    bodies, open_, held = Bodies(most_bytes=100), [], 0
+    bodies, open_, held = Bodies(Room(most_bytes=100)), [], 0
     for sizes in requests:
         scope, size = {"headers": []}, sum(sizes)
         counted = size if len(sizes) > 1 else 0

@@ -17,8 +17,9 @@ from primum.config import BatchConfig
 from primum.serving import lobby
 from primum.serving.dataplane import DataPlane
 from primum.serving.http.app import App
-from primum.serving.http.connection import Limits, connection_class
+from primum.serving.http.connection import connection_class
 from primum.serving.http.uploads import Uploads
+from primum.serving.limits import Limits
 from primum.serving.model import ServedModel
 from primum.serving.repository import Repository
 

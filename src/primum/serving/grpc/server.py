@@ -7,10 +7,13 @@ import grpc
 from primum.errors import InputError
 from primum.serving.dataplane import DataPlane
 from primum.serving.grpc.service import Service, handlers
+from primum.serving.limits import Limits, Room
 from primum.serving.observability.tracing import Tracing
 from primum.serving.security.tls import Tls
 
 _GRACE_S = 30.0
+_IDLE_S = 600
+"""After so long without a call a connection is ended; clients open another by themselves."""
 
 
 class GrpcServer:
@@ -20,23 +23,27 @@ class GrpcServer:
         self,
         plane: DataPlane,
         address: str,
-        most_bytes: int,
+        limits: Limits,
+        room: Room,
         tls: Tls | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._tracing, self._tls = tracing, tls
-        self._plane, self.address, self._most_bytes = plane, address, most_bytes
+        self._plane, self.address, self._limits, self._room = plane, address, limits, room
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         """Open the port. Raises InputError where it is taken."""
         options = [
-            ("grpc.max_receive_message_length", self._most_bytes),
+            ("grpc.max_receive_message_length", self._room.most_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            ("grpc.server_handshake_timeout_ms", int(self._limits.arrival_s * 1000)),
+            ("grpc.max_connection_idle_ms", _IDLE_S * 1000),
         ]
-        server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((handlers(Service(self._plane), self._tracing),))
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._limits.most)
+        service = handlers(Service(self._plane), self._limits, self._room, self._tracing)
+        server.add_generic_rpc_handlers((service,))
         try:
             credentials = self._credentials()
             if credentials is None:

@@ -10,14 +10,15 @@ from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from primum.errors import ExecutorDied, ExecutorHung, InputError, PrimumError, RequestExpired, RequestRejected
 from primum.serving.control import load, unload
 from primum.serving.dataplane import DataPlane, Note, NotFound, Unavailable
+from primum.serving.grpc.arrival import Answer, ArrivalTimeout, arriving, reading
 from primum.serving.grpc.messages import SERVICE, message
 from primum.serving.ladder.rung import Rung
+from primum.serving.limits import Limits, Room
 from primum.serving.model import ServedModel
 from primum.serving.observability.tracing import Tracing
 from primum.serving.security.access import AccessDenied, Scope
@@ -151,40 +152,19 @@ class Service:
         return self._plane.admit(sent.get("authorization"), sent.get("x-api-key"), wanted, certificate)
 
 
-def handlers(service: Service, tracing: Tracing | None = None) -> Any:
+def handlers(service: Service, limits: Limits, room: Room, tracing: Tracing | None = None) -> Any:
     """What a gRPC server is given to serve the methods."""
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            name: grpc.unary_unary_rpc_method_handler(
-                _told(_traced(name, getattr(service, name), tracing)),
-                request_deserializer=_reading(message(f"{name}Request")),
+            name: grpc.stream_unary_rpc_method_handler(
+                _told(arriving(_traced(name, getattr(service, name), tracing), limits, room)),
+                request_deserializer=reading(message(f"{name}Request")),
                 response_serializer=message(f"{name}Response").SerializeToString,
             )
             for name in _METHODS
         },
     )
-
-
-class _Undecodable:
-    """Stands for a request whose bytes are no message, so that who sent it is told so, once it is known who that is:
-    what a deserializer raises gRPC calls an error of the server.
-    """
-
-    def __getattr__(self, field: str) -> Any:
-        raise InputError("the request is not one of the Open Inference Protocol: its bytes cannot be decoded")
-
-
-def _reading(kind: Any) -> Callable[[bytes], Any]:
-    """From bytes to a message of that kind."""
-
-    def read(raw: bytes) -> Any:
-        try:
-            return kind.FromString(raw)
-        except DecodeError:
-            return _Undecodable()
-
-    return read
 
 
 def status_of(error: Exception) -> grpc.StatusCode:
@@ -198,6 +178,7 @@ def status_of(error: Exception) -> grpc.StatusCode:
         return codes.INVALID_ARGUMENT if error.reason in ("invalid", "too_large") else codes.UNAVAILABLE
     kinds: Sequence[tuple[type[Exception], grpc.StatusCode]] = (
         (RequestExpired, codes.DEADLINE_EXCEEDED),
+        (ArrivalTimeout, codes.DEADLINE_EXCEEDED),
         (NotFound, codes.NOT_FOUND),
         (Unavailable, codes.UNAVAILABLE),
         (ExecutorHung, codes.UNAVAILABLE),
@@ -214,9 +195,7 @@ def _ended_early(context: Any) -> grpc.StatusCode:
     return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
 
 
-def _traced(
-    name: str, method: Callable[[Any, Any], Awaitable[Any]], tracing: Tracing | None
-) -> Callable[[Any, Any], Awaitable[Any]]:
+def _traced(name: str, method: Answer, tracing: Tracing | None) -> Answer:
     """The method, with a trace of each call."""
     if tracing is None:
         return method
@@ -238,7 +217,7 @@ def _traced(
     return answer
 
 
-def _told(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _told(method: Answer) -> Answer:
     """The method, with its errors as statuses; what a model raised is not quoted."""
 
     async def answer(request: Any, context: Any) -> Any:

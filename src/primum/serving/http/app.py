@@ -20,6 +20,7 @@ from primum.serving.http.pages import page
 from primum.serving.http.responses import JSON, HttpError, Response, failure
 from primum.serving.http.routing import QUERY, Call, Found, Route, Routes, parsed_query
 from primum.serving.http.witness import Witness
+from primum.serving.limits import Room
 from primum.serving.model import INPUT, ServedModel
 from primum.serving.options import MOST_BYTES
 from primum.serving.security.access import Caller, Scope
@@ -47,12 +48,12 @@ class Companion(Protocol):
 
 
 class App:
-    """Routes requests to the data plane. `most_bytes`: the largest body taken; `witness`: who notes each request."""
+    """Routes requests to the data plane. `room`: for bodies, here and elsewhere; `witness`: who notes each request."""
 
     def __init__(
         self,
         plane: DataPlane,
-        most_bytes: int = MOST_BYTES,
+        room: Room | None = None,
         companions: Sequence[Companion] = (),
         routes: Sequence[Route] = (),
         witness: Witness | None = None,
@@ -61,7 +62,7 @@ class App:
         """`routes`: beside inference, which is not looked up among them; `siblings`: the other workers' metrics."""
         self.plane, self._companions, self._witness = plane, companions, witness
         self._siblings = siblings
-        self._routes, self._bodies = Routes(routes), Bodies(most_bytes)
+        self._routes, self._bodies = Routes(routes), Bodies(room or Room(MOST_BYTES))
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """One connection's request, or the life of the server."""

@@ -1,4 +1,4 @@
-"""Bodies of requests: how large one may be, how much of all is held at once, and where large ones are decoded."""
+"""Bodies of requests: how large one may be, how much of all is held, and where large ones are decoded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
-from primum.serving.dataplane import Unavailable
 from primum.serving.http.responses import HttpError
+from primum.serving.limits import Room
 from primum.serving.wire.body import LARGE
 from primum.serving.wire.protocol import HEADER, Request, decode, decode_raw
 
@@ -17,21 +17,16 @@ Connection = dict[str, Any]
 """An ASGI scope."""
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-AT_ONCE = 16
-"""So many of the largest bodies are held, or more that are smaller. Those that come in one piece, of 64 KB or less, are
-not counted: connections are.
-"""
 _HELD = "primum.held"
 """Under this name a scope has how many bytes of its body are held."""
 _HEADER = HEADER.encode()
 
 
 class Bodies:
-    """Of one server. `most_bytes`: the largest that is taken."""
+    """Of one server. Those that come in one piece, of 64 KB or less, take no room: connections are counted."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self._held = 0
+    def __init__(self, room: Room) -> None:
+        self._room = room
         # One: two that read large bodies would keep the event loop waiting for both.
         self._large = ThreadPoolExecutor(1, "large body")
 
@@ -58,10 +53,10 @@ class Bodies:
 
     def release(self, scope: Connection) -> None:
         """The request is answered."""
-        self._held -= scope.pop(_HELD, 0)
+        self._room.give_back(scope.pop(_HELD, 0))
 
     async def _read(self, length: bytes | None, scope: Connection, receive: Receive) -> bytes:
-        if length is not None and _number("content-length", length) > self._most:
+        if length is not None and _number("content-length", length) > self._room.most_bytes:
             raise self._too_large()
         message = await receive()
         body: bytes = message.get("body", b"")
@@ -72,21 +67,18 @@ class Bodies:
             message = await receive()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self._most:
+            if size > self._room.most_bytes:
                 raise self._too_large()
             self._hold(scope, size)
         return b"".join(parts)
 
     def _hold(self, scope: Connection, size: int) -> None:
         """So many bytes of this request are held until it is answered."""
-        more = size - scope.get(_HELD, 0)
-        if self._held + more > AT_ONCE * self._most:
-            raise Unavailable("the server holds as many bytes of requests as it may; ask again")
-        self._held += more
+        self._room.take(size - scope.get(_HELD, 0))
         scope[_HELD] = size
 
     def _too_large(self) -> HttpError:
-        return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {self._most} bytes")
+        return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {self._room.most_bytes} bytes")
 
 
 def _number(name: str, value: bytes) -> int:

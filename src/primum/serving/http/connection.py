@@ -5,7 +5,6 @@ what becomes of requests whose client has left, or whose server ends.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -14,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from primum.serving.http.corked import Corked
 from primum.serving.http.unread import may_be_shed, turn_away
+from primum.serving.limits import Limits
 from primum.serving.lobby import Lobby
 from primum.serving.security.certificates import shown
 from primum.serving.wire.protocol import error_body
@@ -37,14 +37,6 @@ _TLS_CLOSE_S = 1.0
 
 CERTIFICATE = "primum.certificate"
 """Under this name it finds there whom the client's certificate names; None where it showed none."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of connections. `arrival_s`: between the first byte of a request, or of a connection, and the last byte."""
-
-    arrival_s: float = 30.0
-    most: int = 4096
 
 
 class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's parser has no types
