@@ -54,7 +54,7 @@ def run(
     timeout_ms: Annotated[float | None, typer.Option(help="Deadline of requests that name none.", min=0.001)] = None,
     max_body_mb: Annotated[float, typer.Option(help="Largest request body.", min=0.001)] = 32,
     arrival_s: Annotated[float, typer.Option(help="Seconds in which a request arrives whole.", min=0.1)] = 30,
-    max_connections: Annotated[int, typer.Option(help="Connections at a time.", min=1)] = 4096,
+    max_connections: Annotated[int, typer.Option(help="Connections at a time; over gRPC calls.", min=1)] = 4096,
     keys: Annotated[
         Path | None, typer.Option(help="YAML file of API keys (their hashes) and certificates; see --new-key.")
     ] = None,
